@@ -1,0 +1,57 @@
+"""What one frame of an Instance is made of: the Image Pixel attributes as one value (PS3.3 C.7.6.3).
+
+Only this module holds the arithmetic of native frames. It imports nothing of ours, so that a bare
+worker process can use it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFormat:
+    """How the samples of every frame of one Instance are stored.
+
+    *bits_allocated* is 1, 8, 12, 16, 32 or 64; *real* is true for Float and Double Float Pixel Data, whose
+    samples are IEEE numbers of *bits_allocated* bits. *photometric* is the Photometric Interpretation in upper
+    case without padding. *big_endian* and *pixel_vr* (OB, OW, OL, OV, OF, OD, UN) describe native data only.
+    """
+
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    photometric: str
+    planar: bool
+    transfer_syntax: str
+    real: bool = False
+    big_endian: bool = False
+    pixel_vr: str = "OW"
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of one frame."""
+        return self.rows * self.columns
+
+    @property
+    def frame_bits(self) -> int:
+        """Bits of one native frame without padding (PS3.5 8.1.1; YBR_FULL_422 has two samples a pixel)."""
+        samples = 2 if self.photometric == "YBR_FULL_422" and self.samples == 3 else self.samples
+        return self.pixels * samples * self.bits_allocated
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Little endian type of a stored value in memory."""
+        if self.real:
+            return np.dtype("<f4" if self.bits_allocated == 32 else "<f8")
+        size = next(size for size in (1, 2, 4, 8) if size * 8 >= self.bits_allocated)
+        return np.dtype(f"<{'i' if self.signed else 'u'}{size}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the stored values of one frame: (rows, columns) or (rows, columns, samples)."""
+        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)

@@ -1,0 +1,47 @@
+"""What all tests share: programs that judge us, and the rule that an unannounced warning is a failure."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """Give the path of an installed program, or skip the test by name (fail where CI is set)."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            reason = f"the program {name} is not installed"
+            if os.environ.get("CI"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path | None:
+    """Folder of the larger corpus, or None."""
+    place = Path(os.environ.get("DICOMFS_CORPUS", Path(__file__).parents[2] / "shared" / "corpus"))
+    return place if place.is_dir() else None
+
+
+@pytest.fixture(autouse=True)
+def no_unannounced_warning(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test that logged a WARNING or worse without the mark `expects_log`."""
+    yield
+    if request.node.get_closest_marker("expects_log"):
+        return
+    bad = [
+        record
+        for phase in ("setup", "call")
+        for record in caplog.get_records(phase)
+        if record.levelno >= logging.WARNING and record.name.startswith("dicomfs")
+    ]
+    assert not bad, f"unannounced log records: {[record.getMessage() for record in bad]}"
