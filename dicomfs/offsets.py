@@ -1,0 +1,262 @@
+"""Where every frame lies in its file: from Pixel Data to one list of extents a frame (PS3.5 A.4, PS3.3 C.7.6.3.1.8).
+
+Only this module knows offset tables and Items. It reads headers and the first bytes of fragments, never
+the pixels: a file's cost is the number of its Items.
+"""
+
+import struct
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from dicomfs.stream import Stream
+
+ITEM = b"\xfe\xff\x00\xe0"
+SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
+# A one gigabyte file made of empty Items would have 134 million; no real object comes near four.
+MOST_FRAGMENTS = 4_000_000
+# How many frames that are declared but not there are listed (each reading as an error). Beyond that the
+# declaration is nonsense and only what is there is listed.
+MOST_MISSING = 1000
+
+
+class Extent(NamedTuple):
+    """A run of bytes in the stream."""
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fragments:
+    """The Items of encapsulated Pixel Data; index 0 is the Basic Offset Table (PS3.5 A.4).
+
+    *offsets* and *lengths* describe the values of the Items, *end* is the offset behind the Sequence
+    Delimitation Item or where the walk stopped, *delimited* says which, *cut* that the last value is shorter
+    than its Item says.
+    """
+
+    offsets: "array[int]"
+    lengths: "array[int]"
+    end: int
+    delimited: bool
+    cut: bool
+
+    def __len__(self) -> int:
+        """Items, the Basic Offset Table included."""
+        return len(self.offsets)
+
+    def extent(self, index: int) -> Extent:
+        """Give the value of one Item."""
+        return Extent(self.offsets[index], self.lengths[index])
+
+
+class Frames(Protocol):
+    """The frames of one Instance, as places in its stream."""
+
+    def __len__(self) -> int:
+        """Frames that are listed."""
+
+    def extents(self, frame: int) -> tuple[Extent, ...]:
+        """Give the bytes of one frame, counted from 0; empty when they are not in the file."""
+
+    def bit_offset(self, frame: int) -> int:
+        """Bits of the first byte that belong to the frame before (1-bit native data only)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeFrames:
+    """Frames that follow each other without Items, *frame_bits* each (PS3.5 8.1.1)."""
+
+    start: int
+    length: int
+    frame_bits: int
+    count: int
+
+    def __len__(self) -> int:
+        """Frames that are listed."""
+        return self.count
+
+    def extents(self, frame: int) -> tuple[Extent, ...]:
+        """Give the bytes of one frame; empty when the data ends before it does."""
+        first, stop = frame * self.frame_bits // 8, -(-(frame + 1) * self.frame_bits // 8)
+        return (Extent(self.start + first, stop - first),) if stop <= self.length else ()
+
+    def bit_offset(self, frame: int) -> int:
+        """Bits of the first byte that belong to the frame before; frames of 1-bit data do not start on a byte."""
+        return frame * self.frame_bits % 8
+
+
+@dataclass(frozen=True, slots=True)
+class EncapsulatedFrames:
+    """Frames made of Items: *firsts* holds the index of each frame's first fragment, and one end mark."""
+
+    fragments: Fragments
+    firsts: "array[int]"
+    count: int
+
+    def __len__(self) -> int:
+        """Frames that are listed."""
+        return self.count
+
+    def extents(self, frame: int) -> tuple[Extent, ...]:
+        """Give the fragments of one frame; empty when the frame is declared but not there or cut off."""
+        if frame >= len(self.firsts) - 1:
+            return ()
+        indices = range(self.firsts[frame], self.firsts[frame + 1])
+        if self.fragments.cut and len(self.fragments) - 1 in indices:
+            return ()
+        return tuple(self.fragments.extent(index) for index in indices if self.fragments.lengths[index])
+
+    def bit_offset(self, frame: int) -> int:
+        """Encapsulated frames start on a byte."""
+        return 0
+
+
+def scan_fragments(stream: Stream, offset: int) -> Fragments:
+    """Walk the Items that begin at *offset*, reading eight bytes of each (PS3.5 A.4)."""
+    offsets, lengths = array("Q"), array("Q")
+    position, cut = offset, False
+    while len(offsets) < MOST_FRAGMENTS:
+        head = stream.pread(9, position)
+        if head[:4] not in (ITEM, SEQUENCE_DELIMITER) and offsets and lengths[-1] % 2:
+            # An odd Item length counts its pad byte or does not (E20); the tag behind it tells.
+            position, head = position + 1, head[1:]
+        if len(head) < 8 or head[:4] != ITEM:
+            break
+        (length,) = struct.unpack_from("<L", head, 4)
+        if length == 0xFFFFFFFF:
+            break
+        start = position + 8
+        present = max(0, min(length, stream.size - start))
+        offsets.append(start)
+        lengths.append(present)
+        position = start + present
+        if present < length:
+            cut = True
+            break
+    delimited = stream.pread(4, position) == SEQUENCE_DELIMITER
+    return Fragments(offsets, lengths, position + 8 if delimited else position, delimited, cut)
+
+
+def native_frames(extent: Extent, frame_bits: int, declared: int) -> tuple[NativeFrames, tuple[str, ...]]:
+    """Lay *declared* native frames over *extent*, and say what does not fit (PS3.5 8.1.1).
+
+    A frame that is not wholly there is listed and reads as an error; nothing is filled in.
+    """
+    there = extent.length * 8 // frame_bits if frame_bits else 0
+    count = _listed(there, declared)
+    problems = []
+    needed = -(-declared * frame_bits // 8)
+    if there < declared:
+        problems.append(f"Pixel Data holds {there} of {declared} frames; the others cannot be read (N3)")
+    elif extent.length > needed + needed % 2:
+        spare = extent.length - needed
+        problems.append(f"Pixel Data is {spare} bytes longer than its {declared} frames; they are left out (N2)")
+    return NativeFrames(extent.offset, extent.length, frame_bits, count), tuple(problems)
+
+
+def encapsulated_frames(
+    stream: Stream,
+    fragments: Fragments,
+    declared: int,
+    extended: Sequence[int] | None = None,
+) -> tuple[EncapsulatedFrames, tuple[str, ...]]:
+    """Find the frames among *fragments*; *extended* is the Extended Offset Table, where there is one.
+
+    The order of trust: Extended Offset Table, Basic Offset Table, one fragment a frame, starts of codestreams.
+    A table counts only where it proves right. Returns the frames and a line for each thing that was wrong.
+    """
+    problems: list[str] = []
+    if fragments.cut:
+        problems.append("the last fragment is cut short; its frame cannot be read (E16)")
+    elif not fragments.delimited:
+        problems.append("Pixel Data ends without a Sequence Delimitation Item (E12)")
+    firsts = None
+    if extended is not None:
+        firsts = _from_table(extended, fragments, declared)
+        if firsts is None:
+            problems.append("the Extended Offset Table is wrong and is not used (E9)")
+    basic = _basic_offset_table(stream, fragments)
+    if firsts is None and basic:
+        firsts = _from_table(basic, fragments, declared)
+        if firsts is None:
+            problems.append("the Basic Offset Table is wrong and is not used (E7)")
+    if firsts is None:
+        firsts = _from_fragments(stream, fragments, declared)
+    found = len(firsts) - 1
+    if found > declared:
+        problems.append(f"{found} frames are there, {declared} are declared; all are shown (E4)")
+    elif found < declared:
+        problems.append(f"{found} of {declared} declared frames are there; the others cannot be read (E6)")
+    return EncapsulatedFrames(fragments, firsts, _listed(found, declared)), tuple(problems)
+
+
+def _listed(there: int, declared: int) -> int:
+    return declared if there < declared <= there + MOST_MISSING else there
+
+
+def _basic_offset_table(stream: Stream, fragments: Fragments) -> Sequence[int]:
+    if not len(fragments):
+        return ()
+    offset, length = fragments.extent(0)
+    data = stream.pread(min(length, 4 * MOST_FRAGMENTS), offset)
+    return struct.unpack(f"<{len(data) // 4}L", data[: len(data) // 4 * 4])
+
+
+def _from_table(table: Sequence[int], fragments: Fragments, declared: int) -> "array[int] | None":
+    """Turn offsets into fragment indices, or None if the table does not prove right.
+
+    Offsets count from the first byte behind the Basic Offset Table; writers that counted from elsewhere were off
+    by a constant, which the first entry gives away (E7). An entry more than there are frames is the end (E8).
+    """
+    if not table or len(fragments) < 2:
+        return None
+    base = table[0]
+    origin = fragments.offsets[1] - 8
+    firsts = array("Q")
+    if len(table) == declared + 1 and table[-1] - base >= fragments.offsets[-1] - 8 - origin + 1:
+        table = table[:-1]
+    for previous, entry in zip((-1, *table), table, strict=False):
+        value = origin + entry - base + 8
+        index = bisect_left(fragments.offsets, value)
+        if entry <= previous or index == len(fragments) or fragments.offsets[index] != value:
+            return None
+        firsts.append(index)
+    if len(firsts) < declared and len(firsts) < len(fragments) - 1:
+        return None
+    firsts.append(len(fragments))
+    return firsts
+
+
+def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "array[int]":
+    """Group fragments without a table: one a frame where the numbers agree, else by where codestreams start."""
+    filled = [index for index in range(1, len(fragments)) if fragments.lengths[index]]
+    if len(filled) == declared or not filled:
+        return array("Q", [*filled, len(fragments)])
+    starts = [index for index in filled if _starts_codestream(stream.pread(64, fragments.offsets[index]))]
+    if not starts or starts[0] != filled[0]:
+        # No codestream can be told from its first bytes: one frame is all of them, more than one cannot be told apart.
+        starts = filled[:1] if declared == 1 else filled if len(filled) < declared else []
+    return array("Q", [*starts, len(fragments)])
+
+
+def _starts_codestream(head: bytes) -> bool:
+    """Whether a fragment begins with JPEG SOI, JPEG 2000 SOC, a JP2 or JPEG XL signature or an RLE header."""
+    if head.startswith((b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n", b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n")):
+        return True
+    if head[:1] == b"\xff" and head.lstrip(b"\xff").startswith(b"\xd8\xff"):
+        return True
+    return _is_rle_header(head)
+
+
+def _is_rle_header(head: bytes) -> bool:
+    """Whether 64 bytes are an RLE header: a segment count and as many rising offsets, then zeros (PS3.5 G.5)."""
+    if len(head) < 64:
+        return False
+    count, *offsets = struct.unpack("<16L", head[:64])
+    used = offsets[:count]
+    rising = all(low < high for low, high in zip(used, used[1:], strict=False))
+    return 1 <= count <= 15 and used[0] == 64 and rising and not any(offsets[count:])
