@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from dicomfs.stream import Stream
@@ -258,5 +259,5 @@ def _is_rle_header(head: bytes) -> bool:
         return False
     count, *offsets = struct.unpack("<16L", head[:64])
     used = offsets[:count]
-    rising = all(low < high for low, high in zip(used, used[1:], strict=False))
+    rising = all(low < high for low, high in pairwise(used))
     return 1 <= count <= 15 and used[0] == 64 and rising and not any(offsets[count:])
