@@ -21,6 +21,8 @@ MOST_FRAGMENTS = 4_000_000
 # How many frames that are declared but not there are listed (each reading as an error). Beyond that the
 # declaration is nonsense and only what is there is listed.
 MOST_MISSING = 1000
+# More numbered files than this no tool lists; frames of a few bits could claim billions.
+MOST_FRAMES = 10_000_000
 
 
 class Extent(NamedTuple):
@@ -148,7 +150,7 @@ def native_frames(extent: Extent, frame_bits: int, declared: int) -> tuple[Nativ
     A frame that is not wholly there is listed and reads as an error; nothing is filled in.
     """
     there = extent.length * 8 // frame_bits if frame_bits else 0
-    count = _listed(there, declared)
+    count = _listed(min(there, declared), declared)
     problems = []
     needed = -(-declared * frame_bits // 8)
     if there < declared:
@@ -196,7 +198,7 @@ def encapsulated_frames(
 
 
 def _listed(there: int, declared: int) -> int:
-    return declared if there < declared <= there + MOST_MISSING else there
+    return min(MOST_FRAMES, declared if there < declared <= there + MOST_MISSING else there)
 
 
 def _basic_offset_table(stream: Stream, fragments: Fragments) -> Sequence[int]:

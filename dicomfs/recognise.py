@@ -14,9 +14,10 @@ _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC"
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 # How a data set without a preamble may begin: group lengths, the first File Meta elements, the first
 # identifying elements. No other element can come first in practice.
+_FIRST_META = (0x00, 0x01, 0x02, 0x03, 0x10)
+_FIRST_IDENTIFYING = (0x00, 0x01, 0x05, 0x06, 0x08, 0x10, 0x12, 0x13, 0x14, 0x16, 0x18, 0x20, 0x60)
 _FIRST = frozenset(
-    [0x00020000 + element for element in (0x00, 0x01, 0x02, 0x03, 0x10)]
-    + [0x00080000 + element for element in (0x00, 0x01, 0x05, 0x06, 0x08, 0x10, 0x12, 0x13, 0x14, 0x16, 0x18, 0x20, 0x60)]
+    [0x00020000 + element for element in _FIRST_META] + [0x00080000 + element for element in _FIRST_IDENTIFYING]
 )
 # Explicit VR carries two letters of proof in each element, Implicit VR none: ask for one more.
 _ENOUGH = {True: 2, False: 3}

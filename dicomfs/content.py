@@ -1,0 +1,147 @@
+"""The bytes of a virtual file as a row of pieces whose sizes are known before any is made.
+
+All slicing is done here. A piece is a few literal bytes, an extent of a source file, or something that is made
+whole when its first byte is wanted. What is made must have the size that was promised, or the read fails.
+"""
+
+import errno
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate
+from typing import Protocol
+
+import numpy as np
+import trio
+
+from dicomfs.source import SourceFile
+
+Buffer = bytes | memoryview
+
+
+class WrongSize(OSError):
+    """What was made is not as long as its size said."""
+
+    def __init__(self, promised: int, made: int) -> None:
+        """Carry EIO."""
+        super().__init__(errno.EIO, f"{made} bytes were made where {promised} were promised")
+
+
+class Piece(Protocol):
+    """Some bytes of known size."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in the piece."""
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Give the bytes from *start* to *stop*, both within the piece."""
+
+
+class Literal:
+    """Bytes that are there already."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: Buffer) -> None:
+        """Serve *data*."""
+        self._data = memoryview(data)
+
+    @property
+    def size(self) -> int:
+        """Bytes in the piece."""
+        return len(self._data)
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Slice."""
+        return self._data[start:stop]
+
+
+class Stored:
+    """An extent of a source file; *word* bytes at a time are reversed when it is more than 1."""
+
+    __slots__ = ("_file", "_offset", "_word", "size")
+
+    def __init__(self, file: SourceFile, offset: int, size: int, word: int = 1) -> None:
+        """Serve *size* bytes at *offset* of *file*, which stays the caller's to close."""
+        self._file = file
+        self._offset = offset
+        self._word = word
+        self.size = size
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Read just the part that is wanted."""
+        word = self._word
+        first = start // word * word
+        last = min(self.size, -(-stop // word) * word)
+        data = await read_source(self._file, last - first, self._offset + first)
+        if word > 1:
+            data = reverse_words(data, word)
+        return memoryview(data)[start - first : stop - first]
+
+
+class Made:
+    """Bytes that are made as a whole by *make*; the last result is kept as long as the content is open."""
+
+    __slots__ = ("_data", "_make", "size")
+
+    def __init__(self, size: int, make: Callable[[], Awaitable[Buffer]]) -> None:
+        """Promise *size* bytes from *make*."""
+        self._make = make
+        self._data: Buffer | None = None
+        self.size = size
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Make what is not made yet, check it and slice it."""
+        if self._data is None:
+            data = await self._make()
+            if len(data) != self.size:
+                raise WrongSize(self.size, len(data))
+            self._data = data
+        return memoryview(self._data)[start:stop]
+
+
+class Content:
+    """A row of pieces, read as one; `close` gives back what the pieces hold."""
+
+    __slots__ = ("_close", "_pieces", "_starts", "size")
+
+    def __init__(self, pieces: Sequence[Piece], close: Callable[[], None] | None = None) -> None:
+        """Put *pieces* end to end."""
+        self._pieces = pieces
+        self._starts = [0, *accumulate(piece.size for piece in pieces)]
+        self._close = close
+        self.size = self._starts[-1]
+
+    async def read(self, offset: int, length: int) -> Buffer:
+        """Read up to *length* bytes at *offset*; fewer only at the end."""
+        stop = min(offset + length, self.size)
+        if offset >= stop:
+            return b""
+        index = bisect_right(self._starts, offset) - 1
+        parts = []
+        while offset < stop:
+            start, end = self._starts[index], self._starts[index + 1]
+            if offset < end:
+                parts.append(await self._pieces[index].read(offset - start, min(stop, end) - start))
+                offset = min(stop, end)
+            index += 1
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Give back what the pieces hold."""
+        if self._close is not None:
+            self._close()
+
+
+async def read_source(file: SourceFile, length: int, offset: int) -> bytes:
+    """Read a source file: at once what is in the page cache, from a thread what would have to wait for a disk."""
+    data = file.pread_cached(length, offset)
+    if data is not None:
+        return data
+    return await trio.to_thread.run_sync(file.pread, length, offset, abandon_on_cancel=True)
+
+
+def reverse_words(data: bytes, word: int) -> bytes:
+    """Reverse the bytes of each *word*; a rest shorter than a word stays as it is."""
+    whole = len(data) // word * word
+    return np.frombuffer(data, f">u{word}", whole // word).astype(f"<u{word}").tobytes() + data[whole:]

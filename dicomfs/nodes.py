@@ -1,0 +1,281 @@
+"""What a file system is made of: files, directories, their attributes, and the numbers that the kernel knows them by.
+
+Nothing here knows FUSE or DICOM. A directory whose children never change (those of one DICOM file) numbers them by
+their place, so that a listing of 100,000 frames leaves no object behind; everything else gets a number of its own.
+"""
+
+import errno
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, overload
+
+from dicomfs.content import Content
+
+ROOT = 1
+# Places in one directory; what is left of 64 bits numbers the directories, never reused in the life of a mount.
+PLACES = 1 << 24
+
+
+class Stale(OSError):
+    """The kernel asked for a number that it has already forgotten."""
+
+    def __init__(self) -> None:
+        """Carry ESTALE."""
+        super().__init__(errno.ESTALE, "no such inode")
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What `stat` shows of a node; the kernel may keep it for *valid* seconds."""
+
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    valid: float
+
+
+class Node(ABC):
+    """A file or a directory. Two nodes of the same name and identity in one directory are the same inode."""
+
+    __slots__ = ("attributes", "identity")
+
+    def __init__(self, attributes: Attributes, identity: Hashable = None) -> None:
+        """Take *attributes* as they are now."""
+        self.attributes = attributes
+        self.identity = identity
+
+    async def current(self) -> Attributes:
+        """Give the attributes as they are now; may raise OSError where the source is gone."""
+        return self.attributes
+
+
+class File(Node):
+    """Something that can be read."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def open(self) -> Content:
+        """Make the content ready; its size is the one that `attributes` shows. The caller closes it."""
+
+
+class Child(NamedTuple):
+    """One name in a directory; *place* is its index where the directory is a fixed one."""
+
+    name: bytes
+    node: Node
+    place: int | None = None
+
+
+class Directory(Node):
+    """Something that has children."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def lookup(self, name: bytes) -> Child | None:
+        """Find a child."""
+
+    @abstractmethod
+    async def listing(self) -> Sequence[Child]:
+        """Give all children as they are now; the sequence does not change afterwards."""
+
+
+class Children(Sequence[Child], ABC):
+    """The children of a fixed directory."""
+
+    @abstractmethod
+    def find(self, name: bytes) -> Child | None:
+        """Find a child by its name."""
+
+
+class NamedChildren(Children):
+    """A handful of children, each with a name of its own."""
+
+    def __init__(self, named: Sequence[tuple[bytes, Node]]) -> None:
+        """Keep *named* in their order."""
+        self._children = [Child(name, node, place) for place, (name, node) in enumerate(named)]
+        self._places = {name: place for place, (name, _) in enumerate(named)}
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._children)
+
+    @overload
+    def __getitem__(self, place: int) -> Child: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Child]: ...
+    def __getitem__(self, place: int | slice) -> Child | Sequence[Child]:
+        """Give one by its place."""
+        return self._children[place]
+
+    def find(self, name: bytes) -> Child | None:
+        """Find a child by its name."""
+        place = self._places.get(name)
+        return None if place is None else self._children[place]
+
+
+class NumberedChildren(Children):
+    """Files named by their number, from 1; each is made when it is looked at."""
+
+    def __init__(
+        self,
+        count: int,
+        file: Callable[[int], File],
+        extension: Callable[[int], str],
+        *,
+        first: int = 1,
+        digits: int = 4,
+    ) -> None:
+        """Number *count* files; *file* and *extension* (with its dot) are asked with the index from 0."""
+        self._count = count
+        self._file = file
+        self._extension = extension
+        self._first = first
+        self._digits = max(digits, len(str(count)))
+
+    def __len__(self) -> int:
+        """Count them."""
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> Child: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Child]: ...
+    def __getitem__(self, place: int | slice) -> Child | Sequence[Child]:
+        """Make one by its place."""
+        if isinstance(place, slice):
+            return [self[index] for index in range(*place.indices(self._count))]
+        if not 0 <= place < self._count:
+            raise IndexError(place)
+        return Child(self._name(place), self._file(place), place)
+
+    def find(self, name: bytes) -> Child | None:
+        """Find a child by its name."""
+        number = name.partition(b".")[0]
+        if not number.isdigit():
+            return None
+        place = int(number) - self._first
+        return self[place] if 0 <= place < self._count and self._name(place) == name else None
+
+    def _name(self, place: int) -> bytes:
+        return b"%0*d%s" % (self._digits, place + self._first, self._extension(place).encode())
+
+
+class FixedDirectory(Directory):
+    """A directory whose children never change as long as it is this inode."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def children(self) -> Children:
+        """Make the children ready."""
+
+    @abstractmethod
+    def child(self, place: int) -> Node:
+        """Give a child that was made ready before."""
+
+    async def lookup(self, name: bytes) -> Child | None:
+        """Find a child."""
+        return (await self.children()).find(name)
+
+    async def listing(self) -> Sequence[Child]:
+        """Give all children."""
+        return await self.children()
+
+
+class ReadyDirectory(FixedDirectory):
+    """A fixed directory that has its children from the start."""
+
+    __slots__ = ("_children",)
+
+    def __init__(self, attributes: Attributes, children: Children) -> None:
+        """Hold *children*."""
+        super().__init__(attributes)
+        self._children = children
+
+    async def children(self) -> Children:
+        """Give the children."""
+        return self._children
+
+    def child(self, place: int) -> Node:
+        """Give a child by its place."""
+        return self._children[place].node
+
+
+class InodeTable:
+    """Which node has which number, and how often the kernel holds it."""
+
+    def __init__(self, root: Directory) -> None:
+        """Number *root* as the kernel expects; it is never forgotten."""
+        self._nodes: dict[int, Node] = {0: root}
+        self._held: dict[int, int] = {0: 1}
+        self._serials: dict[Hashable, int] = {}
+        self._keys: dict[int, Hashable] = {}
+        self._next = 1
+
+    def __len__(self) -> int:
+        """Nodes that are kept in memory, the root included."""
+        return len(self._nodes)
+
+    def node(self, inode: int) -> Node:
+        """Give the node of a number; raises Stale when it was forgotten."""
+        serial, place = divmod(inode - ROOT, PLACES)
+        node = self._nodes.get(serial)
+        if node is None:
+            raise Stale
+        if place == 0:
+            return node
+        if not isinstance(node, FixedDirectory):
+            raise Stale
+        return node.child(place - 1)
+
+    def directory(self, inode: int) -> Directory:
+        """Give the node of a number that must be a directory."""
+        node = self.node(inode)
+        if not isinstance(node, Directory):
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory")
+        return node
+
+    def hold(self, parent: int, child: Child) -> int:
+        """Number a child of *parent* and count one lookup, which `forget` takes back."""
+        serial = (parent - ROOT) // PLACES
+        if child.place is not None and isinstance(child.node, File):
+            self._held[serial] += 1
+            return ROOT + serial * PLACES + child.place + 1
+        key = (serial, child.name, child.node.identity)
+        own = self._serials.get(key)
+        if own is None:
+            own = self._next
+            self._next += 1
+            self._serials[key] = own
+            self._keys[own] = key
+            self._nodes[own] = child.node
+            self._held[own] = 0
+        elif child.node.attributes != self._nodes[own].attributes:
+            self._nodes[own] = child.node
+        self._held[own] += 1
+        return ROOT + own * PLACES
+
+    def forget(self, inode: int, lookups: int) -> None:
+        """Take *lookups* back; a node that the kernel no longer holds is let go."""
+        serial = (inode - ROOT) // PLACES
+        if serial not in self._held:
+            return
+        self._held[serial] -= lookups
+        if self._held[serial] <= 0 and serial != 0:
+            del self._held[serial], self._nodes[serial], self._serials[self._keys.pop(serial)]
+
+
+def read_only(mode: int, *, directory: bool = False) -> int:
+    """Take the write and set-id bits off a source's mode; a directory made of a file is searched by who may read it."""
+    bits = stat.S_IMODE(mode) & 0o555
+    if not directory:
+        return stat.S_IFREG | bits
+    if not stat.S_ISDIR(mode):
+        bits = (bits & 0o444) | (bits & 0o444) >> 2
+    return stat.S_IFDIR | bits
