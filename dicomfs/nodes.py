@@ -38,7 +38,7 @@ class Attributes:
     valid: float
 
 
-class Node(ABC):
+class Node:
     """A file or a directory. Two nodes of the same name and identity in one directory are the same inode."""
 
     __slots__ = ("attributes", "identity")
@@ -53,7 +53,7 @@ class Node(ABC):
         return self.attributes
 
 
-class File(Node):
+class File(Node, ABC):
     """Something that can be read."""
 
     __slots__ = ()
@@ -71,7 +71,7 @@ class Child(NamedTuple):
     place: int | None = None
 
 
-class Directory(Node):
+class Directory(Node, ABC):
     """Something that has children."""
 
     __slots__ = ()

@@ -1,0 +1,215 @@
+"""The pyfuse3 adapter: numbers to nodes, handles to contents, errors to replies. Nothing else is decided here.
+
+pyfuse3 ends the mount on any exception that is not a FUSEError, so every handler goes through one guard. The
+kernel never takes a request back, so every handler has a time limit.
+"""
+
+import errno
+import functools
+import logging
+import os
+import stat
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
+
+import pyfuse3
+import trio
+
+from dicomfs.content import Content
+from dicomfs.nodes import Attributes, Child, Directory, File, FixedDirectory, InodeTable
+
+log = logging.getLogger(__name__)
+
+# Nothing local takes this long; what does is a dead server or disk, and the caller may try again.
+TIME_LIMIT = 120.0
+# How long the kernel may remember that a name is missing: as long as a fixed directory lives, else as briefly as
+# it keeps what is there.
+MISSING_FIXED, MISSING = 3600.0, 5.0
+# What `cp` and `cat` take as their unit; the kernel's own read-ahead is the same.
+BLOCK_SIZE = 128 * 1024
+# Answers that say what is so, not that something went wrong.
+_ORDINARY = frozenset((errno.ENOENT, errno.EROFS, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOTDIR))
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What the adapter has answered so far."""
+
+    requests: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+def _guarded(
+    handler: Callable[Concatenate["Operations", P], Awaitable[R]],
+) -> Callable[Concatenate["Operations", P], Awaitable[R]]:
+    """Turn whatever *handler* raises into a reply; only cancellation passes."""
+
+    @functools.wraps(handler)
+    async def guard(self: "Operations", *args: P.args, **kwargs: P.kwargs) -> R:
+        self.statistics.requests += 1
+        try:
+            with trio.fail_after(TIME_LIMIT):
+                return await handler(self, *args, **kwargs)
+        except (trio.Cancelled, pyfuse3.FUSEError):
+            raise
+        except trio.TooSlowError:
+            self._fail(handler.__name__, OSError(errno.ETIMEDOUT, "took too long"))
+        except OSError as error:
+            self._fail(handler.__name__, error)
+        except BaseException as error:  # noqa: BLE001 - a decoder's panic is a BaseException; all else ends the mount
+            # The message may quote a patient's values; where it happened does not.
+            frames = traceback.extract_tb(error.__traceback__)
+            places = " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames))
+            log.error("%s: unexpected %s at %s", handler.__name__, type(error).__name__, places)
+            self.statistics.failures["EIO"] = self.statistics.failures.get("EIO", 0) + 1
+            raise pyfuse3.FUSEError(errno.EIO) from None
+
+    return guard
+
+
+class Operations(pyfuse3.Operations):
+    """Answers the kernel out of a tree of nodes."""
+
+    enable_acl = False
+    supports_dot_lookup = False
+
+    def __init__(self, root: Directory, space: Callable[[], os.statvfs_result]) -> None:
+        """Serve *root*; *space* describes the file system of the archive for `statfs`."""
+        super().__init__()
+        self.inodes = InodeTable(root)
+        self.statistics = Statistics()
+        self._space = space
+        self._contents: dict[int, Content] = {}
+        self._listings: dict[int, tuple[int, Sequence[Child]]] = {}
+        self._next_handle = 1
+
+    @_guarded
+    async def lookup(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Find a name; a missing one is answered too, so that the kernel remembers it."""
+        directory = self.inodes.directory(parent_inode)
+        try:
+            child = await directory.lookup(name)
+        except FileNotFoundError:
+            child = None
+        if child is None:
+            missing = pyfuse3.EntryAttributes()
+            missing.st_ino = 0
+            missing.entry_timeout = MISSING_FIXED if isinstance(directory, FixedDirectory) else MISSING
+            return missing
+        return _entry(self.inodes.hold(parent_inode, child), child.node.attributes)
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        """Take lookups back; this has no reply, hence no guard, and cannot fail."""
+        for inode, lookups in inode_list:
+            self.inodes.forget(inode, lookups)
+
+    @_guarded
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Describe a node."""
+        return _entry(inode, await self.inodes.node(inode).current())
+
+    @_guarded
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        """Take the listing that this handle will show to its end."""
+        listing = await self.inodes.directory(inode).listing()
+        handle = self._handle()
+        self._listings[handle] = inode, listing
+        return handle
+
+    @_guarded
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """Give names with their attributes, as many as fit."""
+        inode, listing = self._listings[fh]
+        for place in range(start_id, len(listing)):
+            child = listing[place]
+            number = self.inodes.hold(inode, child)
+            entry = _entry(number, child.node.attributes)
+            if not pyfuse3.readdir_reply(token, child.name, entry, place + 1):
+                self.inodes.forget(number, 1)
+                break
+
+    @_guarded
+    async def releasedir(self, fh: int) -> None:
+        """Let a listing go."""
+        del self._listings[fh]
+
+    @_guarded
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """Open a file; the kernel may keep its pages, since an inode never changes its bytes."""
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
+            raise OSError(errno.EROFS, "read-only")
+        node = self.inodes.node(inode)
+        if not isinstance(node, File):
+            raise IsADirectoryError(errno.EISDIR, "a directory")
+        content = await node.open()
+        handle = self._handle()
+        self._contents[handle] = content
+        return pyfuse3.FileInfo(fh=handle, keep_cache=True, direct_io=False)
+
+    @_guarded
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        """Read from an open file; a contiguous memoryview is as good as bytes to pyfuse3."""
+        return await self._contents[fh].read(off, size)  # type: ignore[return-value]
+
+    @_guarded
+    async def release(self, fh: int) -> None:
+        """Close an open file."""
+        self._contents.pop(fh).close()
+
+    @_guarded
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """Describe the file system: the archive's size, and nothing free."""
+        space = await trio.to_thread.run_sync(self._space, abandon_on_cancel=True)
+        answer = pyfuse3.StatvfsData()
+        answer.f_bsize = space.f_bsize
+        answer.f_frsize = space.f_frsize
+        answer.f_blocks = space.f_blocks
+        answer.f_bfree = answer.f_bavail = 0
+        answer.f_files = space.f_files
+        answer.f_ffree = answer.f_favail = 0
+        answer.f_namemax = 255
+        return answer
+
+    def close(self) -> None:
+        """Close what clients left open."""
+        while self._contents:
+            self._contents.popitem()[1].close()
+        self._listings.clear()
+
+    def _handle(self) -> int:
+        self._next_handle += 1
+        return self._next_handle
+
+    def _fail(self, operation: str, error: OSError) -> NoReturn:
+        number = error.errno or errno.EIO
+        if number not in _ORDINARY:
+            name = errno.errorcode.get(number, str(number))
+            self.statistics.failures[name] = self.statistics.failures.get(name, 0) + 1
+            # `strerror` only: `str` would show the path, and paths name patients.
+            log.warning("%s: %s: %s", operation, name, error.strerror)
+        raise pyfuse3.FUSEError(number) from None
+
+
+def _entry(inode: int, attributes: Attributes) -> pyfuse3.EntryAttributes:
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = inode
+    entry.generation = 0
+    entry.entry_timeout = entry.attr_timeout = attributes.valid
+    entry.st_mode = attributes.mode
+    # One is the convention for directories whose subdirectories were not counted; `find` then looks by itself.
+    entry.st_nlink = 1
+    entry.st_uid = attributes.uid
+    entry.st_gid = attributes.gid
+    entry.st_rdev = 0
+    entry.st_size = 0 if stat.S_ISDIR(attributes.mode) else attributes.size
+    entry.st_blksize = BLOCK_SIZE
+    entry.st_blocks = -(-entry.st_size // 512)
+    entry.st_atime_ns = entry.st_ctime_ns = entry.st_mtime_ns = attributes.mtime_ns
+    return entry
