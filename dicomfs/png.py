@@ -1,0 +1,75 @@
+"""8-bit pictures as PNG files whose length is known before a pixel is: the only writer of PNG.
+
+The image data are deflated without compression (stored blocks of RFC 1951 3.2.4), so that the length of the
+file follows from the shape of the picture alone.
+"""
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from isal import isal_zlib
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+BLOCK = 65535
+"""Most bytes that a stored deflate block holds (RFC 1951 3.2.4)."""
+
+FRAME = 57
+"""Bytes of the signature, IHDR, the head and check sum of IDAT, and IEND."""
+
+GREY, RGB = 0, 2
+
+
+def png_size(rows: int, columns: int, samples: int, ancillary: int = 0) -> int:
+    """Compute the bytes of the PNG of an 8-bit picture; *ancillary* is the bytes of its further chunks."""
+    data = rows * (1 + columns * samples)
+    return FRAME + 2 + 5 * -(-data // BLOCK) + data + 4 + ancillary
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """Frame *data* as one chunk of type *kind* (PNG 5.3)."""
+    return struct.pack(">I4s", len(data), kind) + data + struct.pack(">I", isal_zlib.crc32(data, isal_zlib.crc32(kind)))
+
+
+def write_png(picture: np.ndarray, chunks: Sequence[bytes] = ()) -> memoryview:
+    """Write *picture* (uint8, rows x columns or rows x columns x 3) with *chunks* between IHDR and IDAT."""
+    rows, columns = picture.shape[:2]
+    samples = 1 if picture.ndim == 2 else picture.shape[2]
+    lines = np.empty((rows, 1 + columns * samples), np.uint8)
+    lines[:, 0] = 0  # filter type None
+    lines[:, 1:] = picture.reshape(rows, columns * samples)
+    ancillary = b"".join(chunks)
+    file = np.empty(png_size(rows, columns, samples, len(ancillary)), np.uint8)
+    colour = GREY if samples == 1 else RGB
+    deflated = len(file) - FRAME - len(ancillary)
+    head = b"".join(
+        (
+            SIGNATURE,
+            chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8, colour, 0, 0, 0)),
+            ancillary,
+            struct.pack(">I4s", deflated, b"IDAT"),
+        )
+    )
+    start = len(head)
+    file[:start] = np.frombuffer(head, np.uint8)
+    _store(lines.reshape(-1), file[start : start + deflated])
+    check = isal_zlib.crc32(file[start - 4 : start + deflated].data)
+    tail = struct.pack(">I", check) + chunk(b"IEND", b"")
+    file[start + deflated :] = np.frombuffer(tail, np.uint8)
+    return file.data
+
+
+def _store(data: np.ndarray, target: np.ndarray) -> None:
+    """Lay *data* into *target* as a zlib stream of stored blocks."""
+    target[:2] = 0x78, 0x01
+    full, rest = divmod(len(data), BLOCK)
+    if rest == 0:
+        full, rest = full - 1, BLOCK  # the last block is marked, so it is always laid by itself
+    middle = 2 + full * (5 + BLOCK)
+    blocks = target[2:middle].reshape(full, 5 + BLOCK)
+    blocks[:, :5] = 0, 0xFF, 0xFF, 0, 0
+    blocks[:, 5:] = data[: full * BLOCK].reshape(full, BLOCK)
+    target[middle : middle + 5] = np.frombuffer(struct.pack("<BHH", 1, rest, rest ^ 0xFFFF), np.uint8)
+    target[middle + 5 : -4] = data[full * BLOCK :]
+    target[-4:] = np.frombuffer(struct.pack(">I", isal_zlib.adler32(data.data)), np.uint8)
