@@ -246,15 +246,19 @@ def _jpeg2000(stream: bytes, fmt: PixelFormat) -> Decoded:
     header = _checked_header(stream, fmt)
     if not codestream.jpeg2000_is_whole(stream):
         raise CodecError("the JPEG 2000 frame is cut short (E16)")
-    if header.high_throughput:
+    repairs: tuple[str, ...] = ()
+    mended = codestream.mend_after_tiles(stream)
+    if mended is not None:
+        stream, repairs = mended, ("dropped a misplaced comment from the JPEG 2000 stream (C9)",)
+    if header.high_throughput and header.lossless and not CODECS[fmt.transfer_syntax].lossy:
+        # OpenJPH lets samples beyond the range wrap around (255 shows as 0), so lossy frames are not for it.
         values = _run(lambda: htj2k_decode(stream), lambda: jpeg2k_decode(stream))
     else:
         values = _run(lambda: jpeg2k_decode(stream), lambda: _openjpeg(stream))
-    repairs: tuple[str, ...] = ()
     photometric = fmt.photometric
     if header.components == 3 and (header.mct or photometric in ("YBR_RCT", "YBR_ICT")):
         if not header.mct:
-            repairs = (f"{photometric}, but the stream has no colour transform: taken as RGB (C4)",)
+            repairs += (f"{photometric}, but the stream has no colour transform: taken as RGB (C4)",)
         photometric = "RGB"
     if header.signed != fmt.signed:
         repairs += ("the sign of the JPEG 2000 stream contradicts Pixel Representation (C5)",)

@@ -23,8 +23,8 @@ class Codestream:
     """The header of one encoded frame.
 
     *kind* is jpg, jls, j2k or jxl. *precision* is the bits of a sample, 0 where the header was not read that far.
-    *lossless* speaks of JPEG only. *transform* is the colour transform of an Adobe APP14 segment, *ids* are the
-    component identifiers of a JPEG; *mct* and *high_throughput* belong to JPEG 2000.
+    *lossless* is a lossless JPEG process or a reversible wavelet. *transform* is the colour transform of an Adobe
+    APP14 segment, *ids* are the component identifiers of a JPEG; *mct* and *high_throughput* belong to JPEG 2000.
     """
 
     kind: str
@@ -241,12 +241,12 @@ def _jpeg2000(data: bytes, start: int) -> Codestream:
     depth, step_x, step_y = struct.unpack_from("BBB", data, start + 42)
     if not (step_x and step_y and tile_x and tile_y and x1 > x0 and y1 > y0):
         raise CodecError("the JPEG 2000 stream states an impossible size")
-    mct, position = False, start + 4
+    mct, reversible, position = False, False, start + 4
     while True:
         position += struct.unpack_from(">H", data, position)[0]
         marker = struct.unpack_from(">H", data, position)[0]
         if marker == 0xFF52:
-            mct = data[position + 8] == 1
+            mct, reversible = data[position + 8] == 1, data[position + 13] == 1
         if marker in (0xFF90, 0xFFD9) or marker < 0xFF00:
             break
         position += 2
@@ -257,6 +257,7 @@ def _jpeg2000(data: bytes, start: int) -> Codestream:
         components,
         (depth & 0x7F) + 1,
         signed=bool(depth & 0x80),
+        lossless=reversible,
         mct=mct,
         high_throughput=bool(capabilities & 0x4000),
     )
@@ -264,23 +265,42 @@ def _jpeg2000(data: bytes, start: int) -> Codestream:
 
 def jpeg2000_is_whole(data: bytes) -> bool:
     """Tell whether every tile-part of a JPEG 2000 stream is there: OpenJPH decodes a cut stream in silence (E16)."""
-    position = 4 + (jp2_codestream(data) if data.startswith(JP2_SIGNATURE) else 0) - 2
+    return _end_of_tiles(data) is not None
+
+
+def mend_after_tiles(data: bytes) -> bytes | None:
+    """Drop comments that were written between the last tile-part and the end (C9); None without any.
+
+    T.800 A.3 allows comments in headers only, and OpenJPEG refuses the stream for one that is elsewhere.
+    """
+    end = _end_of_tiles(data)
+    if end is None or data[end : end + 2] != b"\xff\x64":
+        return None
+    return data[:end] + b"\xff\xd9"
+
+
+def _end_of_tiles(data: bytes) -> int | None:
+    """Walk the tile-parts; give the offset after the last one, None where one is cut short or EOC is missing."""
+    position = 2 + (jp2_codestream(data) if data.startswith(JP2_SIGNATURE) else 0)
+    end: int | None = None
     try:
         while True:
             marker = struct.unpack_from(">H", data, position)[0]
             if marker == 0xFFD9:
-                return True
+                return position if end is None else end
             if marker == 0xFF90:
                 length = struct.unpack_from(">I", data, position + 6)[0]
                 if length == 0:  # the last tile-part reaches to the end of the stream
-                    return data.rstrip(b"\0").endswith(b"\xff\xd9")
+                    last = data.rstrip(b"\0")
+                    return len(last) - 2 if last.endswith(b"\xff\xd9") else None
                 if length < 14:
-                    return False
+                    return None
                 position += length
+                end = position
             else:
                 position += 2 + struct.unpack_from(">H", data, position + 2)[0]
     except struct.error:
-        return False
+        return None
 
 
 # JPEG XL (ISO/IEC 18181-1 Annex D, 18181-2)
