@@ -57,7 +57,7 @@ class DecodeError(OSError):
         super().__init__(errno.EIO, reason)
 
 
-class _WorkerLostError(Exception):
+class _WorkerLost(Exception):
     """A worker ended, or answered what no sound worker answers."""
 
 
@@ -139,7 +139,7 @@ class _Worker:
         return False
 
     async def perform(self, task: Task, data: Buffer) -> _Answer:
-        """Have *task* done; raises _WorkerLostError when there is no sound answer."""
+        """Have *task* done; raises _WorkerLost when there is no sound answer."""
         described = pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
         encoded = memoryview(data).nbytes
         descriptors = self._fit_slot(max(len(described) + encoded, task.size))
@@ -151,7 +151,7 @@ class _Worker:
             self._slot.memory[len(described) : len(described) + encoded] = data
             socket.send_fds(self._channel, [request], descriptors)
         except OSError as error:
-            raise _WorkerLostError from error
+            raise _WorkerLost from error
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -173,16 +173,16 @@ class _Worker:
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._channel)
             except OSError as error:
-                raise _WorkerLostError from error
+                raise _WorkerLost from error
 
     def _understand(self, message: bytes, size: int) -> _Answer:
         try:
             sequence, length, made, retires = ANSWER.unpack_from(message)
         except struct.error:
-            raise _WorkerLostError from None
+            raise _WorkerLost from None
         assert self._slot is not None  # noqa: S101  a request was sent
         if sequence != self._sequence or (made and length != size):
-            raise _WorkerLostError
+            raise _WorkerLost
         payload = self._slot.memory[:size] if made else None
         if self._slot.size > _SLOT_KEPT:
             self._free_slot()
@@ -196,7 +196,7 @@ class _Worker:
     def kill(self) -> None:
         """End the process, whatever it is doing."""
         if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):  # ended already
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def dispose(self) -> None:
@@ -344,15 +344,13 @@ class Decoder:
             try:
                 with trio.move_on_after(patience) as limit:
                     answer = await worker.perform(task, data)
-            except _WorkerLostError:
+            except _WorkerLost:
                 raise DecodeError("the decoder ended unexpectedly") from None
             except OSError as error:
                 raise DecodeError(f"no memory for the frame ({error.strerror})") from error
             finally:
                 self._busy.discard(worker)
-                self._put_back(
-                    worker, sound=answer is not None, retires=answer is not None and answer.retires
-                )
+                self._put_back(worker, sound=answer is not None, retires=answer is not None and answer.retires)
         if answer is None:
             assert limit.cancelled_caught  # noqa: S101  nothing else leaves no answer
             raise DecodeError(f"decoding took longer than {patience:.3g} s")

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 GIB = 1 << 30
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
-_NOBODY = 65534
+_NOBODY, _CAP_KILL = 65534, 5
 
 # Landlock numbers its calls alike on every architecture.
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
@@ -162,20 +162,31 @@ def _limit(memory: int) -> None:
 
 
 def _become_nobody() -> bool:
-    """Leave the superuser's identity; in a user namespace without that user it stays."""
+    """Leave the superuser's identity; in a user namespace without that user it stays.
+
+    Also where the daemon has no CAP_KILL, and so could not end a process of another user.
+    """
     if os.geteuid() != 0:
         return True
+    capabilities = (ctypes.c_uint32 * 6)()
+    _libc.capget(_capability_header(), capabilities)
+    if not capabilities[0] & 1 << _CAP_KILL:
+        return False
     with contextlib.suppress(OSError):
         os.setgroups([])
     with contextlib.suppress(OSError):
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-    return os.getuid() != 0 and os.geteuid() != 0
+    return os.geteuid() != 0
 
 
 def _drop_capabilities() -> bool:
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    return bool(_libc.capset(header, (ctypes.c_uint32 * 6)()) == 0)
+    return bool(_libc.capset(_capability_header(), (ctypes.c_uint32 * 6)()) == 0)
+
+
+def _capability_header() -> ctypes.Array[ctypes.c_uint32]:
+    """Name version 3 of the capability calls, and this process (linux/capability.h)."""
+    return (ctypes.c_uint32 * 2)(0x20080522, 0)
 
 
 def _landlock() -> int:

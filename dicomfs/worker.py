@@ -57,6 +57,8 @@ _RESIDENT = 256 << 20
 
 _NICENESS = 10
 
+_TOO_LARGE = "decoding needs more memory than a worker may use"
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -147,17 +149,23 @@ def _answer_all(channel: socket.socket, statistics: int) -> None:
             return
         sequence, described, encoded, size = REQUEST.unpack(message)
         if descriptors:
-            slot = mmap.mmap(descriptors[0], size)
-            os.close(descriptors[0])
-        assert slot is not None  # noqa: S101  the daemon sends one with its first request
-        length, reason = _attempt(slot, described, encoded)
-        retires = count == _TASKS or _resident(statistics) > _RESIDENT
-        channel.send(
-            ANSWER.pack(sequence, length, not reason, retires)
-            + reason.encode("utf-8", "replace")[:REASON_LIMIT]
-        )
+            slot = _map(descriptors[0], size)
+        length, reason = _attempt(slot, described, encoded) if slot is not None else (0, _TOO_LARGE)
+        retires = slot is None or count == _TASKS or _resident(statistics) > _RESIDENT
+        answer = ANSWER.pack(sequence, length, not reason, retires)
+        channel.send(answer + reason.encode("utf-8", "replace")[:REASON_LIMIT])
         if retires:
             return
+
+
+def _map(descriptor: int, size: int) -> mmap.mmap | None:
+    """Map the slot *descriptor*, unless it exceeds the memory limit."""
+    try:
+        return mmap.mmap(descriptor, size)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def _attempt(slot: mmap.mmap, described: int, encoded: int) -> tuple[int, str]:
@@ -173,7 +181,7 @@ def _attempt(slot: mmap.mmap, described: int, encoded: int) -> tuple[int, str]:
     except codecs.CodecError as error:
         return 0, error.strerror or "the frame cannot be decoded"
     except MemoryError:
-        return 0, "decoding needs more memory than a worker may use"
+        return 0, _TOO_LARGE
     except BaseException as error:  # noqa: BLE001  the worker boundary; a panic of a Rust codec is no Exception
         # The text of somebody else's exception may quote the data set.
         return 0, f"the decoder failed ({type(error).__name__})"
