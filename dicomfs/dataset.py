@@ -12,7 +12,7 @@ from dicomfs.elements import DataSet, Element
 from dicomfs.offsets import Fragments
 from dicomfs.reader import KEEP, PIXEL_DATA, Encoding, Reader, guess_encoding, likelihood
 from dicomfs.recognise import HEAD, is_dicom
-from dicomfs.stream import Memory, Stream
+from dicomfs.stream import Stream
 
 __all__ = ["KEEP", "PIXEL_DATA", "DataSet", "Element", "NotDicom", "Parsed", "parse"]
 
@@ -79,7 +79,7 @@ def parse(stream: Stream) -> Parsed:
     if declared in DEFLATED:
         inflated = _inflate(stream, position, problems)
         if inflated is not None:
-            reader, position = Reader(Memory(inflated), problems), 0
+            reader, position = Reader(inflated, problems), 0
     encoding, syntax = _encoding(reader, position, declared)
     reader.encapsulated = syntax not in _NOT_ENCAPSULATED
     dataset, _ = reader.read(position, reader.stream.size, encoding)
@@ -148,7 +148,23 @@ def _encoding(reader: Reader, position: int, declared: str) -> tuple[Encoding, s
     return encoding, declared
 
 
-def _inflate(stream: Stream, position: int, problems: dict[str, None]) -> bytes | None:
+class _Inflated:
+    """A stream over an inflated data set, in chunks of _CHUNK bytes so that it is never in memory twice."""
+
+    def __init__(self, chunks: list[bytes]) -> None:
+        self._chunks = chunks
+        self.size = sum(map(len, chunks))
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Read *length* bytes at *offset*; fewer only where the stream ends."""
+        length = max(0, min(length, self.size - offset))
+        first, start = divmod(offset, _CHUNK)
+        chunks = self._chunks[first : (offset + length + _CHUNK - 1) // _CHUNK]
+        joined = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return joined[start : start + length]
+
+
+def _inflate(stream: Stream, position: int, problems: dict[str, None]) -> Stream | None:
     """Inflate a deflated data set (PS3.5 A.5), also one with a zlib or gzip header; None when it is not deflated.
 
     At most MOST_INFLATED bytes come out (L3).
@@ -157,34 +173,40 @@ def _inflate(stream: Stream, position: int, problems: dict[str, None]) -> bytes 
     if likelihood(head, stream.size - position, Encoding(True, False)) == 2:
         problems["the data set is not deflated although the transfer syntax says so (H10)"] = None
         return None
-    for bits in (-zlib.MAX_WBITS, zlib.MAX_WBITS | 32):
-        chunks, whole = _inflate_chunks(stream, position, bits)
+    chunks, whole = _inflate_chunks(stream, position, -zlib.MAX_WBITS)
+    if not chunks:
+        chunks, whole = _inflate_chunks(stream, position, zlib.MAX_WBITS | 32)
         if chunks:
-            break
-    if bits > 0 and chunks:
-        problems["the deflated data set has a zlib or gzip header (H10)"] = None
+            problems["the deflated data set has a zlib or gzip header (H10)"] = None
     if not whole:
         problems["the deflated data set is damaged or too large; what could be inflated is shown (L3)"] = None
-    return b"".join(chunks)
+    return _Inflated(chunks)
 
 
 def _inflate_chunks(stream: Stream, position: int, bits: int) -> tuple[list[bytes], bool]:
-    """Inflate until the deflated data, the stream or MOST_INFLATED ends; say whether the first did."""
+    """Inflate until the deflated data, the stream or MOST_INFLATED ends; say whether the first did.
+
+    All chunks but the last have _CHUNK bytes.
+    """
     inflater = zlib.decompressobj(bits)
     chunks: list[bytes] = []
-    room = MOST_INFLATED
-    while room and not inflater.eof:
-        data = inflater.unconsumed_tail
+    chunk = bytearray()
+    data = b""
+    while not inflater.eof and len(chunks) * _CHUNK < MOST_INFLATED:
         if not data:
             data = stream.pread(_CHUNK, position)
             position += len(data)
-        if not data:
-            break
+        starved = not data
         try:
-            chunk = inflater.decompress(data, min(room, _CHUNK))
+            chunk += inflater.decompress(data, _CHUNK - len(chunk))
         except zlib.error:
             break
-        if chunk:
-            chunks.append(chunk)
-        room -= len(chunk)
+        data = inflater.unconsumed_tail
+        if len(chunk) == _CHUNK:
+            chunks.append(bytes(chunk))
+            chunk.clear()
+        elif starved:
+            break
+    if chunk:
+        chunks.append(bytes(chunk))
     return chunks, inflater.eof

@@ -29,6 +29,10 @@ _UTF_8 = '{"vr":"CS","Value":["ISO_IR 192"]}'
 _ACTIVE = re.compile("[\x7f-\x9f<>&\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NUMBER = re.compile(r"([+-]?)0*([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?")
 _LONGEST_NUMBER = 64
+# Values that are JSON numbers as they stand and exact: the usual case, told for a whole value field at once.
+_PLAIN = r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,6})?"
+_PLAIN_NUMBER = re.compile(_PLAIN)
+_PLAIN_NUMBERS = re.compile(rf"{_PLAIN}(?:\\{_PLAIN})*".encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +83,17 @@ def _bulk_values(parsed: Parsed, dataset: DataSet, prefix: str) -> Iterator[Bulk
 
 def header_json(parsed: Parsed) -> bytes:
     """Write the data set as DICOM JSON (PS3.18 F.2), without group 0002; Bulk Data as relative URIs."""
-    entries = dict(_entries(parsed.dataset, ""))
-    if not entries.get(_CHARSET) and not all(entry.isascii() for entry in entries.values()):
-        entries[_CHARSET] = _UTF_8
-    lines = [f'"{tag:08X}":{entries[tag]}' for tag in sorted(entries)]
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    # In front of and behind the place of Specific Character Set, which is told last: text may call for it (F.2.2).
+    low, high = bytearray(), bytearray()
+    stated, needed = False, False
+    for tag, entry in _entries(parsed.dataset, ""):
+        stated = stated or tag == _CHARSET
+        needed = needed or not entry.isascii()
+        part = low if tag < _CHARSET else high
+        part += f',\n"{tag:08X}":{entry}'.encode()
+    if needed and not stated:
+        low += f',\n"{_CHARSET:08X}":{_UTF_8}'.encode()
+    return b"{" + (low + high)[1:] + b"\n}\n"
 
 
 def _entries(dataset: DataSet, prefix: str) -> Iterator[tuple[int, str]]:
@@ -92,7 +102,7 @@ def _entries(dataset: DataSet, prefix: str) -> Iterator[tuple[int, str]]:
         tag = element.tag
         if not tag & 0xFFFF or tag >> 16 == 2:
             continue
-        if tag == _CHARSET and element.length:
+        if tag == _CHARSET:
             yield tag, _UTF_8
         elif element.items:
             yield tag, f'{{"vr":"SQ","Value":[{_items(element, prefix)}]}}'
@@ -119,6 +129,8 @@ def _items(element: Element, prefix: str) -> str:
 def _values(value: bytes, vr: str, dataset: DataSet) -> str:
     """Write the values of one element, separated by commas (PS3.18 F.2.3)."""
     if vr in TEXT:
+        if vr == "DS" and _PLAIN_NUMBERS.fullmatch(plain := value.strip(b" \0")):
+            return plain.decode("ascii").replace("\\", ",")
         texts = decode_text(value, vr, dataset.charset)
         write = {"DS": _decimal, "IS": _integer, "PN": _person}.get(vr, _string)
         return ",".join([write(text) if text else "null" for text in texts])
@@ -160,6 +172,8 @@ def _integer(text: str) -> str:
 
 def _decimal(text: str) -> str:
     """Write a DS value as a number with the digits it has, or as it stands where it is none or not exact."""
+    if _PLAIN_NUMBER.fullmatch(text):
+        return text
     found = _NUMBER.fullmatch(text) if len(text) <= _LONGEST_NUMBER else None
     if not found or not any(letter.isdigit() for letter in re.split("[eE]", text)[0]):
         return _string(text)

@@ -25,15 +25,21 @@ _KINDS = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "BigTIFF", b"MM\0+": "Bi
 
 def header_txt(parsed: Parsed) -> bytes:
     """Write meta information and data set, one line per element, Items indented; UTF-8."""
-    syntax = uid_keyword(parsed.transfer_syntax) or _clean(parsed.transfer_syntax)
-    lines = []
+    text = bytearray()
     if any(parsed.preamble):
         kind = _KINDS.get(parsed.preamble[:4])
-        lines += [f"# The preamble makes this file a {kind} as well" if kind else "# The preamble is not empty", ""]
+        note = f"makes this file a {kind} as well" if kind else "is not empty"
+        text += f"# The preamble {note}\n\n".encode()
     if len(parsed.meta):
-        lines += ["# File Meta Information", *_lines(parsed, parsed.meta, "", ""), ""]
-    lines += [f"# Data Set, {syntax}", *_lines(parsed, parsed.dataset, "", "")]
-    return ("\n".join(lines) + "\n").encode()
+        text += b"# File Meta Information\n"
+        for line in _lines(parsed, parsed.meta, "", ""):
+            text += line.encode()
+        text += b"\n"
+    syntax = uid_keyword(parsed.transfer_syntax) or _clean(parsed.transfer_syntax)
+    text += f"# Data Set, {syntax}\n".encode()
+    for line in _lines(parsed, parsed.dataset, "", ""):
+        text += line.encode()
+    return bytes(text)
 
 
 def _lines(parsed: Parsed, dataset: DataSet, prefix: str, indent: str) -> Iterator[str]:
@@ -41,12 +47,12 @@ def _lines(parsed: Parsed, dataset: DataSet, prefix: str, indent: str) -> Iterat
         text, count = _value(parsed, element, dataset, prefix)
         tag = f"({element.tag >> 16:04x},{element.tag & 0xFFFF:04x})"
         length = "u/l" if element.undefined else f"{element.length:3}"
-        yield f"{indent}{tag} {element.vr} {text:<{_COLUMN}} # {length}, {count} {_name(element.tag, dataset)}"
+        yield f"{indent}{tag} {element.vr} {text:<{_COLUMN}} # {length}, {count} {_name(element.tag, dataset)}\n"
         for number, item in enumerate(element.items or (), 1):
             kind = "undefined" if item.undefined else "explicit"
             text = f"(Item with {kind} length #={len(item)})"
             length = "u/l" if item.undefined else f"{item.length:3}"
-            yield f"{indent}  (fffe,e000) na {text:<{_COLUMN}} # {length}, 1 Item"
+            yield f"{indent}  (fffe,e000) na {text:<{_COLUMN}} # {length}, 1 Item\n"
             yield from _lines(parsed, item, f"{prefix}{element.tag:08X}.{number}.", indent + "    ")
 
 

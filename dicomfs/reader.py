@@ -21,7 +21,10 @@ KEEP = 64 * 1024
 MOST_ELEMENTS = 1_000_000
 MOST_ITEMS = 200_000
 MOST_DEPTH = 64
-MOST_KEPT = 128 * 1024 * 1024
+# Of all values together: beyond, those above 1 KiB stay in the stream; at twice as much the walk ends.
+MOST_KEPT = 32 * 1024 * 1024
+SHORT = 1024
+MOST_PROBLEMS = 100
 
 # Float, Double Float and Pixel Data: never read here.
 PIXEL_DATA = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
@@ -99,16 +102,15 @@ def guess_encoding(head: bytes, remaining: int, declared: Encoding, whole: bool)
     *whole* is true for a file's own data set; an Item always has the byte order of what it lies in.
     """
     orders = (declared.big_endian, not declared.big_endian) if whole else (declared.big_endian,)
-    best, most = declared, -1
+    best, most = declared, 0
     for order in orders:
-        explicit = Encoding(True, order)
-        score = {explicit: likelihood(head, remaining, explicit)}
-        implicit = Encoding(False, order)
-        # Two letters that are the VR of the tag do not occur as a length by accident.
-        score[implicit] = 0 if score[explicit] == 2 else likelihood(head, remaining, implicit)
-        for encoding in (Encoding(declared.explicit, order), Encoding(not declared.explicit, order)):
-            if score[encoding] > most:
-                best, most = encoding, score[encoding]
+        explicit = likelihood(head, remaining, Encoding(True, order))
+        implicit = likelihood(head, remaining, Encoding(False, order))
+        # Letters that are the very VR of the tag are no length by accident; other VRs count where they are expected.
+        if explicit == 2 or (explicit and (declared.explicit or not implicit)):
+            implicit = 0
+        if max(explicit, implicit) > most:
+            best, most = Encoding(not implicit, order), max(explicit, implicit)
     if not whole and declared.explicit and not best.explicit and head[4:6].isalpha() and head[4:6].isupper():
         # An unknown VR, not a missing one (PS3.5 6.2).
         return declared
@@ -142,8 +144,11 @@ class Reader:
         self._kept_left = MOST_KEPT
 
     def flag(self, problem: str) -> None:
-        """Note something wrong."""
-        self.problems[problem] = None
+        """Note something wrong; a file that is wrong everywhere is told so once."""
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems[problem] = None
+        elif problem not in self.problems:
+            self.problems["there are more problems than are listed"] = None
 
     def peek(self, position: int, length: int = 12) -> bytes:
         """Give up to *length* bytes at *position* out of the window, moving it when they lie outside."""
@@ -199,7 +204,7 @@ class Reader:
                 break
             element, position = self._element(header, end, here, depth)
             if tag <= last:
-                self.flag(f"elements are not in ascending order, such as {_name(tag)} (H13)")
+                self.flag("elements are not in ascending order (H13)")
                 if tag in elements:
                     self.flag(f"the element {_name(tag)} is there more than once; the first one counts (H13)")
                     continue
@@ -319,8 +324,11 @@ class Reader:
             return None
         self._kept_left -= length
         if self._kept_left < 0:
-            self._stop(f"the values of the header exceed {MOST_KEPT >> 20} MiB; the rest is not read (L2)")
-            return None
+            if length > SHORT:
+                self._kept_left += length
+                return None
+            if self._kept_left < -MOST_KEPT:
+                self._stop(f"the header holds more than {MOST_KEPT >> 19} MiB; the rest is not read (L2)")
         offset = start - self._base
         if offset >= 0 and offset + length <= len(self._buffer):
             return self._buffer[offset : offset + length]
