@@ -4,12 +4,12 @@ Keys are the caller's business: they hold the source's fingerprint, so that a va
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Sized
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 import trio
 
-Value = TypeVar("Value", bound=Sized)
+Value = TypeVar("Value")
 
 
 class _Flight(Generic[Value]):
@@ -24,11 +24,12 @@ class _Flight(Generic[Value]):
 
 
 class Lru(Generic[Value]):
-    """Keep the values used last, as many as fit into *limit* bytes; the weight of a value is its `len`."""
+    """Keep the values used last, as many as fit into *limit* bytes; *weigh* tells the bytes of one, always the same."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, weigh: Callable[[Value], int]) -> None:
         """Start empty; a *limit* of 0 keeps nothing and still makes each value once for all who wait."""
         self._limit = limit
+        self._weigh = weigh
         self._bytes = 0
         self._kept: OrderedDict[Hashable, Value] = OrderedDict()
         self._flights: dict[Hashable, _Flight[Value]] = {}
@@ -92,14 +93,15 @@ class Lru(Generic[Value]):
 
     def _keep(self, key: Hashable, value: Value) -> None:
         """Keep *value* unless it is larger than the whole cache; with `_drop`, all that changes the byte count."""
-        if len(value) > self._limit:
+        weight = self._weigh(value)
+        if weight > self._limit:
             return
         self._kept[key] = value
-        self._bytes += len(value)
+        self._bytes += weight
         while self._bytes > self._limit:
             self._drop()
 
     def _drop(self) -> None:
         """Forget the value that was not used for the longest time."""
         _, value = self._kept.popitem(last=False)
-        self._bytes -= len(value)
+        self._bytes -= self._weigh(value)

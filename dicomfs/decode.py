@@ -260,12 +260,12 @@ class Decoder:
     *memory* bytes of address space. Results of `get` are kept up to *cache_bytes*.
     """
 
-    def __init__(self, workers: int, timeout: float, cache_bytes: int, memory: int = 2 * GIB) -> None:
+    def __init__(self, workers: int, timeout: float = 10.0, cache_bytes: int = 64 << 20, memory: int = 2 * GIB) -> None:
         """Prepare, without starting a process."""
         self._workers = workers
         self._timeout = timeout
         self._memory = memory
-        self._cache: Lru[bytes] = Lru(cache_bytes)
+        self._cache: Lru[bytes] = Lru(cache_bytes, len)
         self._server: _ForkServer | None = None
         self._idle: deque[_Worker] = deque()
         self._busy: set[_Worker] = set()

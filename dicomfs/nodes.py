@@ -7,7 +7,7 @@ their place, so that a listing of 100,000 frames leaves no object behind; everyt
 import errno
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
 
@@ -204,6 +204,32 @@ class ReadyDirectory(FixedDirectory):
 
     def child(self, place: int) -> Node:
         """Give a child by its place."""
+        return self._children[place].node
+
+
+class LateDirectory(FixedDirectory):
+    """A fixed directory whose children are found when somebody first looks into it."""
+
+    __slots__ = ("_children", "_find")
+
+    def __init__(
+        self, attributes: Attributes, find: Callable[[], Awaitable[Children]], identity: Hashable = None
+    ) -> None:
+        """Find the children with *find*, which gives the same ones each time."""
+        super().__init__(attributes, identity)
+        self._find = find
+        self._children: Children | None = None
+
+    async def children(self) -> Children:
+        """Find the children, once."""
+        if self._children is None:
+            self._children = await self._find()
+        return self._children
+
+    def child(self, place: int) -> Node:
+        """Give a child by its place; raises Stale before `children` was awaited."""
+        if self._children is None:
+            raise Stale
         return self._children[place].node
 
 

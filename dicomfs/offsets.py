@@ -48,7 +48,7 @@ class Fragments:
     cut: bool
 
     def __len__(self) -> int:
-        """Items, the Basic Offset Table included."""
+        """Count the Items, the Basic Offset Table included."""
         return len(self.offsets)
 
     def extent(self, index: int) -> Extent:
@@ -58,6 +58,10 @@ class Fragments:
 
 class Frames(Protocol):
     """The frames of one Instance, as places in its stream."""
+
+    @property
+    def found_by(self) -> str:
+        """How the frames were found, in words."""
 
     def __len__(self) -> int:
         """Frames that are listed."""
@@ -77,6 +81,7 @@ class NativeFrames:
     length: int
     frame_bits: int
     count: int
+    found_by: str = "arithmetic"
 
     def __len__(self) -> int:
         """Frames that are listed."""
@@ -99,6 +104,7 @@ class EncapsulatedFrames:
     fragments: Fragments
     firsts: "array[int]"
     count: int
+    found_by: str
 
     def __len__(self) -> int:
         """Frames that are listed."""
@@ -177,24 +183,24 @@ def encapsulated_frames(
         problems.append("the last fragment is cut short; its frame cannot be read (E16)")
     elif not fragments.delimited:
         problems.append("Pixel Data ends without a Sequence Delimitation Item (E12)")
-    firsts = None
+    firsts, found_by = None, "Extended Offset Table"
     if extended is not None:
         firsts = _from_table(extended, fragments, declared)
         if firsts is None:
             problems.append("the Extended Offset Table is wrong and is not used (E9)")
     basic = _basic_offset_table(stream, fragments)
     if firsts is None and basic:
-        firsts = _from_table(basic, fragments, declared)
+        firsts, found_by = _from_table(basic, fragments, declared), "Basic Offset Table"
         if firsts is None:
             problems.append("the Basic Offset Table is wrong and is not used (E7)")
     if firsts is None:
-        firsts = _from_fragments(stream, fragments, declared)
+        firsts, found_by = _from_fragments(stream, fragments, declared)
     found = len(firsts) - 1
     if found > declared:
         problems.append(f"{found} frames are there, {declared} are declared; all are shown (E4)")
     elif found < declared:
         problems.append(f"{found} of {declared} declared frames are there; the others cannot be read (E6)")
-    return EncapsulatedFrames(fragments, firsts, _listed(found, declared)), tuple(problems)
+    return EncapsulatedFrames(fragments, firsts, _listed(found, declared), found_by), tuple(problems)
 
 
 def _listed(there: int, declared: int) -> int:
@@ -234,16 +240,18 @@ def _from_table(table: Sequence[int], fragments: Fragments, declared: int) -> "a
     return firsts
 
 
-def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "array[int]":
+def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tuple[array[int], str]":
     """Group fragments without a table: one a frame where the numbers agree, else by where codestreams start."""
     filled = [index for index in range(1, len(fragments)) if fragments.lengths[index]]
     if len(filled) == declared or not filled:
-        return array("Q", [*filled, len(fragments)])
+        return array("Q", [*filled, len(fragments)]), "one fragment a frame"
     starts = [index for index in filled if _starts_codestream(stream.pread(64, fragments.offsets[index]))]
-    if not starts or starts[0] != filled[0]:
-        # No codestream can be told from its first bytes: one frame is all of them, more than one cannot be told apart.
-        starts = filled[:1] if declared == 1 else filled if len(filled) < declared else []
-    return array("Q", [*starts, len(fragments)])
+    if starts and starts[0] == filled[0]:
+        return array("Q", [*starts, len(fragments)]), "starts of codestreams"
+    # Nothing tells frames apart: one frame is all of it, and fewer fragments than frames are one each.
+    if declared == 1:
+        return array("Q", [filled[0], len(fragments)]), "all fragments are one frame"
+    return array("Q", [*(filled if len(filled) < declared else []), len(fragments)]), "one fragment a frame"
 
 
 def _starts_codestream(head: bytes) -> bool:

@@ -10,7 +10,7 @@ import logging
 import os
 import stat
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
@@ -45,12 +45,11 @@ class Statistics:
 
 
 def _guarded(
-    handler: Callable[Concatenate["Operations", P], Awaitable[R]],
-) -> Callable[Concatenate["Operations", P], Awaitable[R]]:
+    handler: Callable[Concatenate["Operations", P], Coroutine[object, object, R]],
+) -> Callable[Concatenate["Operations", P], Coroutine[object, object, R]]:
     """Turn whatever *handler* raises into a reply; only cancellation passes."""
 
-    @functools.wraps(handler)
-    async def guard(self: "Operations", *args: P.args, **kwargs: P.kwargs) -> R:
+    async def guard(self: "Operations", /, *args: P.args, **kwargs: P.kwargs) -> R:
         self.statistics.requests += 1
         try:
             with trio.fail_after(TIME_LIMIT):
@@ -69,6 +68,7 @@ def _guarded(
             self.statistics.failures["EIO"] = self.statistics.failures.get("EIO", 0) + 1
             raise pyfuse3.FUSEError(errno.EIO) from None
 
+    functools.update_wrapper(guard, handler)
     return guard
 
 
@@ -83,10 +83,15 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self.inodes = InodeTable(root)
         self.statistics = Statistics()
+        self.started = trio.Event()
         self._space = space
         self._contents: dict[int, Content] = {}
         self._listings: dict[int, tuple[int, Sequence[Child]]] = {}
         self._next_handle = 1
+
+    def init(self) -> None:
+        """Note that the kernel has introduced itself."""
+        self.started.set()
 
     @_guarded
     async def lookup(

@@ -6,6 +6,7 @@ goes through directory descriptors, so that nobody can lead a read out of the ar
 link, and so that no path of our own mount is ever touched.
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -145,15 +146,16 @@ class Source:
         os.close(self._root)
 
     def holds(self, place: str | bytes) -> bool:
-        """Tell whether *place* is the archive's directory or lies inside it, under whatever name."""
+        """Tell whether *place* is the archive's directory or lies inside it, under whatever name it is reached."""
+        if self.is_file:
+            return False
         root = os.fstat(self._root)
         here = os.path.realpath(os.fsencode(place))
         while True:
-            try:
+            # A dead mount cannot be looked at, nor be the archive; its parents can.
+            with contextlib.suppress(OSError):
                 if os.path.samestat(os.stat(here), root):
-                    return not self.is_file or os.path.realpath(os.fsencode(place)) == self.root
-            except OSError:
-                pass  # a dead mount or a missing directory cannot be the archive; its parents still can
+                    return True
             parent = os.path.dirname(here)
             if parent == here:
                 return False
@@ -165,9 +167,12 @@ class Source:
 
     def root_entry(self) -> Entry:
         """Describe the archive itself."""
-        if self.is_file:
-            return self.entry(b"", self.file_name)
-        return _entry(b"", b"", os.fstat(self._root), Kind.DIRECTORY)
+        return self.entry(b"", self.file_name) if self.is_file else self.directory(b"")
+
+    def directory(self, path: bytes) -> Entry:
+        """Describe a directory by its path."""
+        with self._opened(path) as (descriptor, _):
+            return _entry(path.rpartition(b"/")[2], path, os.fstat(descriptor), Kind.DIRECTORY)
 
     def entry(self, directory: bytes, name: bytes) -> Entry:
         """Describe *name* in *directory*; raises FileNotFoundError also for what is never shown."""

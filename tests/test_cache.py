@@ -29,7 +29,7 @@ async def never() -> bytes:
 
 def filled(*values: bytes, limit: int) -> Lru[bytes]:
     """Give a cache that was asked for *values*, keyed by their index."""
-    cache: Lru[bytes] = Lru(limit)
+    cache: Lru[bytes] = Lru(limit, len)
 
     async def fill() -> None:
         for key, value in enumerate(values):
@@ -42,7 +42,7 @@ def filled(*values: bytes, limit: int) -> Lru[bytes]:
 @given(st.integers(0, 40), st.lists(st.tuples(st.integers(0, 6), st.integers(0, 50), st.booleans()), max_size=60))
 def test_agrees_with_a_plain_model(limit: int, steps: list[tuple[int, int, bool]]) -> None:
     """The same values are kept as in a model that is too plain to be wrong, and their bytes are counted right."""
-    cache: Lru[bytes] = Lru(limit)
+    cache: Lru[bytes] = Lru(limit, len)
     model: OrderedDict[int, bytes] = OrderedDict()
 
     async def play() -> None:
@@ -86,7 +86,7 @@ def test_agrees_with_a_plain_model(limit: int, steps: list[tuple[int, int, bool]
 )
 def test_holds_its_promises_among_concurrent_callers(limit: int, calls: list[tuple[int, str, int]]) -> None:
     """Whoever is not cancelled gets the value of its key or the error, at most one make runs per key."""
-    cache: Lru[bytes] = Lru(limit)
+    cache: Lru[bytes] = Lru(limit, len)
     making = dict.fromkeys(range(4), 0)
     outcomes: list[object] = []
 
@@ -149,7 +149,7 @@ def test_a_value_larger_than_the_cache_is_given_and_evicts_nothing() -> None:
 def test_eight_callers_one_making() -> None:
     """Callers that come while a value is made wait for that one, even when it is not kept."""
     for limit in (0, 100):
-        cache: Lru[bytes] = Lru(limit)
+        cache: Lru[bytes] = Lru(limit, len)
         made: list[int] = []
         got: list[bytes] = []
 
@@ -174,7 +174,7 @@ def test_eight_callers_one_making() -> None:
 
 def test_an_error_reaches_everybody_who_waits_and_is_not_kept() -> None:
     """All waiters see the error; the next caller makes the value anew."""
-    cache: Lru[bytes] = Lru(100)
+    cache: Lru[bytes] = Lru(100, len)
     seen: list[str] = []
 
     async def fail() -> bytes:
@@ -199,7 +199,7 @@ def test_an_error_reaches_everybody_who_waits_and_is_not_kept() -> None:
 
 def test_a_waiter_takes_over_from_a_cancelled_maker() -> None:
     """The maker's cancellation costs the others nothing; again only one of them makes the value."""
-    cache: Lru[bytes] = Lru(100)
+    cache: Lru[bytes] = Lru(100, len)
     made: list[str] = []
     got: list[bytes] = []
 
@@ -228,7 +228,7 @@ def test_a_waiter_takes_over_from_a_cancelled_maker() -> None:
 
 def test_a_cancelled_waiter_does_not_disturb_the_maker() -> None:
     """Who waits may leave at any time."""
-    cache: Lru[bytes] = Lru(100)
+    cache: Lru[bytes] = Lru(100, len)
 
     async def slow() -> bytes:
         await trio.sleep(2)

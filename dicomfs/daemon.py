@@ -1,0 +1,43 @@
+"""Leaving the terminal: the command returns when the mount answers, with the exit code that this earned."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+
+# What the child sends through the pipe when all is well; anything else is its complaint.
+_READY = b"\0ready"
+
+
+def detach(serve: Callable[[Callable[[], None]], int]) -> int:
+    """Run *serve* in a background process; return when it calls what it is given, or with its exit code.
+
+    *serve* prints its own errors: the terminal stays its standard error until it is ready.
+    """
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            said = pipe.read()
+        if said == _READY:
+            return 0
+        return said[0] if said else 1
+    os.close(reading)
+    os.setsid()
+    os.chdir("/")
+
+    def ready() -> None:
+        """Let the terminal go and the parent return."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+        os.close(null)
+        os.write(writing, _READY)
+        os.close(writing)
+
+    code = serve(ready)
+    with contextlib.suppress(OSError):  # once it was ready nobody waits any more
+        os.write(writing, bytes([code]))
+    return code

@@ -1,0 +1,38 @@
+"""What the directory of one DICOM file holds: the one ordered list.
+
+Each entry is a class with a `name` and a method `node` that gives the File or Directory for one Instance, or None
+where the entry makes no sense for it. `node` runs in a thread and decodes nothing; whatever it promises (sizes,
+names) must hold for as long as the file is the same.
+"""
+
+from typing import Protocol
+
+from dicomfs.files.frame_index import FramesJson
+from dicomfs.files.frames import Fragments, Frames, Raw
+from dicomfs.files.header import HeaderJson, HeaderTxt, ProblemsTxt
+from dicomfs.files.source import Bulk, OriginalDcm
+from dicomfs.files.subject import Subject
+from dicomfs.instance import Instance
+from dicomfs.nodes import Node
+
+
+class VirtualFile(Protocol):
+    """The contract of an entry."""
+
+    name: str
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Give the entry for *instance*, or None."""
+
+
+VIRTUAL_FILES: tuple[VirtualFile, ...] = (
+    HeaderJson(),
+    HeaderTxt(),
+    FramesJson(),
+    Frames(),
+    Raw(),
+    Fragments(),
+    OriginalDcm(),
+    Bulk(),
+    ProblemsTxt(),
+)

@@ -1,0 +1,78 @@
+"""`frames.json`: for each frame where it is stored, what codec it has, where it lies and when it is shown.
+
+The numbers let another program read frames straight out of the source: extents are offset and length in
+`original.dcm` (or, as stated, in its inflated data set).
+"""
+
+import json
+
+from pydicom.uid import UID
+
+from dicomfs.elements import DataSet
+from dicomfs.files.subject import Subject, TextFile
+from dicomfs.geometry import plane_of
+from dicomfs.instance import Instance, Pixels
+from dicomfs.nodes import Node
+from dicomfs.timing import Timing, timing_of
+
+
+class FramesJson:
+    """One object with what all frames share, and a list with one object a frame, each on a line of its own."""
+
+    name = "frames.json"
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve it where there are frames."""
+        if instance.pixels is None:
+            return None
+        return TextFile(subject, instance, self.name, _write)
+
+
+def _write(instance: Instance) -> bytes:
+    pixels, parsed = instance.pixels, instance.parsed
+    if pixels is None or parsed is None:
+        return b""
+    timing = timing_of(parsed.dataset, len(pixels.frames))
+    head = json.dumps(_shared(instance, pixels, timing), indent=1)
+    frames = [json.dumps(_frame(parsed.dataset, pixels, frame, timing)) for frame in range(len(pixels.frames))]
+    lines = ",\n".join(f"  {frame}" for frame in frames)
+    return f'{head[:-2]},\n "frames": [\n{lines}\n ]\n}}\n'.encode()
+
+
+def _shared(instance: Instance, pixels: Pixels, timing: Timing | None) -> dict[str, object]:
+    fmt = pixels.format
+    return {
+        "transfer_syntax": {"uid": fmt.transfer_syntax, "name": UID(fmt.transfer_syntax).name},
+        "number_of_frames": len(pixels.frames),
+        "found_by": pixels.frames.found_by,
+        "extents_in": "inflated data set" if instance.inflated else "original.dcm",
+        "rows": fmt.rows,
+        "columns": fmt.columns,
+        "samples_per_pixel": fmt.samples,
+        "bits_allocated": fmt.bits_allocated,
+        "bits_stored": fmt.bits_stored,
+        "high_bit": fmt.high_bit,
+        "sample_type": "real" if fmt.real else "signed" if fmt.signed else "unsigned",
+        "photometric_interpretation": fmt.photometric,
+        "time_stated_by": timing.stated_by if timing else None,
+    }
+
+
+def _frame(dataset: DataSet, pixels: Pixels, frame: int, timing: Timing | None) -> dict[str, object]:
+    extents = pixels.frames.extents(frame)
+    described: dict[str, object] = {"frame": frame + 1, "extents": [list(extent) for extent in extents]}
+    if not extents:
+        described["error"] = "declared but not in the file"
+    if bits := pixels.frames.bit_offset(frame):
+        described["bit_offset"] = bits
+    plane = plane_of(dataset, frame)
+    geometry = {
+        "position": plane.position,
+        "orientation": plane.orientation,
+        "pixel_spacing": plane.spacing,
+        "slice_thickness": plane.thickness,
+    }
+    described |= {name: value for name, value in geometry.items() if value}
+    if timing is not None:
+        described["time_ms"] = round(timing.offsets[frame], 6)
+    return described

@@ -1,0 +1,55 @@
+"""The header as text: `header.json`, `header.txt`, and what is wrong with the file: `problems.txt`."""
+
+from collections.abc import Callable
+
+from dicomfs.dataset import Parsed
+from dicomfs.files.subject import Subject, TextFile
+from dicomfs.header import header_json, header_txt
+from dicomfs.instance import Instance
+from dicomfs.nodes import Node
+
+
+class HeaderJson:
+    """The DICOM JSON Model (PS3.18 Annex F)."""
+
+    name = "header.json"
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve it where there is a header."""
+        return _of_header(instance, subject, self.name, header_json)
+
+
+class HeaderTxt:
+    """One line an element."""
+
+    name = "header.txt"
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve it where there is a header."""
+        return _of_header(instance, subject, self.name, header_txt)
+
+
+class ProblemsTxt:
+    """What is wrong with the file and what was done about it, one line each."""
+
+    name = "problems.txt"
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve it where there is a problem."""
+        if not instance.problems:
+            return None
+        return TextFile(subject, instance, self.name, _problems)
+
+
+def _of_header(instance: Instance, subject: Subject, name: str, write: Callable[[Parsed], bytes]) -> Node | None:
+    if instance.parsed is None:
+        return None
+
+    def make(instance: Instance) -> bytes:
+        return write(instance.parsed) if instance.parsed else b""
+
+    return TextFile(subject, instance, name, make)
+
+
+def _problems(instance: Instance) -> bytes:
+    return "".join(f"{problem}\n" for problem in instance.problems).encode()

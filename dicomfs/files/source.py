@@ -1,0 +1,50 @@
+"""What is in the source as it stands: `original.dcm`, and each large value in `bulk/`."""
+
+from dicomfs.content import Content, Literal, Stored
+from dicomfs.files.subject import ContentFile, Subject
+from dicomfs.header import BulkValue, bulk_values
+from dicomfs.instance import Instance
+from dicomfs.nodes import NamedChildren, Node, ReadyDirectory
+
+
+class OriginalDcm:
+    """The source's bytes."""
+
+    name = "original.dcm"
+
+    def node(self, instance: Instance, subject: Subject) -> Node:
+        """Serve the whole file."""
+        size = subject.fingerprint.size
+
+        async def open_content() -> Content:
+            file = await subject.open()
+            return Content([Stored(file, 0, size)], file.close)
+
+        return ContentFile(subject.file(size), open_content)
+
+
+class Bulk:
+    """Every binary value above 1 KiB, little endian, by the name that `header.json` gives it."""
+
+    name = "bulk"
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve the values, if there are any."""
+        if instance.parsed is None:
+            return None
+        values = bulk_values(instance.parsed)
+        if not values:
+            return None
+        files = [(value.name.encode(), _value_file(subject, value)) for value in values]
+        return ReadyDirectory(subject.directory(), NamedChildren(files))
+
+
+def _value_file(subject: Subject, value: BulkValue) -> ContentFile:
+    async def open_content() -> Content:
+        instance = await subject.instance()
+        if instance.inflated:
+            return Content([Literal(instance.inflated.pread(value.length, value.offset))])
+        file = await subject.open()
+        return Content([Stored(file, value.offset, value.length, value.swap)], file.close)
+
+    return ContentFile(subject.file(value.length), open_content)

@@ -1,0 +1,133 @@
+"""What the virtual files of one DICOM file share: how to get at it again, and whose it is.
+
+A virtual file keeps a Subject and never an Instance: a listing of many thousands then costs little, and the
+header is parsed again when it has fallen out of the cache.
+"""
+
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+
+import trio
+
+from dicomfs.cache import Lru
+from dicomfs.content import Content, Literal, read_source
+from dicomfs.decode import Decoder
+from dicomfs.instance import Instance, load
+from dicomfs.nodes import Attributes, File, read_only
+from dicomfs.source import Entry, Fingerprint, Source, SourceFile
+
+# A node below a DICOM file never changes: another version of the file is another inode.
+FOREVER = 3600.0
+# A header costs about 100 KB in memory: room for some hundred files looked at in turn.
+HEADER_BYTES = 32 << 20
+TEXT_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What serves every file of a mount: the archive, the decoders, and the headers and texts used last."""
+
+    source: Source
+    decoder: Decoder
+    instances: Lru[Instance]
+    texts: Lru[bytes]
+
+    @classmethod
+    def of(cls, source: Source, decoder: Decoder) -> "Services":
+        """Serve *source* with *decoder* and caches of the usual size."""
+        return cls(source, decoder, Lru(HEADER_BYTES, lambda instance: instance.weight), Lru(TEXT_BYTES, len))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One version of one DICOM file."""
+
+    entry: Entry
+    services: Services
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What tells this version from others; part of every cache key."""
+        return self.entry.fingerprint
+
+    async def instance(self) -> Instance:
+        """Give the parsed object, from the cache or by parsing it in a thread. Raises SourceChanged."""
+        return await self.services.instances.get(self.fingerprint, self._load)
+
+    async def open(self) -> SourceFile:
+        """Open this version in a thread. Raises SourceChanged."""
+        return await trio.to_thread.run_sync(
+            self.services.source.open, self.entry.path, self.fingerprint, abandon_on_cancel=True
+        )
+
+    async def frame_bytes(self, instance: Instance, frame: int) -> bytes:
+        """Read what is stored of one frame, its fragments joined; empty when it is not in the file."""
+        if instance.pixels is None:
+            return b""
+        extents = instance.pixels.frames.extents(frame)
+        if instance.inflated:
+            return b"".join([instance.inflated.pread(length, offset) for offset, length in extents])
+        file = await self.open()
+        try:
+            parts = [await read_source(file, length, offset) for offset, length in extents]
+        finally:
+            file.close()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def file(self, size: int) -> Attributes:
+        """Describe a virtual file of *size* bytes."""
+        entry = self.entry
+        mode = read_only(entry.mode & ~0o111)
+        return Attributes(mode, entry.uid, entry.gid, size, entry.fingerprint.mtime_ns, FOREVER)
+
+    def directory(self) -> Attributes:
+        """Describe a virtual directory."""
+        entry = self.entry
+        mode = read_only(entry.mode, directory=True)
+        return Attributes(mode, entry.uid, entry.gid, 0, entry.fingerprint.mtime_ns, FOREVER)
+
+    async def _load(self) -> Instance:
+        def parse() -> Instance:
+            file = self.services.source.open(self.entry.path, self.fingerprint)
+            try:
+                return load(file)
+            finally:
+                file.close()
+
+        return await trio.to_thread.run_sync(parse, abandon_on_cancel=True)
+
+
+class ContentFile(File):
+    """A file whose content is opened by a function of its own."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self, attributes: Attributes, open_content: Callable[[], Awaitable[Content]]) -> None:
+        """Open the content with *open_content*."""
+        super().__init__(attributes)
+        self._open = open_content
+
+    async def open(self) -> Content:
+        """Make the content ready."""
+        return await self._open()
+
+
+class TextFile(File):
+    """A text that is made from the header alone; its size is known by making it once."""
+
+    __slots__ = ("_key", "_make", "_subject")
+
+    def __init__(self, subject: Subject, instance: Instance, key: Hashable, make: Callable[[Instance], bytes]) -> None:
+        """Serve what *make* returns; it must return the same for the same Instance each time."""
+        super().__init__(subject.file(len(make(instance))))
+        self._subject = subject
+        self._key = (subject.fingerprint, key)
+        self._make = make
+
+    async def open(self) -> Content:
+        """Give the text, made anew if it is no longer in the cache."""
+        return Content([Literal(await self._subject.services.texts.get(self._key, self._text))])
+
+    async def _text(self) -> bytes:
+        instance = await self._subject.instance()
+        return await trio.to_thread.run_sync(self._make, instance, abandon_on_cancel=True)

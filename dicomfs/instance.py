@@ -1,0 +1,164 @@
+"""One DICOM object: its parsed header, its frames and where they are, and what is wrong with it.
+
+Only this module decides what of a data set is pixels. An Instance is plain values without an open file, so that it
+can be kept and shared; whoever reads its bytes brings the stream.
+"""
+
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+
+from dicomfs.dataset import NotDicom, Parsed, parse
+from dicomfs.display import PixelsUnusable, pixel_format
+from dicomfs.elements import DataSet, Element
+from dicomfs.offsets import (
+    Extent,
+    Fragments,
+    Frames,
+    encapsulated_frames,
+    native_frames,
+    scan_fragments,
+)
+from dicomfs.pixelformat import PixelFormat
+from dicomfs.stream import Memory, Stream
+
+PIXEL_DATA = 0x7FE00010
+# The three elements that hold pixels, each excluding the others (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25).
+PIXEL_TAGS = (PIXEL_DATA, 0x7FE00008, 0x7FE00009)
+EXTENDED_OFFSET_TABLE = 0x7FE00001
+NUMBER_OF_FRAMES = 0x00280008
+PIXEL_DATA_PROVIDER_URL = 0x00287FE0
+# MPEG-2, H.264 and HEVC with their fragmentable variants (PS3.5 10.5 and following): one stream, not frames.
+_VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
+# What an Element costs in memory besides its value.
+_ELEMENT_BYTES = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """The frames of an Instance: how they are stored and where."""
+
+    format: PixelFormat
+    frames: Frames
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One DICOM object; *parsed* is None when not even a header could be read.
+
+    *fragments* are there for all encapsulated Pixel Data, *pixels* only where frames can be made of it.
+    *problems* has a line for whatever is wrong.
+    """
+
+    parsed: Parsed | None
+    pixels: Pixels | None
+    fragments: Fragments | None
+    problems: tuple[str, ...]
+
+    @property
+    def transfer_syntax(self) -> str:
+        """UID of the transfer syntax as it is used; empty without a header."""
+        return self.parsed.transfer_syntax if self.parsed else ""
+
+    @property
+    def is_video(self) -> bool:
+        """Whether Pixel Data is one video stream."""
+        return self.transfer_syntax.startswith(_VIDEO)
+
+    @property
+    def inflated(self) -> Memory | None:
+        """The data set of a deflated file, which extents then refer to; None where they refer to the file."""
+        stream = self.parsed.stream if self.parsed else None
+        return stream if isinstance(stream, Memory) else None
+
+    @cached_property
+    def weight(self) -> int:
+        """Bytes of memory that this costs, roughly."""
+        total = 16 * len(self.fragments) if self.fragments else 0
+        if self.parsed:
+            total += _weight(self.parsed.meta) + _weight(self.parsed.dataset)
+        if self.inflated:
+            total += self.inflated.size
+        return total
+
+
+def load(stream: Stream) -> Instance:
+    """Read one DICOM object; what cannot be read is a problem, not an error. Raises OSError of the source only."""
+    try:
+        parsed = parse(stream)
+    except NotDicom as error:
+        return Instance(None, None, None, (str(error.strerror),))
+    pixels, fragments, problems = _pixels(parsed)
+    return Instance(parsed, pixels, fragments, parsed.problems + problems)
+
+
+def number_of_frames(dataset: DataSet) -> tuple[int, tuple[str, ...]]:
+    """Read Number of Frames; absent is 1, senseless is 1 and a problem (PS3.3 C.7.6.6.1.1)."""
+    declared = dataset.integer(NUMBER_OF_FRAMES)
+    if declared is None:
+        element = dataset.get(NUMBER_OF_FRAMES)
+        empty = element is None or not (element.value or b"").strip(b" \0")
+        return 1, () if empty else ("Number of Frames is not a number; 1 is taken (L4)",)
+    if declared < 1:
+        return 1, (f"Number of Frames is {declared}; 1 is taken (L4)",)
+    return declared, ()
+
+
+def _pixels(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, tuple[str, ...]]:
+    dataset = parsed.dataset
+    present = [tag for tag in PIXEL_TAGS if tag in dataset]
+    if not present:
+        if PIXEL_DATA_PROVIDER_URL in dataset:
+            return None, None, ("the pixels are elsewhere, at the Pixel Data Provider URL; nothing is fetched",)
+        return None, None, ()
+    problems: list[str] = []
+    if len(present) > 1:
+        problems.append("there is more than one kind of Pixel Data; the first is used (N22)")
+    element = dataset.elements[present[0]]
+    fragments = parsed.fragments if present[0] == PIXEL_DATA else None
+    if fragments is None and _holds_items(parsed, element):
+        fragments = scan_fragments(parsed.stream, element.offset)
+        problems.append("encapsulated Pixel Data states a length; its Items are read all the same (E19)")
+    if parsed.transfer_syntax.startswith(_VIDEO):
+        problems.append("the frames of a video are not taken apart; the stream is in fragments/")
+        return None, fragments, tuple(problems)
+    try:
+        fmt = pixel_format(dataset, parsed.transfer_syntax)
+    except PixelsUnusable as error:
+        return None, fragments, (*problems, str(error.strerror))
+    declared, wrong = number_of_frames(dataset)
+    problems += wrong
+    frames: Frames
+    if fragments is not None:
+        frames, wrong = encapsulated_frames(parsed.stream, fragments, declared, _extended_table(parsed))
+    else:
+        frames, wrong = native_frames(Extent(element.offset, element.length), fmt.frame_bits, declared)
+    problems += wrong
+    return Pixels(fmt, frames), fragments, tuple(problems)
+
+
+def _holds_items(parsed: Parsed, element: Element) -> bool:
+    """Whether Pixel Data of a stated length begins with the Item of a Basic Offset Table and ends as Items do."""
+    head = parsed.stream.pread(8, element.offset)
+    if element.length < 16 or head[:4] != b"\xfe\xff\x00\xe0":
+        return False
+    (table,) = struct.unpack_from("<L", head, 4)
+    behind = parsed.stream.pread(4, element.offset + 8 + table)
+    return 8 + table < element.length and behind == b"\xfe\xff\x00\xe0"
+
+
+def _extended_table(parsed: Parsed) -> tuple[int, ...] | None:
+    element = parsed.dataset.get(EXTENDED_OFFSET_TABLE)
+    if element is None:
+        return None
+    data = parsed.stream.pread(element.length, element.offset) if element.value is None else element.value
+    return struct.unpack(f"<{len(data) // 8}Q", data[: len(data) // 8 * 8])
+
+
+def _weight(dataset: DataSet) -> int:
+    total = 0
+    for element in dataset.elements.values():
+        total += _ELEMENT_BYTES + len(element.value or b"")
+        for item in element.items or ():
+            total += _weight(item)
+    return total

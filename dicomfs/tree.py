@@ -1,0 +1,154 @@
+"""Where things appear: the mirror of the archive, with a directory in place of every DICOM file."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import trio
+
+from dicomfs.content import Content, Stored
+from dicomfs.files import VIRTUAL_FILES
+from dicomfs.files.subject import ContentFile, Services, Subject
+from dicomfs.instance import Instance
+from dicomfs.nodes import (
+    Attributes,
+    Child,
+    Children,
+    Directory,
+    LateDirectory,
+    NamedChildren,
+    Node,
+    read_only,
+)
+from dicomfs.source import Entry, Kind
+
+# How long the kernel may show what it saw of the archive before it asks again. A file that is opened is checked in any
+# case: an old version gives ESTALE, upon which the kernel looks anew by itself.
+MIRROR_SECONDS = 5.0
+
+
+class MirrorDirectory(Directory):
+    """A directory of the archive."""
+
+    __slots__ = ("_ancestors", "_path", "_services")
+
+    def __init__(self, entry: Entry, services: Services, ancestors: frozenset[tuple[int, int]] = frozenset()) -> None:
+        """Mirror the directory *entry*; *ancestors* are those on the way to it, by device and inode."""
+        here = (entry.fingerprint.device, entry.fingerprint.inode)
+        super().__init__(_directory(entry), here)
+        self._path = entry.path
+        self._services = services
+        self._ancestors = ancestors | {here}
+
+    async def current(self) -> Attributes:
+        """Look at the directory again: names come and go, and its time tells."""
+        entry = await trio.to_thread.run_sync(self._services.source.directory, self._path, abandon_on_cancel=True)
+        self.attributes = _directory(entry)
+        return self.attributes
+
+    async def lookup(self, name: bytes) -> Child | None:
+        """Find a name in the archive."""
+        entry = await trio.to_thread.run_sync(self._services.source.entry, self._path, name, abandon_on_cancel=True)
+        node = self._node(entry)
+        return None if node is None else Child(name, node)
+
+    async def listing(self) -> Sequence[Child]:
+        """List the archive's directory."""
+        entries = await trio.to_thread.run_sync(self._services.source.entries, self._path, abandon_on_cancel=True)
+        nodes = [(entry.name, self._node(entry)) for entry in entries]
+        return [Child(name, node) for name, node in nodes if node is not None]
+
+    def _node(self, entry: Entry) -> Node | None:
+        if entry.kind is Kind.DICOM:
+            return instance_directory(entry, self._services)
+        if entry.kind is Kind.OTHER:
+            return _other_file(entry, self._services)
+        if (entry.fingerprint.device, entry.fingerprint.inode) in self._ancestors:
+            return None  # a link back to where we came from: followed, it would never end
+        return MirrorDirectory(entry, self._services, self._ancestors)
+
+
+class SingleFile(Directory):
+    """The root of a mount of one file: the directory of that file as it is now."""
+
+    __slots__ = ("_current", "_services")
+
+    def __init__(self, entry: Entry, services: Services) -> None:
+        """Show the DICOM file *entry*."""
+        self._services = services
+        self._current = instance_directory(entry, services)
+        super().__init__(self._current.attributes, self._current.identity)
+
+    async def current(self) -> Attributes:
+        """Look at the file again; another version of it is another set of files."""
+        entry = await trio.to_thread.run_sync(self._services.source.root_entry, abandon_on_cancel=True)
+        if entry.fingerprint != self._current.identity:
+            self._current = instance_directory(entry, self._services)
+            self.attributes = self._current.attributes
+        return self.attributes
+
+    async def lookup(self, name: bytes) -> Child | None:
+        """Find a virtual file of the version that is there now."""
+        await self.current()
+        child = await self._current.lookup(name)
+        return None if child is None else self._here(child)
+
+    async def listing(self) -> Sequence[Child]:
+        """List the version that is there now."""
+        await self.current()
+        return [self._here(child) for child in await self._current.listing()]
+
+    def _here(self, child: Child) -> Child:
+        # Not by place, and not for long: the same name will be another file when the source has changed.
+        child.node.identity = self._current.identity
+        child.node.attributes = replace(child.node.attributes, valid=MIRROR_SECONDS)
+        return Child(child.name, child.node)
+
+
+def root(services: Services) -> Directory:
+    """Give the root of the tree for an archive; raises OSError when a single file is not DICOM."""
+    entry = services.source.root_entry()
+    if entry.kind is Kind.DIRECTORY:
+        return MirrorDirectory(entry, services)
+    return SingleFile(entry, services)
+
+
+def instance_directory(entry: Entry, services: Services) -> LateDirectory:
+    """Give the directory that stands for one DICOM file. Nothing is read before somebody looks into it."""
+    subject = Subject(entry, services)
+
+    async def find() -> Children:
+        instance = await subject.instance()
+        return await trio.to_thread.run_sync(_children, instance, subject, abandon_on_cancel=True)
+
+    return LateDirectory(_directory(entry), find, entry.fingerprint)
+
+
+def _children(instance: Instance, subject: Subject) -> Children:
+    named = [(virtual.name.encode(), virtual.node(instance, subject)) for virtual in VIRTUAL_FILES]
+    return NamedChildren([(name, node) for name, node in named if node is not None])
+
+
+def _other_file(entry: Entry, services: Services) -> ContentFile:
+    """Pass a file that is not DICOM through, byte for byte."""
+    attributes = Attributes(
+        read_only(entry.mode),
+        entry.uid,
+        entry.gid,
+        entry.fingerprint.size,
+        entry.fingerprint.mtime_ns,
+        MIRROR_SECONDS,
+    )
+    subject = Subject(entry, services)
+
+    async def open_content() -> Content:
+        file = await subject.open()
+        return Content([Stored(file, 0, file.size)], file.close)
+
+    node = ContentFile(attributes, open_content)
+    node.identity = entry.fingerprint
+    return node
+
+
+def _directory(entry: Entry) -> Attributes:
+    mode = read_only(entry.mode, directory=True)
+    return Attributes(mode, entry.uid, entry.gid, 0, entry.fingerprint.mtime_ns, MIRROR_SECONDS)
