@@ -145,15 +145,12 @@ def _checked_header(stream: bytes, fmt: PixelFormat) -> Codestream:
     header = codestream.read_header(stream)
     if (header.rows, header.columns) != (fmt.rows, fmt.columns):
         raise CodecError(
-            f"the frame is {header.columns} x {header.rows} pixels,"
-            f" the header says {fmt.columns} x {fmt.rows} (E21)"
+            f"the frame is {header.columns} x {header.rows} pixels, the header says {fmt.columns} x {fmt.rows} (E21)"
         )
     if header.components not in (0, fmt.samples):
         raise CodecError(f"the frame has {header.components} components, the header says {fmt.samples} (E21)")
     if header.precision > fmt.dtype.itemsize * 8:
-        raise CodecError(
-            f"the frame has {header.precision} bits a sample, the header says {fmt.bits_allocated} (C6)"
-        )
+        raise CodecError(f"the frame has {header.precision} bits a sample, the header says {fmt.bits_allocated} (C6)")
     return header
 
 

@@ -4,24 +4,19 @@ Only this module turns values into grey or colour. It knows no DICOM attributes;
 Display, which is small enough to be sent to a worker process with each frame.
 """
 
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from dicomfs.codecs import Decoded
+from dicomfs.codecs import CodecError, Decoded
 from dicomfs.pixelformat import PixelFormat
 
 WHITE = 255
 
 
-class RenderError(OSError):
-    """There is no right way to show a frame."""
-
-    def __init__(self, reason: str) -> None:
-        """Say why in a sentence for a user."""
-        super().__init__(errno.EIO, reason)
+class RenderError(CodecError):
+    """A frame was decoded, but there is no right way to show it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +105,7 @@ class Display:
     voi_lut: Lut | None = None
     invert: bool = False
     palette: Palette | None = None
-    padding: tuple[int, int] | None = None
+    padding: tuple[float, float] | None = None
 
 
 def automatic_window(low: float, high: float) -> Window:
@@ -172,7 +167,7 @@ def _positions(values: np.ndarray, first: int, count: int) -> np.ndarray:
     # uint64 minus a Python int would wrap, so the ends are clipped in the values' own type first.
     low, high = np.iinfo(values.dtype).min, np.iinfo(values.dtype).max
     clipped = np.clip(values, min(max(first, low), high), max(min(first + count - 1, high), low))
-    return np.clip(clipped.astype(np.int64) - first, 0, count - 1)
+    return np.asarray(np.clip(clipped.astype(np.int64) - first, 0, count - 1))
 
 
 def _tabled(values: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -217,7 +212,7 @@ def _full_range(fmt: PixelFormat, display: Display, values: np.ndarray) -> tuple
     return ends[0], ends[1]
 
 
-def _within(values: np.ndarray, padding: tuple[int, int]) -> np.ndarray:
+def _within(values: np.ndarray, padding: tuple[float, float]) -> np.ndarray:
     """Mark padding; its two ends may come in either order (PS3.3 C.7.5.1.1.2)."""
     return np.logical_and(values >= min(padding), values <= max(padding))
 

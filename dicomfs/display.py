@@ -1,0 +1,262 @@
+"""What a data set says about showing its frames: attributes to PixelFormat and Display, tolerant of nonsense.
+
+Only this module reads the Image Pixel, Modality LUT, VOI LUT, Palette Color and functional group attributes that
+decide how a picture looks. Look-up tables that must be parsed are in `luts`.
+"""
+
+import errno
+import math
+from dataclasses import replace
+
+from dicomfs.elements import DataSet
+from dicomfs.luts import read_lut, read_palette
+from dicomfs.pixelformat import PixelFormat
+from dicomfs.render import Display, Lut, Palette, Window
+from dicomfs.stream import Stream
+
+PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
+
+# Functional group macros (PS3.3 C.7.6.16.2.9, C.7.6.16.2.10).
+PIXEL_VALUE_TRANSFORMATION, FRAME_VOI_LUT = 0x00289145, 0x00289132
+
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+GE_PRIVATE = "1.2.840.113619.5.2"
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", EXPLICIT_BIG, GE_PRIVATE)
+
+# X-ray angiography and radiofluoroscopy: their Modality LUT leads back to X-ray intensity, not to a picture (G4).
+_INTENSITY = ("1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.2")
+
+MOST_SAMPLES = 1 << 29
+"""Samples of one frame that are tried: beyond any real frame, and a PNG of it still is one IDAT chunk (L4)."""
+
+ONE_SAMPLE = frozenset(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"))
+
+
+class PixelsUnusable(OSError):
+    """The Image Pixel attributes do not describe frames."""
+
+    def __init__(self, reason: str) -> None:
+        """Say why in a sentence for a user."""
+        super().__init__(errno.EIO, reason)
+
+
+def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
+    """Read how frames are stored (PS3.3 C.7.6.3). Raises PixelsUnusable."""
+    rows = _needed(dataset, 0x00280010, "Rows")
+    columns = _needed(dataset, 0x00280011, "Columns")
+    samples = dataset.integer(0x00280002)
+    samples = 1 if samples is None else samples
+    real, allocated = _allocated(dataset)
+    if samples not in (1, 3, 4):
+        raise PixelsUnusable(f"frames of {samples} samples a pixel cannot be shown (N19)")
+    if rows * columns * samples > MOST_SAMPLES:
+        raise PixelsUnusable(f"frames of {columns} x {rows} pixels are too large (L4)")
+    photometric = (dataset.text(0x00280004) or "").strip().upper()
+    photometric = photometric or ("MONOCHROME2" if samples == 1 else "RGB")
+    if (samples == 1) != (photometric in ONE_SAMPLE):
+        raise PixelsUnusable(f"{samples} samples a pixel contradict the photometric interpretation (N19)")
+    stored = dataset.integer(0x00280101) or 0
+    if not 0 < stored <= allocated or real:
+        stored = allocated
+    high = dataset.integer(0x00280102)
+    if high is None or not stored - 1 <= high < allocated:
+        high = stored - 1
+    tag = next((tag for tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA) if tag in dataset), None)
+    element = dataset.get(tag) if tag is not None else None
+    fmt = PixelFormat(
+        rows=rows,
+        columns=columns,
+        samples=samples,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=high,
+        signed=dataset.integer(0x00280103) == 1 and not real,
+        photometric=photometric,
+        planar=dataset.integer(0x00280006) == 1,
+        transfer_syntax=transfer_syntax,
+        real=real,
+        big_endian=transfer_syntax in (EXPLICIT_BIG, GE_PRIVATE),
+        pixel_vr=element.vr if element else "OW",
+    )
+    if photometric == "YBR_FULL_422" and element and _is_full_444(fmt, element.length, dataset):
+        return replace(fmt, photometric="YBR_FULL")
+    return fmt
+
+
+def display_of(
+    dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None
+) -> tuple[Display, tuple[str, ...]]:
+    """Read how frame *frame* (from 0) is shown; give it with a sentence for each thing that makes no sense.
+
+    *stream* is what the offsets in *dataset* refer to: long look-up tables are still in it.
+    """
+    problems: dict[str, None] = {}
+    if fmt.samples != 1:
+        return Display(), ()
+    palette = _palette(dataset, fmt, stream, problems)
+    if fmt.photometric == "PALETTE COLOR":
+        return Display(palette=palette), tuple(problems)
+    groups = _groups(dataset, frame, problems)
+    modality_lut = _modality_lut(dataset, fmt, stream, problems)
+    slope, intercept = (1.0, 0.0) if modality_lut else _rescale(dataset, groups, problems)
+    voi = _macro(groups, FRAME_VOI_LUT) or dataset
+    negative = modality_lut is None and (fmt.signed or intercept < 0)
+    voi_lut = next(
+        (lut for item in voi.items(0x00283010) if (lut := read_lut(item, negative, stream)) is not None), None
+    )
+    if voi_lut is None and 0x00283010 in voi and voi.items(0x00283010):
+        problems["the VOI LUT cannot be used (G9)"] = None
+    window = None if voi_lut else next(iter(windows_of(voi, problems)), None)
+    invert = fmt.photometric == "MONOCHROME1"
+    shape = dataset.text(0x20500020)
+    if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != invert:
+        problems["Presentation LUT Shape contradicts the photometric interpretation, which is followed (G2)"] = None
+    padding = _padding(dataset, fmt)
+    return Display(slope, intercept, modality_lut, window, voi_lut, invert, palette, padding), tuple(problems)
+
+
+def wants_automatic_window(dataset: DataSet, fmt: PixelFormat, display: Display) -> bool:
+    """Tell whether a window must be found in the pixels: the file states none, and its full range would mislead (G13).
+
+    The full range is right for 8-bit values as they stand, and for images made for presentation.
+    """
+    if fmt.samples != 1 or fmt.photometric == "PALETTE COLOR" or display.window or display.voi_lut:
+        return False
+    if fmt.real:
+        return True
+    plain = display.modality_lut is None and (display.slope, display.intercept) == (1.0, 0.0)
+    if plain and fmt.bits_stored <= 8 and not fmt.signed:
+        return False
+    return not (plain and dataset.text(0x00080068) == "FOR PRESENTATION")
+
+
+def windows_of(dataset: DataSet, problems: dict[str, None]) -> tuple[Window, ...]:
+    """Read the usable windows of a data set or a Frame VOI LUT Item, in their order (PS3.3 C.11.2, G10, G11)."""
+    function = dataset.text(0x00281056) or "LINEAR"
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        problems["VOI LUT Function is none that the standard knows; LINEAR is taken (G10)"] = None
+        function = "LINEAR"
+    centers, widths = dataset.numbers(0x00281050), dataset.numbers(0x00281051)
+    if len(centers) != len(widths):
+        problems["Window Center and Window Width have different numbers of values (G11)"] = None
+    windows = []
+    for center, width in zip(centers, widths, strict=False):
+        window = Window(center, width, function)
+        if math.isfinite(center) and math.isfinite(width) and window.valid:
+            windows.append(window)
+        else:
+            problems["a window has a senseless width and is not used (G10)"] = None
+    return tuple(windows)
+
+
+# Image Pixel attributes
+
+
+def _needed(dataset: DataSet, tag: int, name: str) -> int:
+    """Read a count that has to be there and positive (N20)."""
+    value = dataset.integer(tag)
+    if value is None or value <= 0:
+        raise PixelsUnusable(f"{name} is {'missing' if value is None else value} (N20)")
+    if value > 0xFFFFFFFF:
+        raise PixelsUnusable(f"{name} is too large (L4)")
+    return value
+
+
+def _allocated(dataset: DataSet) -> tuple[bool, int]:
+    """Read whether samples are real numbers and how many bits each takes."""
+    if PIXEL_DATA not in dataset:
+        if FLOAT_PIXEL_DATA in dataset:
+            return True, 32
+        if DOUBLE_FLOAT_PIXEL_DATA in dataset:
+            return True, 64
+    allocated = _needed(dataset, 0x00280100, "Bits Allocated")
+    if allocated not in (1, 8, 12, 16, 32, 64):
+        raise PixelsUnusable(f"samples of {allocated} bits cannot be read (N8)")
+    return False, allocated
+
+
+def _is_full_444(fmt: PixelFormat, length: int, dataset: DataSet) -> bool:
+    """Tell whether native data called 4:2:2 has full chrominance by its length (N2)."""
+    frames = max(dataset.integer(0x00280008) or 1, 1)
+    full = fmt.pixels * 3 * fmt.bits_allocated // 8 * frames
+    return fmt.samples == 3 and fmt.transfer_syntax in _NATIVE and length >= full
+
+
+# Functional groups (PS3.3 C.7.6.16)
+
+
+def _groups(dataset: DataSet, frame: int, problems: dict[str, None]) -> tuple[DataSet, ...]:
+    """Give the functional groups in force for a frame, the frame's own first (G5, G6, G7)."""
+    own, shared = dataset.items(0x52009230), dataset.items(0x52009229)
+    if own and frame >= len(own):
+        problems["the Per-frame Functional Groups Sequence has fewer Items than there are frames (G6)"] = None
+    for tag in (PIXEL_VALUE_TRANSFORMATION, FRAME_VOI_LUT):
+        have = [bool(group.items(tag)) for group in (*own[:1], *own[frame : frame + 1], *shared[:1])]
+        if len(have) > 1 and have[0] and not any(have[1:]):
+            problems["a functional group of the first frame is missing for a later one (G6)"] = None
+    return own[frame : frame + 1] + shared[:1]
+
+
+def _macro(groups: tuple[DataSet, ...], tag: int) -> DataSet | None:
+    """Find the Item of the functional group macro *tag*."""
+    return next((item for group in groups for item in group.items(tag)[:1]), None)
+
+
+# Modality
+
+
+def _modality_lut(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, problems: dict[str, None]) -> Lut | None:
+    """Read the Modality LUT Sequence, which overrules rescaling (PS3.3 C.11.1, G3, G4)."""
+    items = dataset.items(0x00283000)
+    if not items or dataset.text(0x00080016) in _INTENSITY:
+        return None
+    lut = read_lut(items[0], fmt.signed, stream)
+    if lut is None:
+        problems["the Modality LUT cannot be used (G3)"] = None
+    return lut
+
+
+def _rescale(dataset: DataSet, groups: tuple[DataSet, ...], problems: dict[str, None]) -> tuple[float, float]:
+    """Read slope and intercept of a frame, or the dose grid's scale (G5, G8, M1)."""
+    source = _macro(groups, PIXEL_VALUE_TRANSFORMATION) or dataset
+    slope, intercept = source.number(0x00281053), source.number(0x00281052)
+    if slope is None and intercept is None:
+        scaling = dataset.number(0x3004000E)
+        return (scaling, 0.0) if scaling and math.isfinite(scaling) else (1.0, 0.0)
+    if slope is None or intercept is None:
+        problems["Rescale Slope or Rescale Intercept is missing; the other one is used (G8)"] = None
+    slope = 1.0 if slope is None else slope
+    intercept = 0.0 if intercept is None else intercept
+    if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
+        problems["Rescale Slope is senseless; the values are not rescaled (G8)"] = None
+        return 1.0, 0.0
+    return slope, intercept
+
+
+def _padding(dataset: DataSet, fmt: PixelFormat) -> tuple[float, float] | None:
+    """Read the range of padding values, in the sign of the stored values (PS3.3 C.7.5.1.1.2, G14)."""
+    if fmt.real:
+        value = dataset.number(0x00280122) if fmt.bits_allocated == 32 else dataset.number(0x00280123)
+        limit = dataset.number(0x00280124) if fmt.bits_allocated == 32 else dataset.number(0x00280125)
+        return None if value is None else (value, value if limit is None else limit)
+    ends = [dataset.integers(tag, fmt.signed)[:1] for tag in (0x00280120, 0x00280121)]
+    values = [_stored(end[0], fmt) for end in ends if end]
+    return (values[0], values[-1]) if ends[0] else None
+
+
+def _stored(value: int, fmt: PixelFormat) -> int:
+    """Extend the sign of a padding value from Bits Stored, as that of the pixels is."""
+    if not fmt.signed:
+        return value
+    half = 1 << (fmt.bits_stored - 1)
+    return (value & (2 * half - 1)) - 2 * half if value & half else value & (half - 1)
+
+
+def _palette(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, problems: dict[str, None]) -> Palette | None:
+    """Read the palette of PALETTE COLOR, or the supplemental one of an image shown in colour (G15, G17)."""
+    supplemental = fmt.photometric != "PALETTE COLOR"
+    if supplemental and (dataset.text(0x00089205) not in ("COLOR", "MIXED") or 0x00281101 not in dataset):
+        return None
+    palette, wrong = read_palette(dataset, fmt.signed, stream, supplemental)
+    problems.update(dict.fromkeys(wrong))
+    return palette
