@@ -37,7 +37,7 @@ class Piece(Protocol):
         """Give the bytes from *start* to *stop*, both within the piece."""
 
 
-class Literal:
+class Ready:
     """Bytes that are there already."""
 
     __slots__ = ("_data",)

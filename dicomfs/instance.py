@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dicomfs.dataset import NotDicom, Parsed, parse
-from dicomfs.display import PixelsUnusable, pixel_format
+from dicomfs.display import PixelsUnusable, display_of, pixel_format
 from dicomfs.elements import DataSet, Element
 from dicomfs.offsets import (
     Extent,
@@ -20,6 +20,7 @@ from dicomfs.offsets import (
     scan_fragments,
 )
 from dicomfs.pixelformat import PixelFormat
+from dicomfs.render import picture_samples
 from dicomfs.stream import Memory, Stream
 
 PIXEL_DATA = 0x7FE00010
@@ -36,10 +37,11 @@ _ELEMENT_BYTES = 250
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """The frames of an Instance: how they are stored and where."""
+    """The frames of an Instance: how they are stored, where, and how many samples a pixel has when it is shown."""
 
     format: PixelFormat
     frames: Frames
+    picture_samples: int
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,9 @@ def _pixels(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, tuple[str,
     else:
         frames, wrong = native_frames(Extent(element.offset, element.length), fmt.frame_bits, declared)
     problems += wrong
-    return Pixels(fmt, frames), fragments, tuple(problems)
+    display, wrong = display_of(dataset, 0, fmt, parsed.stream)
+    problems += wrong
+    return Pixels(fmt, frames, picture_samples(fmt, display)), fragments, tuple(problems)
 
 
 def _holds_items(parsed: Parsed, element: Element) -> bool:

@@ -109,8 +109,10 @@ class Display:
 
 
 def automatic_window(low: float, high: float) -> Window:
-    """Make the window that shows *low* black and *high* white."""
-    return Window(low / 2 + high / 2, high - low if high > low else 1.0, "LINEAR_EXACT")
+    """Make the window that shows *low* black and *high* white; where they are one value, that is black."""
+    if not high > low:
+        high = low + 1
+    return Window(low / 2 + high / 2, high - low, "LINEAR_EXACT")
 
 
 def picture_samples(fmt: PixelFormat, display: Display) -> int:

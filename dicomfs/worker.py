@@ -27,7 +27,7 @@ import numpy as np
 from dicomfs import codecs, sandbox
 from dicomfs.pixelformat import PixelFormat
 from dicomfs.png import write_png
-from dicomfs.render import Display, picture, value_range
+from dicomfs.render import Display, RenderError, picture, value_range
 
 START = struct.Struct("<Q")
 """Asks the fork server for a worker: bytes of address space that it may use. Carries the worker's socket."""
@@ -178,7 +178,7 @@ def _attempt(slot: mmap.mmap, described: int, encoded: int) -> tuple[int, str]:
                 return 0, f"the result has {len(result)} bytes where {task.size} were promised"
             view[: len(result)] = result
             return len(result), ""
-    except codecs.CodecError as error:
+    except (codecs.CodecError, RenderError) as error:
         return 0, error.strerror or "the frame cannot be decoded"
     except MemoryError:
         return 0, _TOO_LARGE

@@ -3,18 +3,17 @@
 import math
 from dataclasses import replace
 from struct import unpack
-
-import trio
+from typing import Literal
 
 from dicomfs.codestream import sniff
-from dicomfs.content import Buffer, Content, Literal, Made, Stored
+from dicomfs.content import Buffer, Content, Made, Ready, Stored
 from dicomfs.decode import DecodeError
-from dicomfs.display import display_of
+from dicomfs.display import display_of, wants_automatic_window
 from dicomfs.files.subject import ContentFile, Subject
-from dicomfs.instance import Instance, Pixels
+from dicomfs.instance import Instance
 from dicomfs.nodes import Children, File, LateDirectory, Node, NumberedChildren, ReadyDirectory
 from dicomfs.png import png_size
-from dicomfs.render import Display, Window, automatic_window, picture_samples
+from dicomfs.render import Window, automatic_window
 from dicomfs.source import SourceFile
 from dicomfs.worker import Task
 
@@ -37,11 +36,10 @@ class Frames:
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve a picture for every frame; sizes follow from the header."""
-        if instance.pixels is None or instance.parsed is None or not len(instance.pixels.frames):
+        if instance.pixels is None or not len(instance.pixels.frames):
             return None
         fmt = instance.pixels.format
-        display, _ = display_of(instance.parsed.dataset, 0, fmt)
-        size = png_size(fmt.rows, fmt.columns, picture_samples(fmt, display))
+        size = png_size(fmt.rows, fmt.columns, instance.pixels.picture_samples)
         attributes = subject.file(size)
 
         def file(frame: int) -> File:
@@ -66,11 +64,7 @@ class Raw:
 
         async def find() -> Children:
             instance = await subject.instance()
-            file = await subject.open()
-            try:
-                return await trio.to_thread.run_sync(_raw_children, instance, subject, file, abandon_on_cancel=False)
-            finally:
-                file.close()
+            return await subject.read(lambda file: _raw_children(instance, subject, file))
 
         return LateDirectory(subject.directory(), find)
 
@@ -133,7 +127,7 @@ async def _raw_content(subject: Subject, frame: int) -> Content:
     instance = await subject.instance()
     extents = instance.pixels.frames.extents(frame) if instance.pixels else ()
     if instance.inflated:
-        return Content([Literal(instance.inflated.pread(length, offset)) for offset, length in extents])
+        return Content([Ready(instance.inflated.pread(length, offset)) for offset, length in extents])
     source = await subject.open()
     return Content([Stored(source, offset, length) for offset, length in extents], source.close)
 
@@ -142,17 +136,19 @@ async def _picture(subject: Subject, frame: int, size: int) -> bytes:
     """Have one frame decoded and drawn. Raises DecodeError."""
 
     async def make() -> tuple[Task, Buffer]:
-        instance, pixels, data = await _encoded(subject, frame)
-        display = _display(instance, pixels, frame)
-        if _wants_window(pixels, display):
-            display = replace(display, window=await _window(subject, len(pixels.frames)))
-        return Task(pixels.format, pixels.frames.bit_offset(frame), "png", display, size), data
+        task, data, wants_window = await _encoded(subject, frame, "png", size)
+        if wants_window and task.display:
+            window = await _window(subject)
+            task = replace(task, display=replace(task.display, window=window))
+        return task, data
 
     return await subject.services.decoder.get((subject.fingerprint, "png", frame), make)
 
 
-async def _window(subject: Subject, count: int) -> Window | None:
+async def _window(subject: Subject) -> Window | None:
     """Find one window for the whole object, from its first, middle and last frame: a film must not flicker."""
+    instance = await subject.instance()
+    count = len(instance.pixels.frames) if instance.pixels else 0
     ranges = []
     for frame in sorted({0, count // 2, count - 1}):
         try:
@@ -170,31 +166,27 @@ async def _range(subject: Subject, frame: int) -> bytes:
     """Have the range of one frame's values found, after the Modality LUT and without padding."""
 
     async def make() -> tuple[Task, Buffer]:
-        instance, pixels, data = await _encoded(subject, frame)
-        display = _display(instance, pixels, frame)
-        return Task(pixels.format, pixels.frames.bit_offset(frame), "range", display, 16), data
+        task, data, _ = await _encoded(subject, frame, "range", 16)
+        return task, data
 
     return await subject.services.decoder.get((subject.fingerprint, "range", frame), make)
 
 
-async def _encoded(subject: Subject, frame: int) -> tuple[Instance, Pixels, bytes]:
+async def _encoded(
+    subject: Subject, frame: int, output: Literal["png", "range"], size: int
+) -> tuple[Task, bytes, bool]:
+    """Read what is stored of one frame, and how it is shown; the last says that a window must be found for it."""
     instance = await subject.instance()
-    data = await subject.frame_bytes(instance, frame)
-    if instance.pixels is None or not data:
-        raise FrameMissing(frame)
-    return instance, instance.pixels, data
 
+    def read(file: SourceFile) -> tuple[Task, bytes, bool]:
+        pixels, parsed = instance.pixels, instance.parsed
+        extents = pixels.frames.extents(frame) if pixels else ()
+        if pixels is None or parsed is None or not extents:
+            raise FrameMissing(frame)
+        stream = instance.inflated or file
+        data = b"".join([stream.pread(length, offset) for offset, length in extents])
+        display, _ = display_of(parsed.dataset, frame, pixels.format, stream)
+        task = Task(pixels.format, pixels.frames.bit_offset(frame), output, display, size)
+        return task, data, wants_automatic_window(parsed.dataset, pixels.format, display)
 
-def _display(instance: Instance, pixels: Pixels, frame: int) -> Display:
-    assert instance.parsed is not None  # noqa: S101 - pixels come from a parsed header
-    return display_of(instance.parsed.dataset, frame, pixels.format)[0]
-
-
-def _wants_window(pixels: Pixels, display: Display) -> bool:
-    """Whether nothing in the file says what is black and what is white (PS3.3 C.11.2.1.2)."""
-    return (
-        picture_samples(pixels.format, display) == 1
-        and display.window is None
-        and display.voi_lut is None
-        and pixels.format.bits_allocated > 1
-    )
+    return await subject.read(read)

@@ -1,6 +1,6 @@
 """What is in the source as it stands: `original.dcm`, and each large value in `bulk/`."""
 
-from dicomfs.content import Content, Literal, Stored
+from dicomfs.content import Content, Ready, Stored
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.header import BulkValue, bulk_values
 from dicomfs.instance import Instance
@@ -43,7 +43,7 @@ def _value_file(subject: Subject, value: BulkValue) -> ContentFile:
     async def open_content() -> Content:
         instance = await subject.instance()
         if instance.inflated:
-            return Content([Literal(instance.inflated.pread(value.length, value.offset))])
+            return Content([Ready(instance.inflated.pread(value.length, value.offset))])
         file = await subject.open()
         return Content([Stored(file, value.offset, value.length, value.swap)], file.close)
 

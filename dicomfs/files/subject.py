@@ -6,15 +6,18 @@ header is parsed again when it has fallen out of the cache.
 
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import trio
 
 from dicomfs.cache import Lru
-from dicomfs.content import Content, Literal, read_source
+from dicomfs.content import Content, Ready
 from dicomfs.decode import Decoder
 from dicomfs.instance import Instance, load
 from dicomfs.nodes import Attributes, File, read_only
 from dicomfs.source import Entry, Fingerprint, Source, SourceFile
+
+Read = TypeVar("Read")
 
 # A node below a DICOM file never changes: another version of the file is another inode.
 FOREVER = 3600.0
@@ -60,19 +63,17 @@ class Subject:
             self.services.source.open, self.entry.path, self.fingerprint, abandon_on_cancel=True
         )
 
-    async def frame_bytes(self, instance: Instance, frame: int) -> bytes:
-        """Read what is stored of one frame, its fragments joined; empty when it is not in the file."""
-        if instance.pixels is None:
-            return b""
-        extents = instance.pixels.frames.extents(frame)
-        if instance.inflated:
-            return b"".join([instance.inflated.pread(length, offset) for offset, length in extents])
-        file = await self.open()
-        try:
-            parts = [await read_source(file, length, offset) for offset, length in extents]
-        finally:
-            file.close()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+    async def read(self, use: Callable[[SourceFile], Read]) -> Read:
+        """Open this version, let *use* read it and close it, all in one thread. Raises SourceChanged."""
+
+        def work() -> Read:
+            file = self.services.source.open(self.entry.path, self.fingerprint)
+            try:
+                return use(file)
+            finally:
+                file.close()
+
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
     def file(self, size: int) -> Attributes:
         """Describe a virtual file of *size* bytes."""
@@ -87,14 +88,7 @@ class Subject:
         return Attributes(mode, entry.uid, entry.gid, 0, entry.fingerprint.mtime_ns, FOREVER)
 
     async def _load(self) -> Instance:
-        def parse() -> Instance:
-            file = self.services.source.open(self.entry.path, self.fingerprint)
-            try:
-                return load(file)
-            finally:
-                file.close()
-
-        return await trio.to_thread.run_sync(parse, abandon_on_cancel=True)
+        return await self.read(load)
 
 
 class ContentFile(File):
@@ -126,7 +120,7 @@ class TextFile(File):
 
     async def open(self) -> Content:
         """Give the text, made anew if it is no longer in the cache."""
-        return Content([Literal(await self._subject.services.texts.get(self._key, self._text))])
+        return Content([Ready(await self._subject.services.texts.get(self._key, self._text))])
 
     async def _text(self) -> bytes:
         instance = await self._subject.instance()
