@@ -187,7 +187,8 @@ def _ls(options: argparse.Namespace) -> int:
     from dicomfs.offline import Tree, list_tree
 
     async def show(tree: Tree, complain: "Complain") -> None:
-        await list_tree(await tree.node(), tree.path, sys.stdout.buffer.write, complain, long=options.long, recursive=options.recursive)
+        out, node = sys.stdout.buffer, await tree.node()
+        await list_tree(node, tree.path, out.write, complain, long=options.long, recursive=options.recursive)
 
     return _over_paths(options, show, decode=False)
 

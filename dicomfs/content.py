@@ -74,6 +74,8 @@ class Stored:
         first = start // word * word
         last = min(self.size, -(-stop // word) * word)
         data = await read_source(self._file, last - first, self._offset + first)
+        if len(data) != last - first:
+            raise WrongSize(last - first, len(data))
         if word > 1:
             data = reverse_words(data, word)
         return memoryview(data)[start - first : stop - first]

@@ -21,7 +21,7 @@ from dicomfs.offsets import (
 )
 from dicomfs.pixelformat import PixelFormat
 from dicomfs.render import picture_samples
-from dicomfs.stream import Memory, Stream
+from dicomfs.stream import Stream
 
 PIXEL_DATA = 0x7FE00010
 # The three elements that hold pixels, each excluding the others (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25).
@@ -49,12 +49,14 @@ class Instance:
     """One DICOM object; *parsed* is None when not even a header could be read.
 
     *fragments* are there for all encapsulated Pixel Data, *pixels* only where frames can be made of it.
-    *problems* has a line for whatever is wrong.
+    *inflated* is the data set of a deflated file, which all extents then refer to. *problems* has a line for whatever
+    is wrong.
     """
 
     parsed: Parsed | None
     pixels: Pixels | None
     fragments: Fragments | None
+    inflated: Stream | None
     problems: tuple[str, ...]
 
     @property
@@ -66,12 +68,6 @@ class Instance:
     def is_video(self) -> bool:
         """Whether Pixel Data is one video stream."""
         return self.transfer_syntax.startswith(_VIDEO)
-
-    @property
-    def inflated(self) -> Memory | None:
-        """The data set of a deflated file, which extents then refer to; None where they refer to the file."""
-        stream = self.parsed.stream if self.parsed else None
-        return stream if isinstance(stream, Memory) else None
 
     @cached_property
     def weight(self) -> int:
@@ -89,9 +85,10 @@ def load(stream: Stream) -> Instance:
     try:
         parsed = parse(stream)
     except NotDicom as error:
-        return Instance(None, None, None, (str(error.strerror),))
+        return Instance(None, None, None, None, (str(error.strerror),))
     pixels, fragments, problems = _pixels(parsed)
-    return Instance(parsed, pixels, fragments, parsed.problems + problems)
+    inflated = parsed.stream if parsed.stream is not stream else None
+    return Instance(parsed, pixels, fragments, inflated, parsed.problems + problems)
 
 
 def number_of_frames(dataset: DataSet) -> tuple[int, tuple[str, ...]]:

@@ -43,7 +43,8 @@ def _little_endian(data: Buffer, fmt: PixelFormat) -> bytes:
         if fmt.pixel_vr != "OW":
             return bytes(data)
         size = 2
-        data = bytes(data) + b"\0" * (len(data) % 2)
+        if len(data) % 2:
+            raise CodecError("the frame ends inside a 16-bit word (N4)")
     else:
         size = fmt.bits_allocated // 8
     words = len(data) // size
