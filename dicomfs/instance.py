@@ -131,7 +131,7 @@ def _pixels(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, tuple[str,
     if fragments is not None:
         frames, wrong = encapsulated_frames(parsed.stream, fragments, declared, _extended_table(parsed))
     else:
-        frames, wrong = native_frames(Extent(element.offset, element.length), fmt.frame_bits, declared)
+        frames, wrong = native_frames(Extent(element.offset, element.length), fmt.frame_bits, declared, fmt.word)
     problems += wrong
     display, wrong = display_of(dataset, 0, fmt, parsed.stream)
     problems += wrong

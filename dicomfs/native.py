@@ -39,14 +39,11 @@ def _little_endian(data: Buffer, fmt: PixelFormat) -> bytes:
 
     A 32-bit sample in OW is swapped as a whole (PS3.5 8.1.1 leaves it open; archives agree on it, N5).
     """
-    if fmt.bits_allocated in (1, 8, 12):
-        if fmt.pixel_vr != "OW":
-            return bytes(data)
-        size = 2
-        if len(data) % 2:
-            raise CodecError("the frame ends inside a 16-bit word (N4)")
-    else:
-        size = fmt.bits_allocated // 8
+    size = fmt.word if fmt.bits_allocated in (1, 8, 12) else fmt.bits_allocated // 8
+    if size == 1:
+        return bytes(data)
+    if len(data) % size:
+        raise CodecError("the frame ends inside a 16-bit word (N4)")
     words = len(data) // size
     return np.frombuffer(data, f">u{size}", words).astype(f"<u{size}").tobytes()
 

@@ -70,17 +70,18 @@ class Frames(Protocol):
         """Give the bytes of one frame, counted from 0; empty when they are not in the file."""
 
     def bit_offset(self, frame: int) -> int:
-        """Bits of the first byte that belong to the frame before (1-bit native data only)."""
+        """Bits at the start of the extent that belong to the frame before (native data only)."""
 
 
 @dataclass(frozen=True, slots=True)
 class NativeFrames:
-    """Frames that follow each other without Items, *frame_bits* each (PS3.5 8.1.1)."""
+    """Frames that follow each other without Items, *frame_bits* each, read in whole *word*s (PS3.5 8.1.1)."""
 
     start: int
     length: int
     frame_bits: int
     count: int
+    word: int = 1
     found_by: str = "arithmetic"
 
     def __len__(self) -> int:
@@ -89,12 +90,14 @@ class NativeFrames:
 
     def extents(self, frame: int) -> tuple[Extent, ...]:
         """Give the bytes of one frame; empty when the data ends before it does."""
-        first, stop = frame * self.frame_bits // 8, -(-(frame + 1) * self.frame_bits // 8)
+        bits = self.word * 8
+        first = frame * self.frame_bits // bits * self.word
+        stop = -(-(frame + 1) * self.frame_bits // bits) * self.word
         return (Extent(self.start + first, stop - first),) if stop <= self.length else ()
 
     def bit_offset(self, frame: int) -> int:
-        """Bits of the first byte that belong to the frame before; frames of 1-bit data do not start on a byte."""
-        return frame * self.frame_bits % 8
+        """Bits at the start of the extent that belong to the frame before: 1-bit frames do not start on a byte."""
+        return frame * self.frame_bits % (self.word * 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ def scan_fragments(stream: Stream, offset: int) -> Fragments:
     return Fragments(offsets, lengths, position + 8 if delimited else position, delimited, cut)
 
 
-def native_frames(extent: Extent, frame_bits: int, declared: int) -> tuple[NativeFrames, tuple[str, ...]]:
+def native_frames(extent: Extent, frame_bits: int, declared: int, word: int = 1) -> tuple[NativeFrames, tuple[str, ...]]:
     """Lay *declared* native frames over *extent*, and say what does not fit (PS3.5 8.1.1).
 
     A frame that is not wholly there is listed and reads as an error; nothing is filled in.
@@ -164,7 +167,7 @@ def native_frames(extent: Extent, frame_bits: int, declared: int) -> tuple[Nativ
     elif extent.length > needed + needed % 2:
         spare = extent.length - needed
         problems.append(f"Pixel Data is {spare} bytes longer than its {declared} frames; they are left out (N2)")
-    return NativeFrames(extent.offset, extent.length, frame_bits, count), tuple(problems)
+    return NativeFrames(extent.offset, extent.length, frame_bits, count, word), tuple(problems)
 
 
 def encapsulated_frames(

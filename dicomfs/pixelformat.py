@@ -44,6 +44,12 @@ class PixelFormat:
         return self.pixels * samples * self.bits_allocated
 
     @property
+    def word(self) -> int:
+        """Bytes that only make sense together: big endian OW swaps smaller samples in pairs (PS3.5 A.3)."""
+        swapped = self.big_endian and self.pixel_vr == "OW" and self.bits_allocated in (1, 8, 12)
+        return 2 if swapped else 1
+
+    @property
     def dtype(self) -> np.dtype[np.generic]:
         """Little endian type of a stored value in memory."""
         if self.real:
