@@ -53,8 +53,9 @@ class Parsed:
     """One DICOM file, read.
 
     *transfer_syntax* is the one that was used, after all guesses; *stream* is what the offsets of the data set refer
-    to: the file itself, or its inflated data set (those of *meta* always refer to the file). *fragments* are the Items of the Pixel Data where it is encapsulated.
-    *problems* are sentences without patient data, each ending with the rule that it is about.
+    to: the file itself, or its inflated data set (those of *meta* always refer to the file). *fragments* are the Items
+    of the Pixel Data where it is encapsulated. *problems* are sentences without patient data, each ending with the
+    rule that it is about.
     """
 
     preamble: bytes
