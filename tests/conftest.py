@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from archives import CORPUS
+from mounting import Loop
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +30,15 @@ def program() -> Callable[[str], str]:
 @pytest.fixture(scope="session")
 def corpus() -> Path | None:
     """Folder of the larger corpus, or None."""
-    place = Path(os.environ.get("DICOMFS_CORPUS", Path(__file__).parents[2] / "shared" / "corpus"))
-    return place if place.is_dir() else None
+    return CORPUS if CORPUS.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[Loop]:
+    """Give the event loop that tests of the tree run on."""
+    loop = Loop()
+    yield loop
+    loop.close()
 
 
 @pytest.fixture(autouse=True)

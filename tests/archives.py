@@ -1,0 +1,33 @@
+"""The DICOM files that tests run over: pydicom's own, the package pydicom-data, and the larger corpus where it is."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pydicom.data
+
+
+def _package_folder(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+PYDICOM = Path(pydicom.data.__file__).parent / "test_files"
+PYDICOM_DATA = _package_folder("data_store") / "data"
+CORPUS = Path(os.environ.get("DICOMFS_CORPUS", Path(__file__).parents[2] / "shared" / "corpus"))
+
+
+def files(folder: Path) -> list[Path]:
+    """Give all regular files below *folder*."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc"))
+
+
+SAMPLES = files(PYDICOM) + files(PYDICOM_DATA)
+
+
+def sample_id(path: Path) -> str:
+    """Name a sample in a test's id."""
+    base = PYDICOM if path.is_relative_to(PYDICOM) else PYDICOM_DATA
+    return str(path.relative_to(base))

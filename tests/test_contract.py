@@ -1,0 +1,143 @@
+"""The contract of every virtual file, over every sample, on the tree and through the kernel.
+
+Its size is the number of its bytes; any slice is the slice of the whole; it is the same each time and for eight
+readers at once; listing it decodes nothing. A file that cannot be read says so with EIO, always.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from archives import PYDICOM, PYDICOM_DATA, SAMPLES, sample_id
+from mounting import Loop, Mount, answer, answer_of_path, files_below, mounted, read_all, tree_of
+
+from dicomfs.files import VIRTUAL_FILES
+from dicomfs.source import Kind, Source
+
+# Of objects with more frames than this, the first two, the middle and the last frame stand for all.
+MOST_FRAMES = 12
+
+
+def is_dicom(path: Path) -> bool:
+    source = Source(str(path))
+    try:
+        return source.root_entry().kind is Kind.DICOM
+    finally:
+        source.close()
+
+
+DICOM_SAMPLES = [path for path in SAMPLES if is_dicom(path)]
+
+
+@pytest.fixture(scope="module")
+def mounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Path, Mount]]:
+    """Mount the folders of samples, as they are."""
+    first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
+    with mounted(PYDICOM, first) as one, mounted(PYDICOM_DATA, second) as two:
+        yield {PYDICOM: one, PYDICOM_DATA: two}
+
+
+@pytest.mark.parametrize("sample", DICOM_SAMPLES, ids=sample_id)
+def test_size_slices_and_repetition(sample: Path, loop: Loop) -> None:
+    async def check() -> None:
+        with tree_of(loop, sample) as top, tree_of(loop, sample) as again:
+            files = await files_below(top, frames=MOST_FRAMES)
+            others = dict(await files_below(again, frames=MOST_FRAMES))
+            assert [path for path, _ in files] == list(others)
+            chance = random.Random(str(sample))
+            for path, file in files:
+                assert others[path].attributes == file.attributes, path
+                try:
+                    whole = await read_all(file)
+                except OSError:
+                    assert await answer(file) == await answer(others[path]) == "EIO", path
+                    continue
+                assert len(whole) == file.attributes.size, path
+                assert await read_all(others[path]) == whole, path
+                content = await file.open()
+                for _ in range(5):
+                    offset = chance.randrange(len(whole) + 10)
+                    length = chance.choice((1, 7, 4096, 131072, chance.randrange(1, len(whole) + 10)))
+                    assert bytes(await content.read(offset, length)) == whole[offset : offset + length], path
+                content.close()
+
+    loop.run(check)
+
+
+@pytest.mark.parametrize("sample", DICOM_SAMPLES[::5], ids=sample_id)
+def test_eight_readers_at_once(sample: Path, loop: Loop) -> None:
+    async def check() -> None:
+        with tree_of(loop, sample) as top:
+            for path, file in await files_below(top, frames=3):
+                answers: list[str] = []
+
+                async def read(file=file, answers=answers) -> None:  # type: ignore[no-untyped-def]
+                    answers.append(await answer(file))
+
+                async with trio.open_nursery() as nursery:
+                    for _ in range(8):
+                        nursery.start_soon(read)
+                assert len(answers) == 8, path
+                assert len(set(answers)) == 1, path
+
+    loop.run(check)
+
+
+@pytest.mark.parametrize("sample", DICOM_SAMPLES, ids=sample_id)
+def test_the_mount_shows_the_same(sample: Path, loop: Loop, mounts: dict[Path, Mount]) -> None:
+    async def expected() -> dict[bytes, tuple[int, str]]:
+        with tree_of(loop, sample) as top:
+            files = await files_below(top, frames=MOST_FRAMES)
+            return {path: (file.attributes.size, await answer(file)) for path, file in files}
+
+    base = PYDICOM if sample.is_relative_to(PYDICOM) else PYDICOM_DATA
+    place = mounts[base].path / sample.relative_to(base)
+    for path, (size, digest) in loop.run(expected).items():
+        shown = os.path.join(os.fsencode(place), path)
+        assert os.stat(shown).st_size == size, path
+        assert answer_of_path(shown) == digest, path
+        assert os.stat(shown).st_size == size, path
+
+
+def test_what_cannot_be_read_is_few_and_explained(loop: Loop) -> None:
+    """Every frame of the samples is shown, but for files that are broken on purpose."""
+
+    async def failures(sample: Path) -> list[bytes]:
+        with tree_of(loop, sample) as top:
+            files = await files_below(top, frames=MOST_FRAMES)
+            return [path for path, file in files if await answer(file) == "EIO"]
+
+    broken = {sample_id(sample): loop.run(failures, sample) for sample in DICOM_SAMPLES}
+    assert {name: found for name, found in broken.items() if found} == {
+        # The image size marker of the codestream was overwritten.
+        "JPEG2000-embedded-sequence-delimiter.dcm": [b"frames/0001.png"],
+        # The only frame is not wholly there.
+        "MR_truncated.dcm": [b"frames/0001.png"],
+    }
+
+
+@pytest.mark.parametrize("sample", DICOM_SAMPLES, ids=sample_id)
+def test_listing_decodes_nothing(sample: Path, loop: Loop) -> None:
+    async def check() -> None:
+        before = loop.decoder.stats
+        with tree_of(loop, sample) as top:
+            names = [child.name.decode() for child in await top.listing()]
+            await files_below(top, frames=MOST_FRAMES)
+        after = loop.decoder.stats
+        assert (after.decoded, after.failed) == (before.decoded, before.failed)
+        order = [virtual.name for virtual in VIRTUAL_FILES]
+        assert names == sorted(names, key=order.index)
+        assert "original.dcm" in names
+
+    loop.run(check)
+
+
+def test_ls_of_the_whole_mount_decodes_nothing(tmp_path: Path) -> None:
+    with mounted(PYDICOM, tmp_path) as mount:
+        listed = sum(1 for _, _, files in os.walk(mount.path) for name in files)
+        assert os.system(f"ls -lR {mount.path} > /dev/null") == 0
+        assert listed > 1000
+        assert mount.statistics()["decoded"] == 0
