@@ -8,16 +8,16 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import imagecodecs
 import numpy as np
 from imagecodecs import (
-    dicomrle_decode,
-    htj2k_decode,
     jpeg2k_decode,
     jpeg8_decode,
     jpegls_decode,
     jpegxl_decode,
+    packbits_decode,
 )
 
 from dicomfs import codestream, native
@@ -125,6 +125,10 @@ def _compressed(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
             stream, repairs = stream[start:], ("skipped padding before the codestream (E15)",)
             kind = sniff(stream[:64])
     expected = CODECS[fmt.transfer_syntax]
+    if kind == "bin" and expected.extension == "j2k":
+        unscrambled = codestream.unscramble(stream)
+        if unscrambled is not None:
+            stream, kind, repairs = unscrambled, "j2k", ("undid the scrambling of a Zeiss JPEG 2000 file (C12)",)
     if kind == "bin":
         raise CodecError(f"the frame is not a {expected.name} codestream, nor any other that is known")
     if kind in ("jp2", "jph"):
@@ -247,11 +251,9 @@ def _jpeg2000(stream: bytes, fmt: PixelFormat) -> Decoded:
     mended = codestream.mend_after_tiles(stream)
     if mended is not None:
         stream, repairs = mended, ("dropped a misplaced comment from the JPEG 2000 stream (C9)",)
-    if header.high_throughput and header.lossless and not CODECS[fmt.transfer_syntax].lossy:
-        # OpenJPH lets samples beyond the range wrap around (255 shows as 0), so lossy frames are not for it.
-        values = _run(lambda: htj2k_decode(stream), lambda: jpeg2k_decode(stream))
-    else:
-        values = _run(lambda: jpeg2k_decode(stream), lambda: _openjpeg(stream))
+    # OpenJPEG for HTJ2K too: imagecodecs' OpenJPH is twice as fast, but drops the errors of damaged streams and
+    # lets samples beyond the range wrap around, so that white shows as black.
+    values = _run(lambda: jpeg2k_decode(stream), lambda: _openjpeg(stream))
     photometric = fmt.photometric
     if header.components == 3 and (header.mct or photometric in ("YBR_RCT", "YBR_ICT")):
         if not header.mct:
@@ -282,18 +284,43 @@ def _jpegxl(stream: bytes, fmt: PixelFormat) -> Decoded:
 def _rle(stream: bytes, fmt: PixelFormat) -> Decoded:
     """Decode RLE (PS3.5 Annex G): byte planes, most significant first, colour always by plane."""
     if fmt.bits_allocated == 1:
-        packed = _run(lambda: np.frombuffer(dicomrle_decode(stream, "u1"), np.uint8))
-        return Decoded(native.unpack(packed.data, replace(fmt, big_endian=False)), fmt.photometric)
+        packed = _rle_planes(stream, 1, -(-fmt.pixels * fmt.samples // 8))
+        return Decoded(native.unpack(packed.reshape(-1).data, replace(fmt, big_endian=False)), fmt.photometric)
+    if fmt.bits_allocated == 12:
+        raise CodecError("samples of 12 bits have no byte planes (N7)")
     size = fmt.bits_allocated // 8
-    count = struct.unpack_from("<I", stream)[0]
-    if count != size * fmt.samples:
-        raise CodecError(f"the RLE frame has {count} segments, the header asks for {size * fmt.samples} (E21)")
-    kind = f"<{'f' if fmt.real else 'u'}{size}"
-    samples = _run(lambda: np.frombuffer(dicomrle_decode(stream, f"<u{size}"), kind))
-    if len(samples) != fmt.pixels * fmt.samples:
-        raise CodecError(f"the RLE frame has {len(samples)} samples of {fmt.pixels * fmt.samples} (E16)")
-    values = native.arrange(samples, fmt, planar=True)
-    return Decoded(native.stored_values(values, fmt), _plain_photometric(fmt))
+    planes = _rle_planes(stream, size * fmt.samples, fmt.pixels).reshape(fmt.samples, size, fmt.pixels)
+    samples = np.empty((fmt.samples, fmt.pixels, size), np.uint8)
+    for place in range(size):
+        samples[:, :, size - 1 - place] = planes[:, place]
+    values = samples.reshape(-1).view(f"<{'f' if fmt.real else 'u'}{size}")
+    return Decoded(native.stored_values(native.arrange(values, fmt, planar=True), fmt), _plain_photometric(fmt))
+
+
+def _rle_planes(stream: bytes, count: int, length: int) -> np.ndarray:
+    """Decode the *count* segments of an RLE frame to *length* bytes each (PS3.5 G.3, G.5).
+
+    The segments are taken apart here: imagecodecs' own decoder of whole frames crashes on a wrong header.
+    """
+    segments, *offsets = struct.unpack_from("<16I", stream)
+    if segments != count:
+        raise CodecError(f"the RLE frame has {segments} segments, the header asks for {count} (E21)")
+    ends = [*offsets[1:count], len(stream)]
+    planes = np.empty((count, length), np.uint8)
+    for index, (start, end) in enumerate(zip(offsets, ends, strict=False)):
+        if not 64 <= start <= end <= len(stream):
+            raise CodecError("the RLE frame's segments lie outside of it (L7)")
+        # Some encoders go on behind the last pixel; one run more than a plane is allowed for.
+        decoded = _run(partial(_packbits, stream[start:end], length + 128))
+        if len(decoded) < length:
+            raise CodecError(f"an RLE segment has {len(decoded)} of {length} bytes (E16)")
+        planes[index] = decoded[:length]
+    return planes
+
+
+def _packbits(segment: bytes, most: int) -> np.ndarray:
+    """Decode one RLE segment (PS3.5 G.3) to at most *most* bytes."""
+    return np.frombuffer(packbits_decode(segment, out=bytearray(most)), np.uint8)
 
 
 _DECODERS: dict[str, Callable[[bytes, PixelFormat], Decoded]] = {
@@ -316,7 +343,7 @@ CODECS: dict[str, Codec] = {
     "1.2.840.113619.5.2": _NATIVE,
     "1.2.840.10008.1.2.1.98": Codec("encapsulated uncompressed", _encapsulated),
     "1.2.840.10008.1.2.8.1": Codec("deflated frames", _deflated),
-    "1.2.840.10008.1.2.5": Codec("RLE", _compressed, "rle", needs="DICOMRLE"),
+    "1.2.840.10008.1.2.5": Codec("RLE", _compressed, "rle", needs="PACKBITS"),
     "1.2.840.10008.1.2.4.50": Codec("JPEG baseline", _compressed, "jpg", True, "JPEG8"),
     "1.2.840.10008.1.2.4.51": Codec("JPEG extended", _compressed, "jpg", True, "JPEG8"),
     "1.2.840.10008.1.2.4.52": Codec("JPEG extended (3, 5)", _compressed, "jpg", True, "JPEG8"),
@@ -336,7 +363,7 @@ CODECS: dict[str, Codec] = {
     "1.2.840.10008.1.2.4.110": Codec("JPEG XL lossless", _compressed, "jxl", False, "JPEGXL"),
     "1.2.840.10008.1.2.4.111": Codec("JPEG XL recompressed JPEG", _compressed, "jxl", True, "JPEGXL"),
     "1.2.840.10008.1.2.4.112": Codec("JPEG XL", _compressed, "jxl", True, "JPEGXL"),
-    "1.2.840.10008.1.2.4.201": Codec("HTJ2K lossless", _compressed, "j2k", False, "HTJ2K"),
-    "1.2.840.10008.1.2.4.202": Codec("HTJ2K lossless RPCL", _compressed, "j2k", False, "HTJ2K"),
-    "1.2.840.10008.1.2.4.203": Codec("HTJ2K", _compressed, "j2k", True, "HTJ2K"),
+    "1.2.840.10008.1.2.4.201": Codec("HTJ2K lossless", _compressed, "j2k", False, "JPEG2K"),
+    "1.2.840.10008.1.2.4.202": Codec("HTJ2K lossless RPCL", _compressed, "j2k", False, "JPEG2K"),
+    "1.2.840.10008.1.2.4.203": Codec("HTJ2K", _compressed, "j2k", True, "JPEG2K"),
 }

@@ -22,9 +22,10 @@ class CodecError(OSError):
 class Codestream:
     """The header of one encoded frame.
 
-    *kind* is jpg, jls, j2k or jxl. *precision* is the bits of a sample, 0 where the header was not read that far.
-    *lossless* is a lossless JPEG process or a reversible wavelet. *transform* is the colour transform of an Adobe
-    APP14 segment, *ids* are the component identifiers of a JPEG; *mct* and *high_throughput* belong to JPEG 2000.
+    *kind* is jpg, jls, j2k or jxl. *precision* is the bits of a sample and *components* their number, 0 where the
+    header was not read that far. *lossless* is a lossless JPEG process, *transform* the colour transform of an
+    Adobe APP14 segment, *ids* are the component identifiers of a JPEG; *mct* says that JPEG 2000 has mixed the
+    components.
     """
 
     kind: str
@@ -38,7 +39,6 @@ class Codestream:
     transform: int | None = None
     ids: bytes = b""
     mct: bool = False
-    high_throughput: bool = False
 
 
 JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
@@ -236,17 +236,17 @@ def _jpeg2000(data: bytes, start: int) -> Codestream:
     """Read the SIZ marker segment, and COD for the multiple component transform."""
     if data[start : start + 4] != b"\xff\x4f\xff\x51":
         raise CodecError("the JPEG 2000 stream does not begin with its size")
-    capabilities, x1, y1, x0, y0, tile_x, tile_y = struct.unpack_from(">HIIIIII", data, start + 6)
+    x1, y1, x0, y0, tile_x, tile_y = struct.unpack_from(">IIIIII", data, start + 8)
     components = struct.unpack_from(">H", data, start + 40)[0]
     depth, step_x, step_y = struct.unpack_from("BBB", data, start + 42)
     if not (step_x and step_y and tile_x and tile_y and x1 > x0 and y1 > y0):
         raise CodecError("the JPEG 2000 stream states an impossible size")
-    mct, reversible, position = False, False, start + 4
+    mct, position = False, start + 4
     while True:
         position += struct.unpack_from(">H", data, position)[0]
         marker = struct.unpack_from(">H", data, position)[0]
         if marker == 0xFF52:
-            mct, reversible = data[position + 8] == 1, data[position + 13] == 1
+            mct = data[position + 8] == 1
         if marker in (0xFF90, 0xFFD9) or marker < 0xFF00:
             break
         position += 2
@@ -257,9 +257,7 @@ def _jpeg2000(data: bytes, start: int) -> Codestream:
         components,
         (depth & 0x7F) + 1,
         signed=bool(depth & 0x80),
-        lossless=reversible,
         mct=mct,
-        high_throughput=bool(capabilities & 0x4000),
     )
 
 
@@ -301,6 +299,23 @@ def _end_of_tiles(data: bytes) -> int | None:
                 position += 2 + struct.unpack_from(">H", data, position + 2)[0]
     except struct.error:
         return None
+
+
+def unscramble(data: bytes) -> bytes | None:
+    """Undo the scrambling that Zeiss ophthalmic devices apply to a JP2 file (C12); None when this is not one.
+
+    Every seventh byte is inverted in part and three regions are exchanged, so that the JP2 signature lies at
+    three fifths of the length: finding it there is the proof.
+    """
+    middle = 3 * len(data) // 5
+    if middle < 1016 or middle + 253 > len(data):
+        return None
+    plain = bytearray(data)
+    plain[::7] = bytes(byte ^ 0x5A for byte in plain[::7])
+    if not plain.startswith(JP2_SIGNATURE, middle):
+        return None
+    order = ((middle, middle + 253), (993, 1016), (276, 763), (23, 276), (1016, middle), (0, 23), (763, 993))
+    return b"".join([plain[start:stop] for start, stop in order]) + plain[middle + 253 :]
 
 
 # JPEG XL (ISO/IEC 18181-1 Annex D, 18181-2)
