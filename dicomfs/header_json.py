@@ -58,6 +58,11 @@ def is_bulk(element: Element) -> bool:
     return element.vr in _BINARY and element.length > INLINE
 
 
+def _in_model(tag: int) -> bool:
+    """Tell whether the model has a place for *tag*: not for group lengths, nor for group 0002 (PS3.18 F.2)."""
+    return bool(tag & 0xFFFF) and tag >> 16 != 2
+
+
 def bulk_name(prefix: str, tag: int) -> str:
     """Name a bulk value: its tag behind the tags and Item numbers that lead to it, as in 54000100.1.54001010."""
     return f"{prefix}{tag:08X}"
@@ -73,7 +78,7 @@ def _bulk_values(parsed: Parsed, dataset: DataSet, prefix: str) -> Iterator[Bulk
         if element.items:
             for number, item in enumerate(element.items, 1):
                 yield from _bulk_values(parsed, item, f"{prefix}{element.tag:08X}.{number}.")
-        elif is_bulk(element):
+        elif is_bulk(element) and _in_model(element.tag) and element.tag != _CHARSET:
             swapped = dataset.big_endian or (
                 parsed.transfer_syntax == GE_PRIVATE and element.tag in PIXEL_DATA and not prefix
             )
@@ -100,7 +105,7 @@ def _entries(dataset: DataSet, prefix: str) -> Iterator[tuple[int, str]]:
     """Write each element but group lengths, as tag and JSON text (PS3.18 F.2.2)."""
     for element in dataset:
         tag = element.tag
-        if not tag & 0xFFFF or tag >> 16 == 2:
+        if not _in_model(tag):
             continue
         if tag == _CHARSET:
             yield tag, _UTF_8

@@ -47,7 +47,7 @@ def _lines(parsed: Parsed, dataset: DataSet, prefix: str, indent: str) -> Iterat
         text, count = _value(parsed, element, dataset, prefix)
         tag = f"({element.tag >> 16:04x},{element.tag & 0xFFFF:04x})"
         length = "u/l" if element.undefined else f"{element.length:3}"
-        yield f"{indent}{tag} {element.vr} {text:<{_COLUMN}} # {length}, {count} {_name(element.tag, dataset)}\n"
+        yield f"{indent}{tag} {element.vr} {text:<{_COLUMN}} # {length},{count:2} {_name(element.tag, dataset)}\n"
         for number, item in enumerate(element.items or (), 1):
             kind = "undefined" if item.undefined else "explicit"
             text = f"(Item with {kind} length #={len(item)})"
@@ -90,7 +90,7 @@ def _value(parsed: Parsed, element: Element, dataset: DataSet, prefix: str) -> t
     numbers = unpack(value[: _WIDEST * size], "OB" if vr == "UN" else vr, dataset.big_endian)
     digits = _HEX_DIGITS.get(vr)
     if digits:
-        return _shortened("\\".join([f"{number:0{digits}x}" for number in numbers])), 1
+        return _shortened("\\".join([f"{number:0{digits}x}" for number in numbers])).replace("\\...", "..."), 1
     style = ".9g" if vr in ("FL", "OF") else ""
     texts = [format(number, style) for number in numbers]
     return _shortened("\\".join(texts)), 1 if vr in ("OF", "OD") else count

@@ -24,7 +24,7 @@ PYDICOM = Path(pydicom.__file__).parent / "data"
 PYDICOM_DATA = Path(data_store.__file__).parent / "data"
 CORPUS = Path(os.environ.get("DICOMFS_CORPUS", Path(__file__).parents[2] / "shared" / "corpus"))
 UNDEFINED = 0xFFFFFFFF
-LONG_VRS = ("OB", "OW", "OF", "SQ", "UN", "UT", "UC", "UR", "UV", "SV")
+LONG_VRS = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
 
 
 def _samples() -> Iterator[tuple[str, Path]]:
