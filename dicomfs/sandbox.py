@@ -100,10 +100,11 @@ _CALLS = {
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def apply(memory: int = 2 * GIB) -> tuple[str, ...]:
+def apply(parent: int, memory: int = 2 * GIB) -> tuple[str, ...]:
     """Give up all that decoding does not need, with *memory* bytes of address space beyond those in use.
 
-    Returns the names of the protections in force. Must run in a process of one thread; cannot be undone.
+    Ends with process *parent*. Returns the names of the protections in force. Must run in a process of one
+    thread; cannot be undone.
     """
     in_force = ["limits"]
     _limit(memory)
@@ -111,7 +112,8 @@ def apply(memory: int = 2 * GIB) -> tuple[str, ...]:
         in_force.append("unprivileged user")
     if _drop_capabilities():
         in_force.append("no capabilities")
-    # After the change of user, which makes a process dumpable or not as the system sees fit.
+    # A change of user resets both of these.
+    die_with(parent)
     if _prctl(_PR_SET_DUMPABLE, 0):
         in_force.append("not dumpable")
     if _prctl(_PR_SET_NO_NEW_PRIVS, 1):
@@ -124,10 +126,7 @@ def apply(memory: int = 2 * GIB) -> tuple[str, ...]:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent, process *parent*, ends; end now if it has.
-
-    A change of user clears this, so it comes after that.
-    """
+    """Have the kernel kill this process when its parent, process *parent*, ends; end now if it has."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

@@ -125,12 +125,10 @@ def _live(channel: socket.socket, server: int, memory: int) -> None:
     """Be a worker, from the fork to the end of the process."""
     status = 1
     try:
-        sandbox.die_with(server)
         os.nice(_NICENESS)
         statistics = os.open("/proc/self/statm", os.O_RDONLY)
         own = os.pidfd_open(os.getpid())
-        in_force = sandbox.apply(memory)
-        sandbox.die_with(server)
+        in_force = sandbox.apply(server, memory)
         # The descriptor names this process and no later one of the same number, whatever happens next.
         socket.send_fds(channel, [", ".join(in_force).encode()], [own])
         os.close(own)

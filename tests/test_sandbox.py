@@ -33,7 +33,9 @@ def attempt(action):
 
 def inside(code: str, *, before: str = "") -> object:
     """Run *code* in a sandbox; give what it assigned to `result`. *before* runs outside, in the same process."""
-    script = f"{PREPARE}\n{before}\nin_force = sandbox.apply()\n{code}\nprint(json.dumps(result), flush=True)\n"
+    script = (
+        f"{PREPARE}\n{before}\nin_force = sandbox.apply(os.getppid())\n{code}\nprint(json.dumps(result), flush=True)\n"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)
@@ -153,19 +155,20 @@ result += started + [bool(numpy.array_equal(jpegxl_decode(frames[3][1], numthrea
 
 def test_abort_ends_the_process() -> None:
     """A decoder that gives up does so at once: raising SIGABRT against itself is allowed."""
-    script = f"{PREPARE}\nsandbox.apply()\nos.abort()"
+    script = f"{PREPARE}\nsandbox.apply(os.getppid())\nos.abort()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=100)
     assert done.returncode == -6
 
 
-def test_dies_with_its_parent() -> None:
-    """A child is killed when its parent ends, also when the parent is killed."""
-    script = """
+@pytest.mark.parametrize("shut", ["die_with", "apply"])
+def test_dies_with_its_parent(shut: str) -> None:
+    """A child is killed when its parent is, also one that has become another user meanwhile."""
+    script = f"""
 import os, sys, time
 from dicomfs import sandbox
 parent = os.getpid()
 if os.fork() == 0:
-    sandbox.die_with(parent)
+    sandbox.{shut}(parent)
     print("ready", flush=True)
     time.sleep(600)
 time.sleep(600)
