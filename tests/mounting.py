@@ -137,6 +137,15 @@ class Mount:
         return [line for line in self.log.read_text().splitlines() if not line.partition(": ")[2].startswith("INFO")]
 
 
+def errno_of(act: Callable[[], object]) -> int | None:
+    """Give the errno that *act* fails with, None when it does not."""
+    try:
+        act()
+    except OSError as error:
+        return error.errno
+    return None
+
+
 def wait_for(condition: Callable[[], object], patience: float = PATIENCE) -> None:
     """Wait until *condition* holds; fail when it does not."""
     end = time.monotonic() + patience
