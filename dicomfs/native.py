@@ -56,11 +56,12 @@ def _bits(data: Buffer, bit_offset: int, count: int) -> np.ndarray:
 
 def _twelve(data: Buffer, bit_offset: int, count: int) -> np.ndarray:
     """Unpack *count* samples of 12 bits, two in three bytes, least significant bits first (PS3.5 Annex D)."""
-    skipped, start = (bit_offset % 8) // 4, bit_offset // 8
+    # A frame that starts in the middle of a byte starts with the second sample of a pair, one byte into its three.
+    start, skipped = bit_offset // 8, (bit_offset % 8) // 4
     pairs = (skipped + count + 1) // 2
     triple = np.zeros((pairs, 3), np.uint16)
-    present = np.frombuffer(data, np.uint8)[start : start + 3 * pairs]
-    triple.reshape(-1)[: len(present)] = present  # an odd last sample has two bytes only
+    present = np.frombuffer(data, np.uint8)[start : start + 3 * pairs - skipped]
+    triple.reshape(-1)[skipped : skipped + len(present)] = present  # an odd last sample has two bytes only
     samples = np.empty((pairs, 2), "<u2")
     samples[:, 0] = triple[:, 0] | (triple[:, 1] & 0x0F) << 8
     samples[:, 1] = triple[:, 1] >> 4 | triple[:, 2] << 4
