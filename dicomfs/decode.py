@@ -224,26 +224,31 @@ class _ForkServer:
         # libraries would not survive the fork.
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
         environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-P", "-m", "dicomfs.worker", str(theirs.fileno()), str(os.getpid())]
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
-                [sys.executable, "-P", "-m", "dicomfs.worker", str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                cwd="/",
-                env=environment,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    cwd="/",
+                    env=environment,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            except OSError:
+                self._control.close()
+                raise
 
-    def engage(self, memory: int) -> _Worker:
-        """Ask for a worker that may use *memory* bytes; raises OSError when the process has ended or hangs."""
+    def engage(self, memory: int) -> _Worker | None:
+        """Ask for a worker that may use *memory* bytes; None when the process has ended or hangs."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
                 socket.send_fds(self._control, [START.pack(memory)], [theirs.fileno()])
             except OSError:
                 ours.close()
-                raise
+                return None
         return _Worker(ours)
 
     def end(self) -> None:
@@ -280,7 +285,9 @@ class Decoder:
         kernel ends the processes when that thread ends.
         """
         self._server = _ForkServer()
-        self._idle.extend(self._server.engage(self._memory) for _ in range(self._workers))
+        for _ in range(self._workers):
+            if worker := self._server.engage(self._memory):  # else the first task finds out why not
+                self._idle.append(worker)
 
     async def __aenter__(self) -> Self:
         """Start unless started."""
@@ -393,13 +400,16 @@ class Decoder:
         if self._server is None:
             raise DecodeError("the decoder is closed")
         try:
-            return self._server.engage(self._memory)
-        except OSError:
+            if worker := self._server.engage(self._memory):
+                return worker
             self._server.end()
-        if not self._server.proved and time.monotonic() - self._server.started < _RESTART_PAUSE:
-            raise DecodeError("the decoding processes do not start")
-        self._server = _ForkServer()
-        return self._server.engage(self._memory)
+            if self._server.proved or time.monotonic() - self._server.started > _RESTART_PAUSE:
+                self._server = _ForkServer()
+                if worker := self._server.engage(self._memory):
+                    return worker
+        except OSError as error:
+            raise DecodeError(f"no decoding process can be started ({error.strerror})") from error
+        raise DecodeError("the decoding processes do not start")
 
     def _put_back(self, worker: _Worker, *, sound: bool, retires: bool) -> None:
         """Have *worker* ready for the next task, or another in its place."""

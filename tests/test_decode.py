@@ -329,14 +329,13 @@ def test_a_hanging_worker_is_killed_when_its_time_is_up() -> None:
         await serves(decoder)
         (pid,) = workers()
         os.kill(pid, signal.SIGSTOP)
-        with failing("longer than 0.2 s"):
+        with failing("longer than 1 s"):
             await decoder.run(SMALL, FRAME)
         await until(lambda: fields(pid) is None)
         await serves(decoder)
         assert (decoder.stats.failed, decoder.stats.replaced) == (1, 1)
 
-    # Short for the one that hangs; the retry after it must fit, so it is a matter of one pickle and 32 bytes.
-    run(test, timeout=0.2)
+    run(test, timeout=1)
 
 
 def test_large_frames_have_more_time() -> None:
@@ -345,10 +344,10 @@ def test_large_frames_have_more_time() -> None:
     async def test(decoder: Decoder) -> None:
         await serves(decoder)
         os.kill(workers()[0], signal.SIGSTOP)
-        with failing("longer than 0.3 s"):
+        with failing("longer than 1.2 s"):
             await decoder.run(Task(grey(5000, 2000), 0, "range", Display(), 16), bytes(20_000_000))
 
-    run(test, timeout=0.1)
+    run(test, timeout=1)
 
 
 def test_a_cancelled_caller_leaves_no_stale_answer() -> None:
@@ -451,6 +450,28 @@ def test_a_fork_server_that_cannot_start_is_a_plain_error(
         for _ in range(20):
             with failing("do not start"):
                 await decoder.run(SMALL, FRAME)
+
+    run(test)
+
+
+def test_without_descriptors_tasks_fail_and_recover() -> None:
+    """While the daemon has no descriptor left a new worker cannot be had; the fork server survives that."""
+
+    async def test(decoder: Decoder) -> None:
+        await serves(decoder)
+        (server,) = servers(os.getpid())
+        (pid,) = workers()
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: fields(pid) is None)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            with failing("no decoding process can be started"):
+                await decoder.run(SMALL, FRAME)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await serves(decoder)
+        assert servers(os.getpid()) == [server]
 
     run(test)
 
