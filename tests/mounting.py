@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -155,12 +155,15 @@ def wait_for(condition: Callable[[], object], patience: float = PATIENCE) -> Non
 
 
 @contextlib.contextmanager
-def mounted(archive: Path | str | bytes, place: Path, *options: str) -> Iterator[Mount]:
-    """Mount *archive* below the directory *place*; unmount and end the daemon afterwards."""
+def mounted(archive: Path, place: Path, *options: str, under: Sequence[str] = ()) -> Iterator[Mount]:
+    """Mount *archive* below the directory *place*; unmount and end the daemon afterwards.
+
+    *under* is a command that runs the daemon.
+    """
     mountpoint, log = place / "mnt", place / "log"
     mountpoint.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "dicomfs", "mount", "-f", "--log-file", str(log), *options, archive, str(mountpoint)]
-    process = subprocess.Popen(command)
+    command = [sys.executable, "-m", "dicomfs", "mount", "-f", "--log-file", str(log), *options]
+    process = subprocess.Popen([*under, *command, str(archive), str(mountpoint)])
     try:
         wait_for(lambda: os.path.ismount(mountpoint) or process.poll() is not None)
         assert process.poll() is None, f"the mount failed with {process.returncode}"
