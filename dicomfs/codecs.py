@@ -175,11 +175,15 @@ def _from_stream(values: np.ndarray, fmt: PixelFormat, precision: int) -> np.nda
     """Give decoded samples the type of the stored values.
 
     The precision of the stream, not Bits Stored, tells where the sign bit is; whether there is one, Pixel
-    Representation tells (C5, C6).
+    Representation tells (C5, C6). Only where no sample reaches beyond Bits Stored, the sign cannot be further up (C7).
     """
     if values.dtype.kind not in "iub":
         raise CodecError(f"the frame decodes to {values.dtype} samples")
-    return native.cut(np.ascontiguousarray(values), fmt.dtype, precision)
+    values = np.ascontiguousarray(values)
+    if fmt.signed and fmt.bits_stored < precision:
+        highest = int(values.view(f"<u{values.itemsize}").max())
+        precision = precision if highest >> fmt.bits_stored else fmt.bits_stored
+    return native.cut(values, fmt.dtype, precision)
 
 
 def _jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
