@@ -6,7 +6,7 @@ sequence, or Raw where the length field shall say something else than the truth.
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 UNDEFINED = 0xFFFFFFFF
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -30,7 +30,8 @@ EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00001, 0x7FE00002
 SHARED_GROUPS, PER_FRAME_GROUPS = 0x52009229, 0x52009230
 
 _LONG = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
-_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q", "OV": "Q", "OL": "L"}
+_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
+_NUMBERS |= {"OL": "L", "OV": "Q", "UV": "Q", "SV": "q"}
 
 
 class Raw(NamedTuple):
@@ -40,7 +41,8 @@ class Raw(NamedTuple):
     length: int
 
 
-Value = bytes | str | int | float | Sequence[int] | Sequence[float] | Sequence["DataSet"] | Raw
+# bytes | str | int | float | Raw | a sequence of numbers | a list of data sets: a circle that mypy cannot follow.
+Value = Any
 DataSet = Mapping[int, tuple[str, Value]]
 
 
@@ -110,7 +112,7 @@ def image(
     vr: str = "OW",
     more: DataSet | None = None,
 ) -> dict[int, tuple[str, Value]]:
-    """Make the elements of an image with *pixels* as the value of Pixel Data; *frames* may be text that is no number."""
+    """Make the elements of an image with *pixels* as its Pixel Data; *frames* may be text that is no number."""
     stored = bits if stored is None else stored
     elements: dict[int, tuple[str, Value]] = {
         0x00080016: ("UI", "1.2.840.10008.5.1.4.1.1.7"),
@@ -194,14 +196,15 @@ def _value(vr: str, value: Value, syntax: str) -> tuple[bytes, int]:
     if isinstance(value, str):
         value = pad(value.encode(), b"\0" if vr == "UI" else b" ")
     elif isinstance(value, int | float):
-        value = struct.pack(f"{order}{_NUMBERS[vr]}", value)
-    elif not isinstance(value, bytes):
-        if vr == "AT":
-            value = b"".join(struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF) for tag in value)
-        elif vr != "SQ":
-            value = b"".join(struct.pack(f"{order}{_NUMBERS[vr]}", number) for number in value)
-        else:
-            encoded = [data_set(item, syntax) for item in value]
-            start = b"\xff\xfe\xe0\x00" if order == ">" else ITEM
-            value = b"".join(start + struct.pack(f"{order}L", len(item)) + item for item in encoded)
-    return value, len(value)
+        value = (value,)
+    if isinstance(value, bytes):
+        data = value
+    elif vr == "SQ":
+        encoded = [data_set(item, syntax) for item in value]
+        start = b"\xff\xfe\xe0\x00" if order == ">" else ITEM
+        data = b"".join(start + struct.pack(f"{order}L", len(item)) + item for item in encoded)
+    elif vr == "AT":
+        data = b"".join(struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF) for tag in value)
+    else:
+        data = b"".join(struct.pack(f"{order}{_NUMBERS[vr]}", number) for number in value)
+    return data, len(data)
