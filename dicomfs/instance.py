@@ -5,9 +5,10 @@ can be kept and shared; whoever reads its bytes brings the stream.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from dicomfs.codestream import sniff
 from dicomfs.dataset import NotDicom, Parsed, parse
 from dicomfs.display import PixelsUnusable, display_of, pixel_format
 from dicomfs.elements import DataSet, Element
@@ -16,6 +17,7 @@ from dicomfs.offsets import (
     Fragments,
     Frames,
     encapsulated_frames,
+    longest_table,
     native_frames,
     scan_fragments,
 )
@@ -31,6 +33,21 @@ NUMBER_OF_FRAMES = 0x00280008
 PIXEL_DATA_PROVIDER_URL = 0x00287FE0
 # MPEG-2, H.264 and HEVC with their fragmentable variants (PS3.5 10.5 and following): one stream, not frames.
 _VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
+# Syntaxes whose Pixel Data is native (PS3.5 A.1 to A.3, A.5) and, where Items were found in spite of that, one for
+# each kind of codestream; within a kind, decoders go by the content.
+EXPLICIT_LITTLE, ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.98"
+NATIVE = frozenset(
+    (EXPLICIT_LITTLE, "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.113619.5.2")
+)
+_SYNTAXES = {
+    "jpg": "1.2.840.10008.1.2.4.50",
+    "jls": "1.2.840.10008.1.2.4.80",
+    "j2k": "1.2.840.10008.1.2.4.90",
+    "jp2": "1.2.840.10008.1.2.4.90",
+    "jph": "1.2.840.10008.1.2.4.201",
+    "jxl": "1.2.840.10008.1.2.4.110",
+    "rle": "1.2.840.10008.1.2.5",
+}
 # What an Element costs in memory besides its value.
 _ELEMENT_BYTES = 250
 
@@ -88,7 +105,7 @@ def load(stream: Stream) -> Instance:
         return Instance(None, None, None, None, (str(error.strerror),))
     pixels, fragments, problems = _pixels(parsed)
     inflated = parsed.stream if parsed.stream is not stream else None
-    return Instance(parsed, pixels, fragments, inflated, parsed.problems + problems)
+    return Instance(parsed, pixels, fragments, inflated, tuple(dict.fromkeys(parsed.problems + problems)))
 
 
 def number_of_frames(dataset: DataSet) -> tuple[int, tuple[str, ...]]:
@@ -129,13 +146,26 @@ def _pixels(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, tuple[str,
     problems += wrong
     frames: Frames
     if fragments is not None:
-        frames, wrong = encapsulated_frames(parsed.stream, fragments, declared, _extended_table(parsed))
+        frames, wrong = encapsulated_frames(parsed.stream, fragments, declared, _extended_table(parsed, fragments))
+        if parsed.transfer_syntax in NATIVE:
+            fmt = replace(fmt, transfer_syntax=_syntax_of_content(parsed.stream, frames))
     else:
+        if parsed.transfer_syntax not in NATIVE:
+            fmt = replace(fmt, transfer_syntax=EXPLICIT_LITTLE)
+            problems.append("the transfer syntax is encapsulated but Pixel Data is native; it is read as such (E19)")
         frames, wrong = native_frames(Extent(element.offset, element.length), fmt.frame_bits, declared, fmt.word)
     problems += wrong
     display, wrong = display_of(dataset, 0, fmt, parsed.stream)
     problems += wrong
     return Pixels(fmt, frames, picture_samples(fmt, display)), fragments, tuple(problems)
+
+
+def _syntax_of_content(stream: Stream, frames: Frames) -> str:
+    """Choose a transfer syntax for Items in a file that says native, by the first frame that is there (E19)."""
+    for frame in range(len(frames)):
+        for offset, length in frames.extents(frame)[:1]:
+            return _SYNTAXES.get(sniff(stream.pread(min(64, length), offset)), ENCAPSULATED_NATIVE)
+    return ENCAPSULATED_NATIVE
 
 
 def _holds_items(parsed: Parsed, element: Element) -> bool:
@@ -148,12 +178,12 @@ def _holds_items(parsed: Parsed, element: Element) -> bool:
     return 8 + table < element.length and behind == b"\xfe\xff\x00\xe0"
 
 
-def _extended_table(parsed: Parsed) -> tuple[int, ...] | None:
+def _extended_table(parsed: Parsed, fragments: Fragments) -> bytes | None:
     element = parsed.dataset.get(EXTENDED_OFFSET_TABLE)
     if element is None:
         return None
-    data = parsed.stream.pread(element.length, element.offset) if element.value is None else element.value
-    return struct.unpack(f"<{len(data) // 8}Q", data[: len(data) // 8 * 8])
+    length = min(element.length, longest_table(fragments, 8))
+    return parsed.stream.pread(length, element.offset) if element.value is None else element.value[:length]
 
 
 def _weight(dataset: DataSet) -> int:

@@ -5,19 +5,30 @@ the pixels: a file's cost is the number of its Items.
 """
 
 import struct
+import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from dicomfs.stream import Stream
 
 ITEM = b"\xfe\xff\x00\xe0"
 SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
-# A one gigabyte file made of empty Items would have 134 million; no real object comes near four.
-MOST_FRAGMENTS = 4_000_000
+_TAGS = (ITEM, SEQUENCE_DELIMITER)
+# A one gigabyte file made of empty Items would have 134 million; no real object comes near one, and a walk over
+# one million takes a second or two.
+MOST_FRAGMENTS = 1_000_000
+# How codestreams begin; JPEG and RLE are judged by more than a signature.
+_SIGNATURES = (
+    ("j2k", b"\xff\x4f\xff\x51"),
+    ("jp2", b"\x00\x00\x00\x0cjP  \r\n"),
+    ("jxl", b"\xff\x0a"),
+    ("jxl", b"\x00\x00\x00\x0cJXL \r\n"),
+)
+# Where Items are shorter than a quarter of this, several headers are had with one read.
+_WINDOW = 8192
 # How many frames that are declared but not there are listed (each reading as an error). Beyond that the
 # declaration is nonsense and only what is there is listed.
 MOST_MISSING = 1000
@@ -128,12 +139,15 @@ class EncapsulatedFrames:
 
 
 def scan_fragments(stream: Stream, offset: int) -> Fragments:
-    """Walk the Items that begin at *offset*, reading eight bytes of each (PS3.5 A.4)."""
+    """Walk the Items that begin at *offset*, reading their headers only (PS3.5 A.4)."""
     offsets, lengths = array("Q"), array("Q")
     position, cut = offset, False
+    buffer, base = b"", offset
     while len(offsets) < MOST_FRAGMENTS:
-        head = stream.pread(9, position)
-        if head[:4] not in (ITEM, SEQUENCE_DELIMITER) and offsets and lengths[-1] % 2:
+        if position + 9 > base + len(buffer):
+            buffer, base = stream.pread(_WINDOW if offsets and lengths[-1] < _WINDOW // 4 else 9, position), position
+        head = buffer[position - base : position - base + 9]
+        if offsets and lengths[-1] % 2 and head[:4] not in _TAGS and head[1:5] in _TAGS:
             # An odd Item length counts its pad byte or does not (E20); the tag behind it tells.
             position, head = position + 1, head[1:]
         if len(head) < 8 or head[:4] != ITEM:
@@ -150,15 +164,18 @@ def scan_fragments(stream: Stream, offset: int) -> Fragments:
             cut = True
             break
     delimited = stream.pread(4, position) == SEQUENCE_DELIMITER
-    return Fragments(offsets, lengths, position + 8 if delimited else position, delimited, cut)
+    end = min(position + 8, stream.size) if delimited else position
+    return Fragments(offsets, lengths, end, delimited, cut)
 
 
-def native_frames(extent: Extent, frame_bits: int, declared: int, word: int = 1) -> tuple[NativeFrames, tuple[str, ...]]:
+def native_frames(
+    extent: Extent, frame_bits: int, declared: int, word: int = 1
+) -> tuple[NativeFrames, tuple[str, ...]]:
     """Lay *declared* native frames over *extent*, and say what does not fit (PS3.5 8.1.1).
 
     A frame that is not wholly there is listed and reads as an error; nothing is filled in.
     """
-    there = extent.length * 8 // frame_bits if frame_bits else 0
+    there = extent.length // word * word * 8 // frame_bits if frame_bits else 0
     count = _listed(min(there, declared), declared)
     problems = []
     needed = -(-declared * frame_bits // 8)
@@ -174,9 +191,9 @@ def encapsulated_frames(
     stream: Stream,
     fragments: Fragments,
     declared: int,
-    extended: Sequence[int] | None = None,
+    extended: bytes | None = None,
 ) -> tuple[EncapsulatedFrames, tuple[str, ...]]:
-    """Find the frames among *fragments*; *extended* is the Extended Offset Table, where there is one.
+    """Find the frames among *fragments*; *extended* is the value of the Extended Offset Table, where there is one.
 
     The order of trust: Extended Offset Table, Basic Offset Table, one fragment a frame, starts of codestreams.
     A table counts only where it proves right. Returns the frames and a line for each thing that was wrong.
@@ -187,13 +204,15 @@ def encapsulated_frames(
     elif not fragments.delimited:
         problems.append("Pixel Data ends without a Sequence Delimitation Item (E12)")
     firsts, found_by = None, "Extended Offset Table"
+    basic = _basic_offset_table(stream, fragments)
     if extended is not None:
-        firsts = _from_table(extended, fragments, declared)
+        firsts = _proved(_table("Q", extended), stream, fragments, declared)
         if firsts is None:
             problems.append("the Extended Offset Table is wrong and is not used (E9)")
-    basic = _basic_offset_table(stream, fragments)
+        if basic:
+            problems.append("there are an Extended and a Basic Offset Table; the first that is right is used (E10)")
     if firsts is None and basic:
-        firsts, found_by = _from_table(basic, fragments, declared), "Basic Offset Table"
+        firsts, found_by = _proved(_table("L", basic), stream, fragments, declared), "Basic Offset Table"
         if firsts is None:
             problems.append("the Basic Offset Table is wrong and is not used (E7)")
     if firsts is None:
@@ -210,33 +229,72 @@ def _listed(there: int, declared: int) -> int:
     return min(MOST_FRAMES, declared if there < declared <= there + MOST_MISSING else there)
 
 
-def _basic_offset_table(stream: Stream, fragments: Fragments) -> Sequence[int]:
+def longest_table(fragments: Fragments, entry: int) -> int:
+    """Say how much of a table is worth reading, *entry* bytes an entry: one entry too many proves it wrong."""
+    return entry * (len(fragments) + 1)
+
+
+def _basic_offset_table(stream: Stream, fragments: Fragments) -> bytes:
     if not len(fragments):
-        return ()
+        return b""
     offset, length = fragments.extent(0)
-    data = stream.pread(min(length, 4 * MOST_FRAGMENTS), offset)
-    return struct.unpack(f"<{len(data) // 4}L", data[: len(data) // 4 * 4])
+    return stream.pread(min(length, longest_table(fragments, 4)), offset)
 
 
-def _from_table(table: Sequence[int], fragments: Fragments, declared: int) -> "array[int] | None":
+def _table(code: Literal["L", "Q"], data: bytes) -> "array[int]":
+    """Read little endian entries of 32 (L) or 64 bits (Q); a rest that is no entry is left out."""
+    table = array("I" if code == "L" else "Q")
+    table.frombytes(data[: len(data) // table.itemsize * table.itemsize])
+    if sys.byteorder == "big":
+        table.byteswap()
+    return table
+
+
+def _proved(table: "array[int]", stream: Stream, fragments: Fragments, declared: int) -> "array[int] | None":
     """Turn offsets into fragment indices, or None if the table does not prove right.
+
+    One that claims more frames than are declared is believed if each of them starts a codestream: there are writers
+    that list every fragment (E7).
+    """
+    firsts = _from_table(table, fragments, declared)
+    if firsts is not None and len(firsts) - 1 > declared:
+        kinds = [_kind(stream, fragments, index) for index in firsts[:-1] if fragments.lengths[index]]
+        if any(kind != kinds[0] for kind in kinds):
+            return None
+    return firsts
+
+
+def _from_table(table: "array[int]", fragments: Fragments, declared: int) -> "array[int] | None":
+    """Turn offsets into fragment indices, or None if they do not all lead to Items.
 
     Offsets count from the first byte behind the Basic Offset Table; writers that counted from elsewhere were off
     by a constant, which the first entry gives away (E7). An entry more than there are frames is the end (E8).
+    Of a file that was cut short, the frames that end before the cut are taken.
     """
     if not table or len(fragments) < 2:
         return None
-    base = table[0]
-    origin = fragments.offsets[1] - 8
+    base, origin = table[0], fragments.offsets[1] - 8
     firsts = array("Q")
-    if len(table) == declared + 1 and table[-1] - base >= fragments.offsets[-1] - 8 - origin + 1:
+    if len(table) == declared + 1 and table[-1] - base > fragments.offsets[-1] - 8 - origin:
         table = table[:-1]
-    for previous, entry in zip((-1, *table), table, strict=False):
+    previous, lost = -1, False
+    for entry in table:
+        if entry <= previous:
+            return None
+        previous = entry
         value = origin + entry - base + 8
+        if not fragments.delimited and value - 8 >= fragments.end and len(table) == declared:
+            # The frame before is whole if this one would have begun where the file ends.
+            if not lost and value - 8 == fragments.end and not fragments.cut:
+                firsts.append(len(fragments))
+            lost = True
+            continue
         index = bisect_left(fragments.offsets, value)
-        if entry <= previous or index == len(fragments) or fragments.offsets[index] != value:
+        if index == len(fragments) or fragments.offsets[index] != value:
             return None
         firsts.append(index)
+    if lost:
+        return firsts
     if len(firsts) < declared and len(firsts) < len(fragments) - 1:
         return None
     firsts.append(len(fragments))
@@ -245,11 +303,17 @@ def _from_table(table: Sequence[int], fragments: Fragments, declared: int) -> "a
 
 def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tuple[array[int], str]":
     """Group fragments without a table: one a frame where the numbers agree, else by where codestreams start."""
-    filled = [index for index in range(1, len(fragments)) if fragments.lengths[index]]
+    last = len(fragments) - 1
+    filled = [index for index in range(1, last + 1) if fragments.lengths[index] or (fragments.cut and index == last)]
+    if len(filled) != declared == last:
+        # Empty Items are nothing (E11), except where they make up the number: then their frames are what is missing.
+        filled = list(range(1, len(fragments)))
     if len(filled) == declared or not filled:
         return array("Q", [*filled, len(fragments)]), "one fragment a frame"
-    starts = [index for index in filled if _starts_codestream(stream.pread(64, fragments.offsets[index]))]
-    if starts and starts[0] == filled[0]:
+    kind = _kind(stream, fragments, filled[0])
+    if kind:
+        # Only another start of the same kind counts: a few bytes inside a codestream may look like one of another kind.
+        starts = [index for index in filled if _kind(stream, fragments, index) == kind]
         return array("Q", [*starts, len(fragments)]), "starts of codestreams"
     # Nothing tells frames apart: one frame is all of it, and fewer fragments than frames are one each.
     if declared == 1:
@@ -257,13 +321,16 @@ def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tup
     return array("Q", [*(filled if len(filled) < declared else []), len(fragments)]), "one fragment a frame"
 
 
-def _starts_codestream(head: bytes) -> bool:
-    """Whether a fragment begins with JPEG SOI, JPEG 2000 SOC, a JP2 or JPEG XL signature or an RLE header."""
-    if head.startswith((b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n", b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n")):
-        return True
+def _kind(stream: Stream, fragments: Fragments, index: int) -> str:
+    """Tell what codestream a fragment begins: JPEG, JPEG-LS, JPEG 2000, JP2, JPEG XL or RLE; empty for none."""
+    head = stream.pread(min(64, fragments.lengths[index]), fragments.offsets[index])
+    for kind, signature in _SIGNATURES:
+        if head.startswith(signature):
+            return kind
+    # Padding may come before the SOI of a JPEG stream (E15).
     if head[:1] == b"\xff" and head.lstrip(b"\xff").startswith(b"\xd8\xff"):
-        return True
-    return _is_rle_header(head)
+        return "jpeg"
+    return "rle" if _is_rle_header(head) else ""
 
 
 def _is_rle_header(head: bytes) -> bool:
