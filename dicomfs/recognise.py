@@ -27,6 +27,8 @@ def is_dicom(head: bytes, size: int) -> bool:
     """Tell from its first *HEAD* bytes whether a file of *size* bytes is DICOM."""
     if head[128:132] == b"DICM":
         return True
+    if head[:4] == b"DICM":
+        head = head[4:]  # the prefix alone, without its preamble
     return any(
         _plausible_elements(head, size, explicit, order) >= _ENOUGH[explicit]
         for explicit in (True, False)
@@ -51,6 +53,8 @@ def _plausible_elements(head: bytes, size: int, explicit: bool, order: str) -> i
                 return 0
         if tag <= last or (count == 0 and tag not in _FIRST):
             return 0
+        if element == 0 and length != 4:
+            return 0  # a group length is one UL (PS3.5 7.2); rows of small numbers look like others
         count += 1
         last = tag
         if length == 0xFFFFFFFF:
@@ -58,5 +62,4 @@ def _plausible_elements(head: bytes, size: int, explicit: bool, order: str) -> i
         position += header + length
         if length % 2 or position > size:
             return 0
-    # A file too short to hold more elements is judged by those it has.
-    return count if count > 1 or position < size else 0
+    return count
