@@ -157,7 +157,8 @@ class NumberedChildren(Children):
     def find(self, name: bytes) -> Child | None:
         """Find a child by its name."""
         number = name.partition(b".")[0]
-        if not number.isdigit():
+        # Of one length all of them, and never so many digits that Python refuses to read them.
+        if len(number) != self._digits or not number.isdigit():
             return None
         place = int(number) - self._first
         return self[place] if 0 <= place < self._count and self._name(place) == name else None
@@ -258,7 +259,10 @@ class InodeTable:
             return node
         if not isinstance(node, FixedDirectory):
             raise Stale
-        return node.child(place - 1)
+        try:
+            return node.child(place - 1)
+        except IndexError:
+            raise Stale from None
 
     def directory(self, inode: int) -> Directory:
         """Give the node of a number that must be a directory."""
@@ -268,8 +272,10 @@ class InodeTable:
         return node
 
     def hold(self, parent: int, child: Child) -> int:
-        """Number a child of *parent* and count one lookup, which `forget` takes back."""
+        """Number a child of *parent* and count one lookup, which `forget` takes back. Raises Stale."""
         serial = (parent - ROOT) // PLACES
+        if serial not in self._held:
+            raise Stale
         if child.place is not None and isinstance(child.node, File):
             self._held[serial] += 1
             return ROOT + serial * PLACES + child.place + 1
