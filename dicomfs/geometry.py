@@ -1,5 +1,6 @@
 """Where the frames lie in the patient: position, orientation and spacing of each (PS3.3 C.7.6.2, C.7.6.16.2)."""
 
+import math
 from dataclasses import dataclass
 
 from dicomfs.elements import DataSet
@@ -27,12 +28,16 @@ def plane_of(dataset: DataSet, frame: int) -> Plane:
     """Read the plane of *frame*, counted from 0, out of its functional groups or the object itself."""
 
     def numbers(sequence: int, tag: int, count: int) -> tuple[float, ...]:
-        found = in_group(dataset, frame, sequence, tag).numbers(tag)
-        return found if len(found) == count else ()
+        where = in_group(dataset, frame, sequence, tag)
+        found = where.numbers(tag)
+        # A value that is no number is left out of `numbers`, and the others would move up.
+        whole = len(found) == len(where.texts(tag)) == count
+        return found if whole and all(map(math.isfinite, found)) else ()
 
+    thickness = in_group(dataset, frame, _PIXEL_MEASURES, _THICKNESS).number(_THICKNESS)
     return Plane(
         numbers(_PLANE_POSITION, _POSITION, 3),
         numbers(_PLANE_ORIENTATION, _ORIENTATION, 6),
         numbers(_PIXEL_MEASURES, _SPACING, 2),
-        in_group(dataset, frame, _PIXEL_MEASURES, _THICKNESS).number(_THICKNESS),
+        thickness if thickness is not None and math.isfinite(thickness) else None,
     )

@@ -26,7 +26,9 @@ def timing_of(dataset: DataSet, count: int) -> Timing | None:
     pointers = dataset.integers(_INCREMENT_POINTER)
     steps = dataset.numbers(_FRAME_TIME_VECTOR)
     pointed_at = _FRAME_TIME_VECTOR in pointers or not pointers
-    if pointed_at and len(steps) == count > 0 and min(steps) >= 0 and _sensible(1000.0 * (count - 1), sum(steps[1:])):
+    # A value that is no number is left out of `numbers`, and the others would move up.
+    whole = len(steps) == len(dataset.texts(_FRAME_TIME_VECTOR)) == count > 0
+    if pointed_at and whole and min(steps) >= 0 and _sensible(1000.0 * (count - 1), sum(steps[1:])):
         return Timing(tuple(accumulate(steps[1:], initial=0.0)), "Frame Time Vector")
     frame_time = dataset.number(_FRAME_TIME)
     if frame_time is not None and _sensible(1000.0, frame_time):
