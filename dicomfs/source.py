@@ -9,6 +9,7 @@ link, and so that no path of our own mount is ever touched.
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from dicomfs.recognise import HEAD, is_dicom
 
 # As the kernel counts (MAXSYMLINKS).
 MOST_LINKS = 40
+# Errors that say nothing about a file: we have no descriptors or memory left.
+_OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -123,8 +126,10 @@ class SourceFile:
         return bytes(buffer)
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self._descriptor)
+        """Give the descriptor back; a second time it may be another file's and is left alone."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class Source:
@@ -132,13 +137,15 @@ class Source:
 
     def __init__(self, root: str | bytes) -> None:
         """Open *root*; raises OSError when it is not there or neither a directory nor a regular file."""
+        status = os.stat(root)
         self.root = os.path.realpath(os.fsencode(root))
-        status = os.stat(self.root)
         self.is_file = stat.S_ISREG(status.st_mode)
         if not self.is_file and not stat.S_ISDIR(status.st_mode):
             raise OSError(errno.EINVAL, "the source is neither a directory nor a regular file", os.fsdecode(root))
         directory, self.file_name = os.path.split(self.root) if self.is_file else (self.root, b"")
-        self._prefix = directory.rstrip(b"/") + b"/"
+        # Absolute links are written with the name that people know the archive by, which may be a link itself.
+        known_as = os.path.abspath(os.fsencode(root))
+        self._known_as = (_parts(directory), *(() if self.is_file else (_parts(known_as),)))
         self._root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -149,12 +156,15 @@ class Source:
         """Tell whether *place* is the archive's directory or lies inside it, under whatever name it is reached."""
         if self.is_file:
             return False
-        root = os.fstat(self._root)
+        root, root_place = os.fstat(self._root), _place(self.root)
         here = os.path.realpath(os.fsencode(place))
         while True:
             # A dead mount cannot be looked at, nor be the archive; its parents can.
             with contextlib.suppress(OSError):
                 if os.path.samestat(os.stat(here), root):
+                    return True
+                # Behind a bind mount of one of the archive's directories, no parent is the archive.
+                if root_place and (_place(here) or ())[: len(root_place)] == root_place:
                     return True
             parent = os.path.dirname(here)
             if parent == here:
@@ -176,21 +186,25 @@ class Source:
 
     def entry(self, directory: bytes, name: bytes) -> Entry:
         """Describe *name* in *directory*; raises FileNotFoundError also for what is never shown."""
+        if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+            raise FileNotFoundError(errno.ENOENT, "not a name")
         with self._opened(directory) as (descriptor, path):
             return self._describe(descriptor, path, name)
 
     def entries(self, directory: bytes) -> list[Entry]:
         """Describe all of a directory, sorted by name; what vanishes meanwhile or is never shown is left out."""
         with self._opened(directory) as (step, path):
-            descriptor = os.open(f"/proc/self/fd/{step}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = _open_to_read(b".", step, os.O_DIRECTORY)
             try:
                 names = sorted(map(os.fsencode, os.listdir(descriptor)))
                 found = []
                 for name in names:
                     try:
                         found.append(self._describe(descriptor, path, name))
-                    except OSError:
-                        continue  # gone, outside or unreadable: its own lookup says which, its neighbours stay
+                    except OSError as error:
+                        if error.errno in _OURS:
+                            raise  # a listing that lacks files because we ran short would be mirrored as deletions
+                        # Gone, outside or unreadable: its own lookup says which, its neighbours stay.
                 return found
             finally:
                 os.close(descriptor)
@@ -212,6 +226,8 @@ class Source:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         here = path + b"/" + name if path else name
         if stat.S_ISLNK(status.st_mode):
+            if self.is_file:
+                raise OutsideSource  # its neighbours are no part of an archive of one file
             here = self._resolve(path, name)
             parent, _, last = here.rpartition(b"/")
             with self._opened(parent) as (step, _):
@@ -242,9 +258,11 @@ class Source:
             if links > MOST_LINKS:
                 raise OutsideSource(errno.ELOOP)
             if target.startswith(b"/"):
-                if not (target + b"/").startswith(self._prefix):
+                parts = _parts(target)
+                root = next((known for known in self._known_as if parts[: len(known)] == known), None)
+                if root is None:
                     raise OutsideSource
-                done, target = [], target[len(self._prefix) :]
+                done, target = [], b"/".join(parts[len(root) :])
             todo.extend(reversed(target.split(b"/")))
         return b"/".join(done)
 
@@ -254,6 +272,8 @@ class Source:
         descriptor = self._root
         try:
             for part in directory.split(b"/") if directory else ():
+                if part in (b"", b".", b".."):
+                    raise FileNotFoundError(errno.ENOENT, "not a path within the archive")
                 below = os.open(part, _STEP, dir_fd=descriptor)
                 if descriptor != self._root:
                     os.close(descriptor)
@@ -280,13 +300,43 @@ def _kind(directory: int, name: bytes, status: os.stat_result) -> Kind:
             return Kind.DICOM if is_dicom(os.pread(descriptor, HEAD, 0), status.st_size) else Kind.OTHER
         finally:
             os.close(descriptor)
-    except OSError:
+    except OSError as error:
+        if error.errno in _OURS or error.errno == errno.ENOENT:
+            raise
         return Kind.OTHER  # no permission, or a bad disk: opening it in the mount gives the same errno
 
 
-def _open_to_read(name: bytes, directory: int) -> int:
-    """Open a regular file without changing its access time where that is allowed (its owner or root)."""
+def _open_to_read(name: bytes, directory: int, more: int = 0) -> int:
+    """Open without changing the access time where that is allowed (to the owner and to root)."""
     try:
-        return os.open(name, _READ | os.O_NOATIME, dir_fd=directory)
+        return os.open(name, _READ | os.O_NOATIME | more, dir_fd=directory)
     except PermissionError:
-        return os.open(name, _READ, dir_fd=directory)
+        return os.open(name, _READ | more, dir_fd=directory)
+
+
+def _parts(path: bytes) -> tuple[bytes, ...]:
+    return tuple([part for part in path.split(b"/") if part not in (b"", b".")])
+
+
+def _place(path: bytes) -> tuple[bytes, ...] | None:
+    """Say where *path* is on its device, whatever mount it is reached through; None where the kernel does not tell.
+
+    The first part is the device as /proc/self/mountinfo has it (see proc_pid_mountinfo(5)).
+    """
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", "rb") as info, open("/proc/self/mountinfo", "rb") as mounts:
+            mount = next((line.split()[1] for line in info if line.startswith(b"mnt_id:")), None)
+            for line in mounts:
+                number, _, device, root, point = [_unescaped(field) for field in line.split()[:5]]
+                if number == mount:
+                    return device, *_parts(root), *_parts(os.path.relpath(path, point))
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _unescaped(field: bytes) -> bytes:
+    return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), field)
