@@ -13,6 +13,8 @@ import re
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -71,7 +73,7 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         # Before the device is opened: a child that held it would keep a dead mount alive.
         decoder.start()
         try:
-            pyfuse3.init(operations, mountpoint, _mount_options(options))
+            _open_device(operations, mountpoint, options)
             try:
                 with _heartbeat():
                     gc.freeze()
@@ -88,7 +90,8 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
 def clear_dead_mount(mountpoint: str) -> bool:
     """Unmount what a killed daemon left at *mountpoint*; tell whether there was anything."""
     try:
-        os.stat(mountpoint)
+        # The one question that the kernel never answers out of its caches.
+        os.statvfs(mountpoint)
     except OSError as error:
         if error.errno != errno.ENOTCONN:
             return False
@@ -100,6 +103,8 @@ def clear_dead_mount(mountpoint: str) -> bool:
 
 def unmount(mountpoint: str, *, lazy: bool = False) -> None:
     """Unmount with the helper that ordinary users may use too; raises OSError with its complaint."""
+    if not lazy and os.path.exists(mountpoint) and not os.path.ismount(mountpoint):
+        raise OSError(errno.EINVAL, f"{mountpoint} is not mounted")
     command = ["fusermount3", "-uz" if lazy else "-u", "--", mountpoint]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
@@ -118,11 +123,30 @@ def _check_mountpoint(source: Source, mountpoint: str) -> None:
         raise MountRefused(f"{mountpoint} is inside the archive; mount somewhere else")
 
 
+def _open_device(operations: Operations, mountpoint: str, options: MountOptions) -> None:
+    """Mount. What libfuse prints when that fails becomes the error; raises MountRefused."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            pyfuse3.init(operations, mountpoint, _mount_options(options))
+        except RuntimeError:
+            said.seek(0)
+            text = said.read().decode("utf-8", "replace")
+            lines = [re.sub(r"^(fuse|fusermount3): ", "", line) for line in text.splitlines()]
+            raise MountRefused(f"{'; '.join(lines) or 'libfuse refuses'} (see `dicomfs doctor`)") from None
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
 def _mount_options(options: MountOptions) -> set[str]:
-    chosen = {"ro", "nosuid", "nodev", "noexec", "default_permissions", "subtype=dicomfs"}
-    # A comma would end the option, and libfuse 3.14 has no escape that the mount table survives.
-    chosen.add(f"fsname={options.source.replace(',', '_')}")
-    return chosen | options.fuse_options
+    chosen = {"ro", "nosuid", "nodev", "noexec", "default_permissions", "subtype=dicomfs", *options.fuse_options}
+    if not any(option.startswith("fsname=") for option in chosen):
+        # A comma would end the option, and libfuse 3.14 has no escape that the mount table survives.
+        chosen.add(f"fsname={options.source.replace(',', '_')}")
+    return chosen
 
 
 @contextlib.contextmanager

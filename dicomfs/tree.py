@@ -1,5 +1,7 @@
 """Where things appear: the mirror of the archive, with a directory in place of every DICOM file."""
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -109,6 +111,8 @@ def root(services: Services) -> Directory:
     entry = services.source.root_entry()
     if entry.kind is Kind.DIRECTORY:
         return MirrorDirectory(entry, services)
+    if entry.kind is Kind.OTHER:
+        raise OSError(errno.EINVAL, "not a DICOM file", os.fsdecode(services.source.root))
     return SingleFile(entry, services)
 
 
