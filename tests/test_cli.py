@@ -1,0 +1,150 @@
+"""The verbs that need no kernel: `info`, `doctor`, `ls`, `cat` and `cp`, on the same tree that is mounted."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from archives import PYDICOM, PYDICOM_DATA
+from mounting import Loop, answer, answer_of_path, files_below, tree_of
+
+DICOMFS = [sys.executable, "-m", "dicomfs"]
+SAMPLE = PYDICOM / "examples_ybr_color.dcm"
+
+
+def dicomfs(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*DICOMFS, *arguments], capture_output=True, check=False, timeout=120)
+
+
+def test_ls_of_an_instance() -> None:
+    done = dicomfs("ls", SAMPLE)
+    assert done.stdout.decode().split() == "header.json header.txt frames.json frames raw fragments original.dcm bulk".split()
+    assert dicomfs("ls", SAMPLE / "frames").stdout.decode().split() == [f"{n:04}.png" for n in range(1, 31)]
+    assert dicomfs("ls", SAMPLE / "frames" / "0003.png").returncode == 0
+
+
+def test_ls_long_and_recursive(loop: Loop) -> None:
+    async def expected() -> dict[str, int]:
+        with tree_of(loop, SAMPLE) as top:
+            return {os.fsdecode(path): file.attributes.size for path, file in await files_below(top)}
+
+    shown: dict[str, int] = {}
+    place = ""
+    for line in dicomfs("ls", "-lR", SAMPLE).stdout.decode().splitlines():
+        if line.endswith(":"):
+            place = os.path.relpath(line[:-1], SAMPLE)
+        elif line.startswith("-"):
+            size, name = re.fullmatch(r"-r--r--r-- +(\d+) \S+ \S+ (.*)", line).groups()  # type: ignore[union-attr]
+            shown[os.path.normpath(os.path.join(place, name))] = int(size)
+    assert shown == loop.run(expected)
+
+
+def test_ls_of_the_archive_is_the_archive() -> None:
+    assert dicomfs("ls", PYDICOM).stdout.decode().split("\n")[:-1] == sorted(os.listdir(PYDICOM))
+
+
+def test_cat() -> None:
+    done = dicomfs("cat", SAMPLE / "original.dcm")
+    assert done.stdout == SAMPLE.read_bytes()
+    both = dicomfs("cat", SAMPLE / "header.json", SAMPLE / "frames/0002.png")
+    assert both.stdout == (
+        dicomfs("cat", SAMPLE / "header.json").stdout + dicomfs("cat", SAMPLE / "frames/0002.png").stdout
+    )
+
+
+def test_cat_into_a_closed_pipe_is_quiet() -> None:
+    script = f"{' '.join(DICOMFS)} cat {SAMPLE}/original.dcm | head -c 10 | wc -c"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == (b"10", b"")
+
+
+def test_a_failing_path_does_not_stop_the_others() -> None:
+    done = dicomfs("cat", PYDICOM / "MR_truncated.dcm/frames/0001.png", SAMPLE / "missing", SAMPLE / "frames/0001.png")
+    assert done.returncode == 1
+    assert done.stdout.startswith(b"\x89PNG")
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_cp_gives_what_a_mount_gives(tmp_path: Path, loop: Loop) -> None:
+    async def expected() -> dict[bytes, str]:
+        with tree_of(loop, SAMPLE) as top:
+            return {path: await answer(file) for path, file in await files_below(top)}
+
+    done = dicomfs("cp", SAMPLE, tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, b"")
+    for path, digest in loop.run(expected).items():
+        assert answer_of_path(os.path.join(os.fsencode(tmp_path / "out"), path)) == digest
+    assert (tmp_path / "out" / "header.json").stat().st_mtime_ns == SAMPLE.stat().st_mtime_ns
+
+
+def test_cp_into_a_directory_and_onto_a_file(tmp_path: Path) -> None:
+    assert dicomfs("cp", SAMPLE / "frames" / "0001.png", SAMPLE / "header.txt", tmp_path).returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["0001.png", "header.txt"]
+    assert dicomfs("cp", SAMPLE / "frames" / "0002.png", tmp_path / "0001.png").returncode == 0
+    assert (tmp_path / "0001.png").read_bytes() == dicomfs("cat", SAMPLE / "frames/0002.png").stdout
+    assert dicomfs("cp", SAMPLE, PYDICOM / "CT_small.dcm", tmp_path / "nowhere").returncode == 2
+
+
+def test_cp_leaves_no_half_file_behind(tmp_path: Path) -> None:
+    done = dicomfs("cp", PYDICOM / "MR_truncated.dcm", tmp_path / "out")
+    assert done.returncode == 1
+    assert b"frames/0001.png: frame 1 is declared but not in the file" in done.stderr
+    assert os.listdir(tmp_path / "out" / "frames") == []
+    assert (tmp_path / "out" / "original.dcm").read_bytes() == (PYDICOM / "MR_truncated.dcm").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("CT_small.dcm", ["frames 1, found by arithmetic", "codec uncompressed", "problems none", "modality CT"]),
+        ("MR_small_RLE.dcm", ["frames 1, found by", "codec RLE"]),
+        ("MR_truncated.dcm", ["problems", "(N3)"]),
+        ("rtplan.dcm", ["frames none", "SOP class RT Plan Storage"]),
+        ("examples_ybr_color.dcm", ["frames 30, found by Basic Offset Table"]),
+    ],
+)
+def test_info(name: str, lines: list[str]) -> None:
+    done = dicomfs("info", PYDICOM / name)
+    assert done.returncode == 0
+    shown = re.sub(r" +", " ", done.stdout.decode())
+    for line in lines:
+        assert line in shown
+
+
+def test_info_of_every_sample() -> None:
+    for folder in (PYDICOM, PYDICOM_DATA):
+        for path in sorted(folder.glob("*.dcm"))[::8]:
+            done = dicomfs("info", path)
+            assert b"Traceback" not in done.stderr, path
+
+
+def test_doctor() -> None:
+    done = dicomfs("doctor")
+    lines = done.stdout.decode().splitlines()
+    assert done.returncode == 0, lines
+    assert "ok  a trial mount worked" in lines
+    assert any(line.startswith("ok  decoding processes work, protected by limits") for line in lines)
+    assert all(line.startswith(("ok  ", "--  ")) for line in lines)
+
+
+def test_doctor_says_what_is_missing(tmp_path: Path) -> None:
+    """With something in place of /dev/fuse that is no device."""
+    node = tmp_path / "fuse"
+    os.mknod(node, 0o600)
+    script = f"mount --bind {node} /dev/fuse && exec setpriv --bounding-set=-dac_override {' '.join(DICOMFS)} doctor"
+    unshare = shutil.which("unshare")
+    assert unshare
+    done = subprocess.run([unshare, "-m", "sh", "-c", script], capture_output=True, check=False, text=True)
+    assert done.returncode == 1
+    assert "NO  " in done.stdout
+
+
+def test_help_names_every_verb() -> None:
+    shown = dicomfs("--help").stdout.decode()
+    for verb in ("mount", "umount", "info", "doctor", "ls", "cat", "cp"):
+        assert re.search(rf"^\s+{verb}\s", shown, re.MULTILINE)
+        assert dicomfs(verb, "--help").returncode == 0
+    assert re.fullmatch(rb"dicomfs \d+\.\d+\.\d+\n", dicomfs("--version").stdout)
