@@ -48,15 +48,14 @@ class Window:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Map *values* to 0..1."""
-        with np.errstate(over="ignore"):
-            if self.function == "SIGMOID":
-                return np.asarray(1.0 / (1.0 + np.exp(-4.0 * (values - self.center) / self.width)))
-            if self.function == "LINEAR_EXACT":
-                return np.clip((values - self.center) / self.width + 0.5, 0.0, 1.0)
-            center = self.center - 0.5
-            if self.width == 1:
-                return np.where(values <= center, 0.0, 1.0)
-            return np.clip((values - center) / (self.width - 1.0) + 0.5, 0.0, 1.0)
+        if self.function == "SIGMOID":
+            return np.asarray(1.0 / (1.0 + np.exp(-4.0 * (values - self.center) / self.width)))
+        if self.function == "LINEAR_EXACT":
+            return np.clip((values - self.center) / self.width + 0.5, 0.0, 1.0)
+        center = self.center - 0.5
+        if self.width == 1:
+            return np.where(values <= center, 0.0, 1.0)
+        return np.clip((values - center) / (self.width - 1.0) + 0.5, 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ class Display:
 def automatic_window(low: float, high: float) -> Window:
     """Make the window that shows *low* black and *high* white; where they are one value, that is black."""
     if not high > low:
-        high = low + 1
+        high = low + max(1.0, abs(low) * 1e-6)
     return Window(low / 2 + high / 2, high - low, "LINEAR_EXACT")
 
 
@@ -184,19 +183,19 @@ def _tabled(values: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]) -> np.
 
 def _grey(stored: np.ndarray, fmt: PixelFormat, display: Display) -> np.ndarray:
     """Bring stored values to 0..255: modality, VOI, polarity, background."""
-    values = modality(stored, display)
-    if display.voi_lut is not None:
-        grey = display.voi_lut.apply(values) / ((1 << display.voi_lut.bits) - 1)
-    elif display.window is not None:
-        grey = display.window.apply(values)
-    else:
-        low, high = _full_range(fmt, display, values)
-        grey = automatic_window(low, high).apply(values)
+    with np.errstate(over="ignore", invalid="ignore"):  # real numbers may be anything; NaN is drawn black
+        values = modality(stored, display)
+        if display.voi_lut is not None:
+            grey = display.voi_lut.apply(values) / ((1 << display.voi_lut.bits) - 1)
+        elif display.window is not None:
+            grey = display.window.apply(values)
+        else:
+            grey = automatic_window(*_full_range(fmt, display, values)).apply(values)
     if display.invert:
         grey = 1.0 - grey
     drawn = np.clip(np.nan_to_num(grey) * WHITE + 0.5, 0, WHITE).astype(np.uint8)
     if fmt.real:
-        drawn[~np.isfinite(stored)] = 0
+        drawn[np.isnan(stored)] = 0
     if display.padding is not None:
         drawn[_within(stored, display.padding)] = 0
     return drawn
