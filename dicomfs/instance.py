@@ -146,7 +146,9 @@ def _pixels(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, tuple[str,
     problems += wrong
     frames: Frames
     if fragments is not None:
-        frames, wrong = encapsulated_frames(parsed.stream, fragments, declared, _extended_table(parsed, fragments))
+        frames, wrong = encapsulated_frames(
+            parsed.stream, fragments, declared, _extended_table(parsed, fragments, declared)
+        )
         if parsed.transfer_syntax in NATIVE:
             fmt = replace(fmt, transfer_syntax=_syntax_of_content(parsed.stream, frames))
     else:
@@ -178,11 +180,11 @@ def _holds_items(parsed: Parsed, element: Element) -> bool:
     return 8 + table < element.length and behind == b"\xfe\xff\x00\xe0"
 
 
-def _extended_table(parsed: Parsed, fragments: Fragments) -> bytes | None:
+def _extended_table(parsed: Parsed, fragments: Fragments, declared: int) -> bytes | None:
     element = parsed.dataset.get(EXTENDED_OFFSET_TABLE)
     if element is None:
         return None
-    length = min(element.length, longest_table(fragments, 8))
+    length = min(element.length, longest_table(fragments, declared, 8))
     return parsed.stream.pread(length, element.offset) if element.value is None else element.value[:length]
 
 

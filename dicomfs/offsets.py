@@ -27,6 +27,8 @@ _SIGNATURES = (
     ("jxl", b"\xff\x0a"),
     ("jxl", b"\x00\x00\x00\x0cJXL \r\n"),
 )
+# An RLE header (PS3.5 G.5), the longest of them.
+_HEAD = 64
 # Where Items are shorter than a quarter of this, several headers are had with one read.
 _WINDOW = 8192
 # How many frames that are declared but not there are listed (each reading as an error). Beyond that the
@@ -145,7 +147,8 @@ def scan_fragments(stream: Stream, offset: int) -> Fragments:
     buffer, base = b"", offset
     while len(offsets) < MOST_FRAGMENTS:
         if position + 9 > base + len(buffer):
-            buffer, base = stream.pread(_WINDOW if offsets and lengths[-1] < _WINDOW // 4 else 9, position), position
+            short = len(offsets) > 1 and lengths[-1] < _WINDOW // 4
+            buffer, base = stream.pread(_WINDOW if short else 9, position), position
         head = buffer[position - base : position - base + 9]
         if offsets and lengths[-1] % 2 and head[:4] not in _TAGS and head[1:5] in _TAGS:
             # An odd Item length counts its pad byte or does not (E20); the tag behind it tells.
@@ -204,7 +207,7 @@ def encapsulated_frames(
     elif not fragments.delimited:
         problems.append("Pixel Data ends without a Sequence Delimitation Item (E12)")
     firsts, found_by = None, "Extended Offset Table"
-    basic = _basic_offset_table(stream, fragments)
+    basic = _basic_offset_table(stream, fragments, declared)
     if extended is not None:
         firsts = _proved(_table("Q", extended), stream, fragments, declared)
         if firsts is None:
@@ -229,16 +232,16 @@ def _listed(there: int, declared: int) -> int:
     return min(MOST_FRAMES, declared if there < declared <= there + MOST_MISSING else there)
 
 
-def longest_table(fragments: Fragments, entry: int) -> int:
+def longest_table(fragments: Fragments, declared: int, entry: int) -> int:
     """Say how much of a table is worth reading, *entry* bytes an entry: one entry too many proves it wrong."""
-    return entry * (len(fragments) + 1)
+    return entry * min(MOST_FRAGMENTS, max(len(fragments), declared) + 1)
 
 
-def _basic_offset_table(stream: Stream, fragments: Fragments) -> bytes:
+def _basic_offset_table(stream: Stream, fragments: Fragments, declared: int) -> bytes:
     if not len(fragments):
         return b""
     offset, length = fragments.extent(0)
-    return stream.pread(min(length, longest_table(fragments, 4)), offset)
+    return stream.pread(min(length, longest_table(fragments, declared, 4)), offset)
 
 
 def _table(code: Literal["L", "Q"], data: bytes) -> "array[int]":
@@ -314,6 +317,8 @@ def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tup
     if kind:
         # Only another start of the same kind counts: a few bytes inside a codestream may look like one of another kind.
         starts = [index for index in filled if _kind(stream, fragments, index) == kind]
+        if fragments.cut and starts == filled[:-1] and fragments.lengths[last] < _HEAD:
+            starts.append(last)  # too little is left of it to show a start, but all the others are one
         return array("Q", [*starts, len(fragments)]), "starts of codestreams"
     # Nothing tells frames apart: one frame is all of it, and fewer fragments than frames are one each.
     if declared == 1:
@@ -323,7 +328,7 @@ def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tup
 
 def _kind(stream: Stream, fragments: Fragments, index: int) -> str:
     """Tell what codestream a fragment begins: JPEG, JPEG-LS, JPEG 2000, JP2, JPEG XL or RLE; empty for none."""
-    head = stream.pread(min(64, fragments.lengths[index]), fragments.offsets[index])
+    head = stream.pread(min(_HEAD, fragments.lengths[index]), fragments.offsets[index])
     for kind, signature in _SIGNATURES:
         if head.startswith(signature):
             return kind
@@ -335,7 +340,7 @@ def _kind(stream: Stream, fragments: Fragments, index: int) -> str:
 
 def _is_rle_header(head: bytes) -> bool:
     """Whether 64 bytes are an RLE header: a segment count and as many rising offsets, then zeros (PS3.5 G.5)."""
-    if len(head) < 64:
+    if len(head) < _HEAD:
         return False
     count, *offsets = struct.unpack("<16L", head[:64])
     used = offsets[:count]
