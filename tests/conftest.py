@@ -33,9 +33,9 @@ def corpus() -> Path | None:
     return CORPUS if CORPUS.is_dir() else None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def loop() -> Iterator[Loop]:
-    """Give the event loop that tests of the tree run on."""
+    """Give the event loop that tests of the tree run on; a module's, since some modules count processes."""
     loop = Loop()
     yield loop
     loop.close()

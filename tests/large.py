@@ -26,7 +26,6 @@ def colour_film(path: Path, frames: int, rows: int = 960, columns: int = 1280) -
     noise = np.random.default_rng(1).integers(0, 256, frame, np.uint8)
     with open(path, "wb") as file:
         file.write(empty)
-        for number in range(frames):
-            file.write(np.roll(noise, number * 1001).tobytes())
+        file.writelines(np.roll(noise, number * 1001).tobytes() for number in range(frames))
     assert os.path.getsize(path) == len(empty) + frame * frames
     return path

@@ -28,7 +28,7 @@ PATIENCE = 30.0
 
 
 class Loop:
-    """A trio loop in a thread, with one Decoder that all tests of a session share."""
+    """A trio loop in a thread, with one Decoder that the tests of a module share."""
 
     def __init__(self) -> None:
         self._started = threading.Event()
