@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from dicomfs.recognise import HEAD, is_dicom
 
 # As the kernel counts (MAXSYMLINKS).
 MOST_LINKS = 40
+# The coarsest clock that the kernel stamps files with (HZ=100), twice.
+TICK_NS = 20_000_000
 # Errors that say nothing about a file: we have no descriptors or memory left.
 _OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -210,13 +213,20 @@ class Source:
                 os.close(descriptor)
 
     def open(self, path: bytes, fingerprint: Fingerprint) -> SourceFile:
-        """Open the version *fingerprint* of a file; raises SourceChanged when there is another one now."""
+        """Open the version *fingerprint* of a file; raises SourceChanged when there is another one now.
+
+        A file that was changed this very moment is waited for, a few milliseconds.
+        """
         directory, _, name = path.rpartition(b"/")
         with self._opened(directory) as (step, _):
             status = os.stat(name, dir_fd=step, follow_symlinks=False)
             if Fingerprint.of(status) != fingerprint or not stat.S_ISREG(status.st_mode):
                 raise SourceChanged
             descriptor = _open_to_read(name, step)
+        # A change in the same tick of the kernel's clock as the last one would leave the times as they are.
+        age = time.time_ns() - fingerprint.ctime_ns
+        if 0 <= age < TICK_NS:
+            time.sleep((TICK_NS - age) / 1e9)
         if Fingerprint.of(os.fstat(descriptor)) != fingerprint:
             os.close(descriptor)
             raise SourceChanged
