@@ -124,7 +124,11 @@ class Content:
         while offset < stop:
             start, end = self._starts[index], self._starts[index + 1]
             if offset < end:
-                parts.append(await self._pieces[index].read(offset - start, min(stop, end) - start))
+                part = await self._pieces[index].read(offset - start, min(stop, end) - start)
+                if len(part) != min(stop, end) - offset:
+                    # The kernel would take it for the end of the file.
+                    raise WrongSize(min(stop, end) - offset, len(part))
+                parts.append(part)
                 offset = min(stop, end)
             index += 1
         return parts[0] if len(parts) == 1 else b"".join(parts)
