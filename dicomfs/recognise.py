@@ -41,6 +41,8 @@ def _plausible_elements(head: bytes, size: int, explicit: bool, order: str) -> i
     position, last, count = 0, -1, 0
     while position + 12 <= len(head):
         group, element, length = struct.unpack_from(f"{order}HHL", head, position)
+        if last >> 16 == 2 and group != 2 and count >= _ENOUGH[explicit]:
+            return count  # what follows File Meta Information may be encoded in another way
         tag = group << 16 | element
         header = 8
         if explicit:

@@ -83,17 +83,11 @@ def dicom(
 
 def acr_nema(rows: int, columns: int, pixels: bytes) -> bytes:
     """Make an ACR-NEMA 2.0 file: no preamble, no meta information, implicit, group lengths (PS3.5 of 1988)."""
-    identifying = {0x00080001: ("UL", 0), 0x00080010: ("LO", "ACR-NEMA 2.0"), 0x00080060: ("CS", "CT")}
-    groups: list[DataSet] = [identifying, image(rows, columns, b""), {PIXEL_DATA: ("OW", pixels)}]
+    elements = image(rows, columns, pixels) | {0x00080001: ("UL", 0), 0x00080010: ("LO", "ACR-NEMA 2.0")}
     body = b""
-    for elements in groups:
-        by_group: dict[int, dict[int, tuple[str, Value]]] = {}
-        for tag, content in elements.items():
-            if tag != PIXEL_DATA or content[1]:
-                by_group.setdefault(tag >> 16, {})[tag] = content
-        for group in sorted(by_group):
-            encoded = data_set(by_group[group], IMPLICIT_LITTLE)
-            body += element(group << 16, "UL", len(encoded), IMPLICIT_LITTLE) + encoded
+    for group in sorted({tag >> 16 for tag in elements}):
+        encoded = data_set({tag: elements[tag] for tag in elements if tag >> 16 == group}, IMPLICIT_LITTLE)
+        body += element(group << 16, "UL", len(encoded), IMPLICIT_LITTLE) + encoded
     return body
 
 
