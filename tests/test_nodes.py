@@ -1,0 +1,398 @@
+"""Numbers of nodes: kept as long as the kernel holds them, never given twice; children by name and by place alike."""
+
+import errno
+import gc
+import stat
+import sys
+import weakref
+from collections.abc import Sequence
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from dicomfs.content import Content, Ready
+from dicomfs.nodes import (
+    PLACES,
+    ROOT,
+    Attributes,
+    Child,
+    Children,
+    Directory,
+    File,
+    InodeTable,
+    LateDirectory,
+    NamedChildren,
+    Node,
+    NumberedChildren,
+    ReadyDirectory,
+    Stale,
+    read_only,
+)
+
+FILE = Attributes(stat.S_IFREG | 0o444, 1, 2, 10, 5, 1.0)
+FOLDER = Attributes(stat.S_IFDIR | 0o555, 1, 2, 0, 5, 1.0)
+
+
+class Note(File):
+    """A file that can be weakly referenced."""
+
+    __slots__ = ("__weakref__", "number")
+
+    def __init__(self, number: int = 0, identity: object = None) -> None:
+        super().__init__(FILE, identity)
+        self.number = number
+
+    async def open(self) -> Content:
+        return Content([Ready(b"")])
+
+
+class Mirror(Directory):
+    """A directory whose children come and go."""
+
+    __slots__ = ("__weakref__",)
+
+    async def lookup(self, name: bytes) -> Child | None:
+        return None
+
+    async def listing(self) -> Sequence[Child]:
+        return []
+
+
+def folder(count: int = 5) -> ReadyDirectory:
+    return ReadyDirectory(FOLDER, NumberedChildren(count, Note, lambda _: ".png"))
+
+
+# Children
+
+
+@given(st.integers(0, 20_000), st.sampled_from((0, 1)), st.sampled_from((1, 4)), st.data())
+def test_find_is_the_inverse_of_the_names(count: int, first: int, digits: int, data: st.DataObject) -> None:
+    kinds = (".jpg", ".j2k", "")
+    children = NumberedChildren(count, Note, lambda index: kinds[index % 3], first=first, digits=digits)
+    assert len(children) == count
+    if count:
+        place = data.draw(st.integers(0, count - 1))
+        child = children[place]
+        assert child.place == place
+        assert isinstance(child.node, Note)
+        assert child.node.number == place
+        found = children.find(child.name)
+        assert found is not None
+        assert isinstance(found.node, Note)
+        assert (found.name, found.node.number, found.place) == (child.name, place, place)
+        number, dot, extension = child.name.partition(b".")
+        assert int(number) == place + first
+        assert len(number) == max(digits, len(str(count)))
+        for wrong in (
+            b"0" + child.name,
+            child.name[1:] if child.name[:1] == b"0" else b"00" + child.name,
+            child.name + b".",
+            child.name + b"x",
+            number + b".png",
+            number if dot else number + b".jpg",
+            b"+" + child.name[1:],
+            b" " + child.name[1:],
+            child.name.upper() if extension else child.name + b"\n",
+            number.replace(b"0", b"_0", 1) if b"0" in number else b"_" + number,
+        ):
+            assert children.find(wrong) is None, wrong
+    for index in (-1, count, count + 1, 1 << 70):
+        with pytest.raises(IndexError):
+            children[index]
+
+
+@given(st.binary(max_size=30))
+def test_any_name_finds_the_child_of_that_name_or_none(name: bytes) -> None:
+    for children in (NumberedChildren(12, Note, lambda _: ".png"), NamedChildren([(b"a", Note()), (b"0001", Note())])):
+        child = children.find(name)
+        assert (child is not None) == (name in [child.name for child in children])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"9" * 5000,
+        b"0" * 5000 + b"1.png",
+        b"",
+        b".png",
+        b"0000.png",
+        b"0013.png",
+        "\u0660\u0660\u0660\u0661.png".encode(),
+        b"\xb2.png",
+    ],
+)
+def test_strange_numbers_find_nothing(name: bytes) -> None:
+    assert NumberedChildren(12, Note, lambda _: ".png").find(name) is None
+
+
+def test_named_children_keep_their_order() -> None:
+    nodes = [(b"z", Note()), (b"a", Note()), (b"m", folder())]
+    children = NamedChildren(nodes)
+    assert [(child.name, child.node) for child in children] == nodes
+    assert [child.place for child in children] == [0, 1, 2]
+    for child in children:
+        assert children.find(child.name) == child
+    assert children.find(b"b") is None
+    assert list(children[1:]) == list(children)[1:]
+
+
+def test_a_hundred_thousand_children_are_no_hundred_thousand_objects() -> None:
+    made = []
+
+    def make(index: int) -> Note:
+        made.append(index)
+        return Note(index)
+
+    children = NumberedChildren(100_000, make, lambda _: ".png")
+    directory = ReadyDirectory(FOLDER, children)
+    table = InodeTable(directory)
+    assert not made
+    gc.collect()
+    before = len(gc.get_objects())
+    for child in trio.run(directory.listing):
+        table.hold(ROOT, child)
+    made.clear()
+    gc.collect()
+    assert len(gc.get_objects()) - before < 100
+    assert len(table) == 1
+    assert children.find(b"099999.png") is not None
+    assert made == [99_998]
+    assert [child.name for child in children[99_998:]] == [b"099999.png", b"100000.png"]
+    assert sys.getsizeof(children) < 1000
+
+
+# Directories
+
+
+def test_a_late_directory_is_found_once_and_when_it_is_wanted() -> None:
+    calls = []
+
+    async def find() -> Children:
+        calls.append(1)
+        return NamedChildren([(b"a", note)])
+
+    note = Note()
+    directory = LateDirectory(FOLDER, find)
+    with pytest.raises(Stale):
+        directory.child(0)
+    assert not calls
+    child = trio.run(directory.lookup, b"a")
+    assert child == Child(b"a", note, 0)
+    assert trio.run(directory.lookup, b"b") is None
+    assert list(trio.run(directory.listing)) == [child]
+    assert directory.child(0) is note
+    assert len(calls) == 1
+
+
+def test_a_late_directory_that_failed_is_tried_again() -> None:
+    answers: list[OSError | Children] = [OSError(errno.EIO, "no"), NamedChildren([])]
+
+    async def find() -> Children:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    directory = LateDirectory(FOLDER, find)
+    with pytest.raises(OSError, match="no"):
+        trio.run(directory.listing)
+    assert list(trio.run(directory.listing)) == []
+
+
+# Numbers
+
+
+def test_the_root_is_never_forgotten() -> None:
+    root = Mirror(FOLDER)
+    table = InodeTable(root)
+    table.forget(ROOT, 1000)
+    assert table.node(ROOT) is root
+    assert table.directory(ROOT) is root
+    assert len(table) == 1
+
+
+@pytest.mark.parametrize("inode", [0, -1, ROOT + 1, ROOT + 6, ROOT + PLACES, ROOT + 5 * PLACES + 3, 2**63, 2**64 - 1])
+def test_unknown_numbers_are_stale(inode: int) -> None:
+    for root in (Mirror(FOLDER), folder(0)):
+        table = InodeTable(root)
+        with pytest.raises(Stale) as caught:
+            table.node(inode)
+        assert caught.value.errno == errno.ESTALE
+        table.forget(inode, 1)
+        assert len(table) == 1
+    with pytest.raises(Stale):
+        InodeTable(Mirror(FOLDER)).hold(ROOT + PLACES, Child(b"x", Note(), 0))
+    with pytest.raises(Stale):
+        InodeTable(Mirror(FOLDER)).hold(ROOT + PLACES, Child(b"x", folder()))
+
+
+def test_a_file_is_no_directory() -> None:
+    table = InodeTable(folder())
+    with pytest.raises(NotADirectoryError):
+        table.directory(ROOT + 1)
+
+
+def test_files_of_a_fixed_directory_are_numbered_by_place_and_hold_it() -> None:
+    table = InodeTable(Mirror(FOLDER))
+    fixed = folder(5)
+    inode = table.hold(ROOT, Child(b"x.dcm", fixed))
+    numbers = [table.hold(inode, child) for child in trio.run(fixed.listing)]
+    assert len({inode, ROOT, *numbers}) == 7
+    for place, number in enumerate(numbers):
+        node = table.node(number)
+        assert isinstance(node, Note)
+        assert node.number == place
+    table.forget(inode, 1)
+    assert table.node(inode) is fixed, "its files are still held"
+    for number in numbers[:-1]:
+        table.forget(number, 1)
+    assert isinstance(table.node(numbers[-1]), Note)
+    table.forget(numbers[-1], 1)
+    with pytest.raises(Stale):
+        table.node(inode)
+    assert len(table) == 1
+
+
+def test_another_version_is_another_number() -> None:
+    table = InodeTable(Mirror(FOLDER))
+    first, again, other = (table.hold(ROOT, Child(b"x", Note(0, version))) for version in ("old", "old", "new"))
+    assert first == again != other
+    assert table.node(first) is not table.node(other)
+
+
+def test_forgotten_nodes_are_freed() -> None:
+    table = InodeTable(Mirror(FOLDER))
+    note: Note | None = Note()
+    gone = weakref.ref(note)
+    inode = table.hold(ROOT, Child(b"x", note))  # type: ignore[arg-type]
+    note = None
+    gc.collect()
+    assert gone() is not None
+    table.forget(inode, 1)
+    gc.collect()
+    assert gone() is None
+    inside = vars(table)
+    assert [len(inside[name]) for name in ("_nodes", "_held", "_serials", "_keys")] == [1, 1, 0, 0]
+
+
+class Kernel(RuleBasedStateMachine):
+    """Look up and forget at random, as a kernel does, beside a model that never forgets what it was told."""
+
+    inodes = Bundle("inodes")
+
+    @initialize(target=inodes)
+    def start(self) -> int:
+        self.table = InodeTable(Mirror(FOLDER))
+        self.counts: dict[int, int] = {ROOT: 1}  # lookups of each number
+        self.parents: dict[int, int] = {}
+        self.identity: dict[int, object] = {ROOT: None}
+        self.fixed: set[int] = set()
+        self.places: dict[int, int] = {}
+        return ROOT
+
+    def alive(self, inode: int) -> bool:
+        if inode == ROOT or self.counts.get(inode, 0) > 0:
+            return True
+        return any(self.parents[child] == inode and self.counts[child] > 0 for child in self.places)
+
+    @rule(
+        target=inodes,
+        parent=inodes,
+        name=st.sampled_from((b"a", b"b")),
+        version=st.integers(0, 1),
+        kind=st.integers(0, 2),
+    )
+    def look_up(self, parent: int, name: bytes, version: int, kind: int) -> int:
+        node: Node = (Mirror(FOLDER, (kind, version)), Note(0, (kind, version)), folder())[kind]
+        child = Child(name, node)
+        if parent in self.places or parent in self.fixed:
+            return parent
+        if not self.alive(parent):
+            with pytest.raises(Stale):
+                self.table.hold(parent, child)
+            return parent
+        key = (parent, name, node.identity if kind < 2 else None)
+        inode = self.table.hold(parent, child)
+        known = [number for number, theirs in self.identity.items() if theirs == key and self.alive(number)]
+        assert known == [inode] or (not known and inode not in self.counts), "a number is never used twice"
+        self.counts[inode] = self.counts.get(inode, 0) + 1
+        self.parents[inode] = parent
+        self.identity[inode] = key
+        if kind == 2:
+            self.fixed.add(inode)
+        return inode
+
+    @rule(target=inodes, parent=inodes, place=st.integers(0, 4))
+    def look_up_by_place(self, parent: int, place: int) -> int:
+        if parent not in self.fixed or not self.alive(parent):
+            return parent
+        directory = self.table.node(parent)
+        assert isinstance(directory, ReadyDirectory)
+        inode = self.table.hold(parent, directory._children[place])
+        assert inode not in self.counts or self.places[inode] == place
+        self.counts[inode] = self.counts.get(inode, 0) + 1
+        self.parents[inode] = parent
+        self.places[inode] = place
+        return inode
+
+    @rule(inode=inodes, some=st.integers(1, 3))
+    def forget(self, inode: int, some: int) -> None:
+        lookups = min(some, self.counts[inode])
+        if inode != ROOT and lookups:
+            self.counts[inode] -= lookups
+            self.table.forget(inode, lookups)
+
+    @invariant()
+    def what_is_held_is_there_and_nothing_else(self) -> None:
+        if not hasattr(self, "table"):
+            return
+        for inode, place in self.places.items():
+            if self.counts[inode]:
+                node = self.table.node(inode)
+                assert isinstance(node, Note)
+                assert node.number == place
+        own = [inode for inode in self.counts if inode not in self.places]
+        for inode in own:
+            if self.alive(inode):
+                assert self.table.node(inode) is self.table.node(inode)
+            else:
+                with pytest.raises(Stale):
+                    self.table.node(inode)
+        assert len(self.table) == sum(map(self.alive, own))
+
+
+TestKernel = Kernel.TestCase
+TestKernel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+# Modes
+
+
+@pytest.mark.parametrize(
+    ("mode", "directory", "wanted"),
+    [
+        (stat.S_IFREG | 0o644, False, stat.S_IFREG | 0o444),
+        (stat.S_IFREG | 0o6755, False, stat.S_IFREG | 0o555),
+        (stat.S_IFREG | 0o640, True, stat.S_IFDIR | 0o550),
+        (stat.S_IFREG | 0o600, True, stat.S_IFDIR | 0o500),
+        (stat.S_IFREG | 0o711, True, stat.S_IFDIR | 0o500),
+        (stat.S_IFREG, True, stat.S_IFDIR),
+        (stat.S_IFDIR | 0o3771, True, stat.S_IFDIR | 0o551),
+        (stat.S_IFDIR | 0o711, True, stat.S_IFDIR | 0o511),
+    ],
+)
+def test_modes(mode: int, directory: bool, wanted: int) -> None:
+    assert read_only(mode, directory=directory) == wanted
+
+
+@given(st.integers(0, 0o7777))
+def test_no_mode_gives_more_than_the_source_gave(bits: int) -> None:
+    file = read_only(stat.S_IFREG | bits)
+    made_of_a_file = read_only(stat.S_IFREG | bits, directory=True)
+    assert stat.S_IMODE(file) & ~(bits & 0o555) == 0
+    assert stat.S_IMODE(made_of_a_file) & 0o444 == bits & 0o444
+    for who in (0o100, 0o010, 0o001):
+        assert bool(made_of_a_file & who) == bool(bits & (who << 2))
