@@ -152,7 +152,7 @@ def _pixels(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, tuple[str,
         if parsed.transfer_syntax in NATIVE:
             fmt = replace(fmt, transfer_syntax=_syntax_of_content(parsed.stream, frames))
     else:
-        if parsed.transfer_syntax not in NATIVE:
+        if parsed.transfer_syntax not in NATIVE and element.length:
             fmt = replace(fmt, transfer_syntax=EXPLICIT_LITTLE)
             problems.append("the transfer syntax is encapsulated but Pixel Data is native; it is read as such (E19)")
         frames, wrong = native_frames(Extent(element.offset, element.length), fmt.frame_bits, declared, fmt.word)
