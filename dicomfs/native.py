@@ -6,7 +6,7 @@ allocated for it. Codecs whose output is a native frame (RLE, deflate) end here 
 
 import numpy as np
 
-from dicomfs.codestream import CodecError
+from dicomfs.encoded import CodecError
 from dicomfs.pixelformat import PixelFormat
 
 Buffer = bytes | memoryview

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dicomfs.codecs import CodecError, Decoded
+from dicomfs.decoders import Decoded
+from dicomfs.encoded import CodecError
 from dicomfs.pixelformat import PixelFormat
 
 WHITE = 255

@@ -20,9 +20,12 @@ png
 instance
 header header_txt header_json
 timing geometry display functional luts render
-codecs native codestream
+codecs rle decoders native
+codestream jpeg jpeg2000 jpegxl encoded
 dataset reader elements values dictionary
 offsets
+fragments
+extents
 pixelformat
 source recognise stream cache
 __init__

@@ -1,0 +1,181 @@
+"""Encoded frames to their stored values: JPEG, JPEG-LS, JPEG 2000 and JPEG XL.
+
+Only this module and `rle` call decoders, and every failure of one leaves them as a CodecError. What a stream claims
+is compared with the Image Pixel attributes before a decoder sees it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegxl_decode
+
+from dicomfs import codestream, native
+from dicomfs import jpeg as jpeg_stream
+from dicomfs import jpeg2000 as jpeg2000_stream
+from dicomfs.encoded import CodecError, Codestream
+from dicomfs.pixelformat import PixelFormat
+
+# What decoders raise on bad input; imagecodecs' own errors are RuntimeErrors.
+_DECLINED = (RuntimeError, ValueError, TypeError, OverflowError, MemoryError, IndexError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The stored values of one frame.
+
+    *values* has the shape and type that the PixelFormat states. *photometric* says what they are now, which is
+    "RGB" where a decoder undid a colour transform. *repairs* are sentences on what was mended or overruled.
+    """
+
+    values: np.ndarray
+    photometric: str
+    repairs: tuple[str, ...] = ()
+
+
+def plain_photometric(fmt: PixelFormat) -> str:
+    """Name what native samples are: 4:2:2 has been brought to full resolution, RCT and ICT are JPEG 2000's."""
+    if fmt.photometric in ("YBR_RCT", "YBR_ICT"):
+        return "RGB"
+    return {"YBR_FULL_422": "YBR_FULL", "YBR_PARTIAL_422": "YBR_PARTIAL"}.get(fmt.photometric, fmt.photometric)
+
+
+def _checked_header(stream: bytes, fmt: PixelFormat) -> Codestream:
+    """Read the header of *stream* and refuse what does not match the Image Pixel attributes (E21)."""
+    header = codestream.read_header(stream)
+    if (header.rows, header.columns) != (fmt.rows, fmt.columns):
+        raise CodecError(
+            f"the frame is {header.columns} x {header.rows} pixels, the header says {fmt.columns} x {fmt.rows} (E21)"
+        )
+    if header.components not in (0, fmt.samples):
+        raise CodecError(f"the frame has {header.components} components, the header says {fmt.samples} (E21)")
+    if header.precision > fmt.dtype.itemsize * 8:
+        raise CodecError(f"the frame has {header.precision} bits a sample, the header says {fmt.bits_allocated} (C6)")
+    return header
+
+
+def run(decoder: Callable[[], np.ndarray], fallback: Callable[[], np.ndarray] | None = None) -> np.ndarray:
+    """Call *decoder*, and *fallback* where it declines; turn every failure into a CodecError."""
+    try:
+        return decoder()
+    except _DECLINED as error:
+        if fallback is not None:
+            try:
+                return fallback()
+            except _DECLINED:
+                pass  # the first decoder's reason is the better one
+        raise CodecError(f"the frame cannot be decoded: {error}") from error
+
+
+def _from_stream(values: np.ndarray, fmt: PixelFormat, precision: int) -> np.ndarray:
+    """Give decoded samples the type of the stored values.
+
+    The precision of the stream, not Bits Stored, tells where the sign bit is; whether there is one, Pixel
+    Representation tells (C5, C6). Only where no sample reaches beyond Bits Stored, the sign cannot be further up (C7).
+    """
+    if values.dtype.kind not in "iub":
+        raise CodecError(f"the frame decodes to {values.dtype} samples")
+    values = np.ascontiguousarray(values)
+    if fmt.signed and fmt.bits_stored < precision:
+        highest = int(values.view(f"<u{values.itemsize}").max())
+        precision = precision if highest >> fmt.bits_stored else fmt.bits_stored
+    return native.cut(values, fmt.dtype, precision)
+
+
+def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
+    """Decode any JPEG process but JPEG-LS (T.81)."""
+    header = _checked_header(stream, fmt)
+    if not jpeg_stream.is_whole(stream):
+        raise CodecError("the JPEG frame is cut short (E16)")
+    repairs: tuple[str, ...] = ()
+    mended = jpeg_stream.mend_spectral_selection(stream)
+    if mended is not None:
+        stream, repairs = mended, ("corrected the spectral selection of a JPEG scan (E22)",)
+    source, target, photometric = _jpeg_colour(header, fmt)
+    values = run(
+        lambda: jpeg8_decode(stream, colorspace=source, outcolorspace=target),
+        lambda: _pillow(stream, header),
+    )
+    return Decoded(_from_stream(values, fmt, header.precision), photometric, repairs)
+
+
+def _jpeg_colour(header: Codestream, fmt: PixelFormat) -> tuple[str | None, str | None, str]:
+    """Choose the colour space of a JPEG, the one to decode to, and what the values then are (C1, C2)."""
+    if header.components != 3:
+        return None, None, fmt.photometric
+    stated = fmt.photometric.startswith("YBR")
+    if header.transform is not None:
+        ybr = header.transform == 1
+    elif header.lossless:
+        ybr = stated
+    elif header.ids == b"RGB":
+        ybr = False
+    else:
+        ybr = header.jfif or stated
+    if header.lossless:
+        # Nothing is transformed, so that the stored values are the ones that were compressed.
+        return "RGB", "RGB", "YBR_FULL" if ybr else "RGB"
+    return ("YCbCr" if ybr else "RGB"), "RGB", "RGB"
+
+
+def _pillow(stream: bytes, header: Codestream) -> np.ndarray:
+    """Decode an 8-bit JPEG with Pillow, whose libjpeg is lenient in other places."""
+    import io
+
+    import PIL.Image
+
+    if header.precision != 8 or header.components != 1:
+        raise ValueError("Pillow is asked for 8-bit grey frames only")
+    return np.asarray(PIL.Image.open(io.BytesIO(stream)))
+
+
+def jpegls(stream: bytes, fmt: PixelFormat) -> Decoded:
+    """Decode JPEG-LS (T.87)."""
+    header = _checked_header(stream, fmt)
+    repairs: tuple[str, ...] = ()
+    if not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
+        # CharLS searches for seconds for the end of a stream that has none.
+        stream, repairs = stream + b"\xff\xd9", ("the JPEG-LS frame has no end marker (E16)",)
+    values = run(lambda: jpegls_decode(stream))
+    if values.shape != fmt.shape and values.shape == fmt.shape[2:] + fmt.shape[:2]:
+        values = values.transpose(1, 2, 0)
+    return Decoded(_from_stream(values, fmt, header.precision), plain_photometric(fmt), repairs)
+
+
+def jpeg2000(stream: bytes, fmt: PixelFormat) -> Decoded:
+    """Decode JPEG 2000 part 1 and HTJ2K (T.800, T.814)."""
+    header = _checked_header(stream, fmt)
+    if not jpeg2000_stream.is_whole(stream):
+        raise CodecError("the JPEG 2000 frame is cut short (E16)")
+    repairs: tuple[str, ...] = ()
+    mended = jpeg2000_stream.mend_after_tiles(stream)
+    if mended is not None:
+        stream, repairs = mended, ("dropped a misplaced comment from the JPEG 2000 stream (C9)",)
+    # OpenJPEG for HTJ2K too: imagecodecs' OpenJPH is twice as fast, but drops the errors of damaged streams and
+    # lets samples beyond the range wrap around, so that white shows as black.
+    values = run(lambda: jpeg2k_decode(stream), lambda: _openjpeg(stream))
+    photometric = fmt.photometric
+    if header.components == 3 and (header.mct or photometric in ("YBR_RCT", "YBR_ICT")):
+        if not header.mct:
+            repairs += (f"{photometric}, but the stream has no colour transform: taken as RGB (C4)",)
+        photometric = "RGB"
+    if header.signed != fmt.signed:
+        repairs += ("the sign of the JPEG 2000 stream contradicts Pixel Representation (C5)",)
+    return Decoded(_from_stream(values, fmt, header.precision), photometric, repairs)
+
+
+def _openjpeg(stream: bytes) -> np.ndarray:
+    """Decode JPEG 2000 with pylibjpeg-openjpeg, which forgives some broken marker segments (C9)."""
+    import openjpeg.utils
+
+    return np.asarray(openjpeg.utils.decode(stream))
+
+
+def jpegxl(stream: bytes, fmt: PixelFormat) -> Decoded:
+    """Decode JPEG XL (ISO/IEC 18181); a recompressed JPEG comes out as RGB."""
+    _checked_header(stream, fmt)
+    values = run(lambda: jpegxl_decode(stream, index=0))
+    if values.dtype.itemsize > fmt.dtype.itemsize:
+        raise CodecError(f"the frame decodes to {values.dtype}, the header says {fmt.dtype} (C6)")
+    photometric = "RGB" if fmt.samples == 3 else fmt.photometric
+    return Decoded(_from_stream(values, fmt, fmt.bits_stored), photometric)

@@ -1,0 +1,127 @@
+"""JPEG and JPEG-LS streams, read without decoding: markers, frame header, scans (ITU-T T.81 Annex B, T.87 Annex C).
+
+Only this module walks their markers, and only it mends them.
+"""
+
+import re
+import struct
+
+from dicomfs.encoded import CodecError, Codestream
+
+TRAILING = 64
+"""Bytes of padding after an End Of Image marker among which it is found without walking the scans."""
+
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+
+def read_header(data: bytes) -> Codestream:
+    """Walk the segments up to the frame header."""
+    jfif, transform, position = False, None, 2
+    while True:
+        position, marker = _next_marker(data, position)
+        if marker in (0xD8, 0x01):
+            continue
+        length = struct.unpack_from(">H", data, position)[0]
+        body = data[position + 2 : position + length]
+        if marker == 0xE0 and body.startswith(b"JFIF\0"):
+            jfif = True
+        elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+            transform = body[11]
+        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            precision, rows, columns, components = struct.unpack_from(">BHHB", body)
+            # APP14 may still follow; nobody writes it behind the frame header, but it is as valid there.
+            transform = _late_transform(data, position + length) if transform is None else transform
+            return Codestream(
+                "jls" if marker == 0xF7 else "jpg",
+                rows,
+                columns,
+                components,
+                precision,
+                lossless=marker in (0xC3, 0xC7, 0xCB, 0xCF, 0xF7),
+                jfif=jfif,
+                transform=transform,
+                ids=body[6 : 6 + 3 * components : 3],
+            )
+        elif marker in (0xDA, 0xD9):
+            raise CodecError("the JPEG stream has no frame header")
+        position += length
+
+
+def _next_marker(data: bytes, position: int) -> tuple[int, int]:
+    """Find the next marker at or behind *position*; give the position after it and its second byte."""
+    match = _MARKER.search(data, position)
+    if match is None:
+        raise CodecError("the codestream is cut short")
+    return match.end(), data[match.end() - 1]
+
+
+def _late_transform(data: bytes, position: int) -> int | None:
+    """Look for an Adobe segment between the frame header and the first scan."""
+    while True:
+        try:
+            position, marker = _next_marker(data, position)
+            length = struct.unpack_from(">H", data, position)[0]
+        except (CodecError, struct.error):
+            return None
+        if marker == 0xEE and data[position + 2 : position + 7] == b"Adobe" and length >= 14:
+            return data[position + 13]
+        if marker in (0xDA, 0xD9):
+            return None
+        position += length
+
+
+def scan_headers(data: bytes) -> tuple[list[int], int | None]:
+    """Walk a whole JPEG: the offsets of its SOS segments' length fields, and of the byte after EOI (None without)."""
+    scans: list[int] = []
+    position = 2
+    while True:
+        try:
+            position, marker = _next_marker(data, position)
+            if marker == 0xD9:
+                return scans, position
+            if marker in (0xD8, 0x01):
+                continue
+            if marker == 0xDA:
+                scans.append(position)
+            position += struct.unpack_from(">H", data, position)[0]
+        except (CodecError, struct.error):
+            return scans, None
+
+
+def is_whole(data: bytes) -> bool:
+    """Tell whether a JPEG ends as it should: libjpeg fills in grey for what is missing and says nothing (E16)."""
+    if data.rfind(b"\xff\xd9", max(2, len(data) - TRAILING)) >= 0 and data.rstrip(b"\0\xff").endswith(b"\xd9"):
+        return True
+    return scan_headers(data)[1] is not None
+
+
+def mend_spectral_selection(data: bytes) -> bytes | None:
+    """Write 0..63 into scans of a sequential JPEG that claim Ss=0, Se=0 (E22); None when there is nothing to mend.
+
+    T.81 B.2.3 demands Se=63 in sequential processes; several vendors' 12-bit encoders wrote 0, and libjpeg
+    then sees a broken progressive stream.
+    """
+    kind = frame_marker(data)
+    if kind not in (0xC0, 0xC1):
+        return None
+    mended = bytearray(data)
+    for offset in scan_headers(data)[0]:
+        length = struct.unpack_from(">H", data, offset)[0]
+        selection = offset + length - 3
+        if data[selection : selection + 2] == b"\0\0":
+            mended[selection + 1] = 63
+    return bytes(mended) if mended != data else None
+
+
+def frame_marker(data: bytes) -> int:
+    """Give the second byte of the frame header's marker (0xC0 baseline, 0xC3 lossless, 0xF7 JPEG-LS ...)."""
+    position = 2
+    while True:
+        position, marker = _next_marker(data, position)
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return marker
+        if marker in (0xD8, 0x01):
+            continue
+        if marker in (0xDA, 0xD9) or position + 2 > len(data):
+            raise CodecError("the JPEG stream has no frame header")
+        position += struct.unpack_from(">H", data, position)[0]
