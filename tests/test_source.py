@@ -316,6 +316,34 @@ def test_nobody_can_swap_a_folder_for_a_link_meanwhile(source: Source, archive: 
     assert met
 
 
+@pytest.mark.parametrize("swap", ["link", "fifo"])
+def test_nobody_can_swap_a_file_between_looking_and_opening(
+    source: Source, archive: Path, monkeypatch: pytest.MonkeyPatch, swap: str
+) -> None:
+    """Not a byte is read through a link that came meanwhile, and a FIFO does not hold us up."""
+    note, opened = archive / "a" / "note.txt", source_module._open_to_read
+
+    def swapping(name: bytes, directory: int, more: int = 0) -> int:
+        if name == b"note.txt":
+            note.unlink()
+            if swap == "link":
+                note.symlink_to("../../secret/z.dcm")
+            else:
+                os.mkfifo(note)
+        return opened(name, directory, more)
+
+    monkeypatch.setattr(source_module, "_open_to_read", swapping)
+    assert source.entry(b"a", b"note.txt").kind is Kind.OTHER
+    note.unlink()
+    note.write_text("just text")
+    fingerprint = Fingerprint.of(note.stat())
+    before = descriptors()
+    with pytest.raises(OSError, match=r".") as caught:
+        source.open(b"a/note.txt", fingerprint)
+    assert caught.value.errno in (errno.ELOOP, errno.ESTALE)
+    assert descriptors() == before
+
+
 # What is never opened
 
 
