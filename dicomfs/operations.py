@@ -30,7 +30,19 @@ MISSING_FIXED, MISSING = 3600.0, 5.0
 # What `cp` and `cat` take as their unit; the kernel's own read-ahead is the same.
 BLOCK_SIZE = 128 * 1024
 # Answers that say what is so, not that something went wrong.
-_ORDINARY = frozenset((errno.ENOENT, errno.EROFS, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOTDIR))
+_ORDINARY = frozenset(
+    (
+        errno.ENOENT,
+        errno.EROFS,
+        errno.ENOSYS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ESTALE,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+    )
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")

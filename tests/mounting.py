@@ -134,7 +134,7 @@ class Mount:
 
     def warnings(self) -> list[str]:
         """Lines of the log of level WARNING and above."""
-        return [line for line in self.log.read_text().splitlines() if not line.partition(": ")[2].startswith("INFO")]
+        return re.findall(r"^.*: (?:WARNING|ERROR|CRITICAL): .*$", self.log.read_text(), re.MULTILINE)
 
 
 def errno_of(act: Callable[[], object]) -> int | None:
@@ -155,10 +155,12 @@ def wait_for(condition: Callable[[], object], patience: float = PATIENCE) -> Non
 
 
 @contextlib.contextmanager
-def mounted(archive: Path, place: Path, *options: str, under: Sequence[str] = ()) -> Iterator[Mount]:
+def mounted(
+    archive: Path, place: Path, *options: str, under: Sequence[str] = (), warn: bool = False
+) -> Iterator[Mount]:
     """Mount *archive* below the directory *place*; unmount and end the daemon afterwards.
 
-    *under* is a command that runs the daemon.
+    *under* is a command that runs the daemon. A line of level WARNING in its log is a failure unless it may *warn*.
     """
     mountpoint, log = place / "mnt", place / "log"
     mountpoint.mkdir(exist_ok=True)
@@ -167,7 +169,9 @@ def mounted(archive: Path, place: Path, *options: str, under: Sequence[str] = ()
     try:
         wait_for(lambda: os.path.ismount(mountpoint) or process.poll() is not None)
         assert process.poll() is None, f"the mount failed with {process.returncode}"
-        yield Mount(mountpoint, process, log)
+        mount = Mount(mountpoint, process, log)
+        yield mount
+        assert warn or not mount.warnings(), log.read_text()
     finally:
         with contextlib.suppress(OSError):
             subprocess.run(["fusermount3", "-u", str(mountpoint)], stderr=subprocess.DEVNULL, check=False)

@@ -36,7 +36,7 @@ DICOM_SAMPLES = [path for path in SAMPLES if is_dicom(path)]
 def mounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Path, Mount]]:
     """Mount the folders of samples, as they are."""
     first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
-    with mounted(PYDICOM, first) as one, mounted(PYDICOM_DATA, second) as two:
+    with mounted(PYDICOM, first, warn=True) as one, mounted(PYDICOM_DATA, second) as two:
         yield {PYDICOM: one, PYDICOM_DATA: two}
 
 

@@ -278,7 +278,7 @@ def test_the_log_names_nobody(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     shutil.copy(PYDICOM / "MR_truncated.dcm", source / "Doe^Jane.dcm")
-    with mounted(source, tmp_path) as mount:
+    with mounted(source, tmp_path, warn=True) as mount:
         assert errno_of(lambda: (mount.path / "Doe^Jane.dcm/frames/0001.png").read_bytes())
         assert errno_of(lambda: (mount.path / "Roe^Richard.dcm").read_bytes())
         log = mount.log.read_text()
