@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 
 from dicomfs.elements import DataSet, Element
-from dicomfs.offsets import Fragments
+from dicomfs.fragments import Fragments
 from dicomfs.reader import KEEP, PIXEL_DATA, Encoding, Reader, guess_encoding, likelihood
 from dicomfs.recognise import HEAD, is_dicom
 from dicomfs.stream import Stream

@@ -12,15 +12,9 @@ from dicomfs.codestream import sniff
 from dicomfs.dataset import NotDicom, Parsed, parse
 from dicomfs.display import PixelsUnusable, display_of, pixel_format
 from dicomfs.elements import DataSet, Element
-from dicomfs.offsets import (
-    Extent,
-    Fragments,
-    Frames,
-    encapsulated_frames,
-    longest_table,
-    native_frames,
-    scan_fragments,
-)
+from dicomfs.extents import Extent, Frames, native_frames
+from dicomfs.fragments import Fragments, scan_fragments
+from dicomfs.offsets import encapsulated_frames, longest_table
 from dicomfs.pixelformat import PixelFormat
 from dicomfs.render import picture_samples
 from dicomfs.stream import Stream

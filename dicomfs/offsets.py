@@ -1,7 +1,6 @@
-"""Where every frame lies in its file: from Pixel Data to one list of extents a frame (PS3.5 A.4, PS3.3 C.7.6.3.1.8).
+"""Which Items make up which frame: offset tables that prove right, or the starts of codestreams (PS3.3 C.7.6.3.1.8).
 
-Only this module knows offset tables and Items. It reads headers and the first bytes of fragments, never
-the pixels: a file's cost is the number of its Items.
+Only this module knows offset tables. It reads them and the first bytes of fragments, never the pixels.
 """
 
 import struct
@@ -10,16 +9,12 @@ from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
+from dicomfs.extents import Extent, listed
+from dicomfs.fragments import MOST_FRAGMENTS, Fragments
 from dicomfs.stream import Stream
 
-ITEM = b"\xfe\xff\x00\xe0"
-SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
-_TAGS = (ITEM, SEQUENCE_DELIMITER)
-# A one gigabyte file made of empty Items would have 134 million; no real object comes near one, and a walk over
-# one million takes a second or two.
-MOST_FRAGMENTS = 1_000_000
 # How codestreams begin; JPEG and RLE are judged by more than a signature.
 _SIGNATURES = (
     ("j2k", b"\xff\x4f\xff\x51"),
@@ -29,88 +24,6 @@ _SIGNATURES = (
 )
 # An RLE header (PS3.5 G.5), the longest of them.
 _HEAD = 64
-# Where Items are shorter than a quarter of this, several headers are had with one read.
-_WINDOW = 8192
-# How many frames that are declared but not there are listed (each reading as an error). Beyond that the
-# declaration is nonsense and only what is there is listed.
-MOST_MISSING = 1000
-# More numbered files than this no tool lists; frames of a few bits could claim billions.
-MOST_FRAMES = 10_000_000
-
-
-class Extent(NamedTuple):
-    """A run of bytes in the stream."""
-
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fragments:
-    """The Items of encapsulated Pixel Data; index 0 is the Basic Offset Table (PS3.5 A.4).
-
-    *offsets* and *lengths* describe the values of the Items, *end* is the offset behind the Sequence
-    Delimitation Item or where the walk stopped, *delimited* says which, *cut* that the last value is shorter
-    than its Item says.
-    """
-
-    offsets: "array[int]"
-    lengths: "array[int]"
-    end: int
-    delimited: bool
-    cut: bool
-
-    def __len__(self) -> int:
-        """Count the Items, the Basic Offset Table included."""
-        return len(self.offsets)
-
-    def extent(self, index: int) -> Extent:
-        """Give the value of one Item."""
-        return Extent(self.offsets[index], self.lengths[index])
-
-
-class Frames(Protocol):
-    """The frames of one Instance, as places in its stream."""
-
-    @property
-    def found_by(self) -> str:
-        """How the frames were found, in words."""
-
-    def __len__(self) -> int:
-        """Frames that are listed."""
-
-    def extents(self, frame: int) -> tuple[Extent, ...]:
-        """Give the bytes of one frame, counted from 0; empty when they are not in the file."""
-
-    def bit_offset(self, frame: int) -> int:
-        """Bits at the start of the extent that belong to the frame before (native data only)."""
-
-
-@dataclass(frozen=True, slots=True)
-class NativeFrames:
-    """Frames that follow each other without Items, *frame_bits* each, read in whole *word*s (PS3.5 8.1.1)."""
-
-    start: int
-    length: int
-    frame_bits: int
-    count: int
-    word: int = 1
-    found_by: str = "arithmetic"
-
-    def __len__(self) -> int:
-        """Frames that are listed."""
-        return self.count
-
-    def extents(self, frame: int) -> tuple[Extent, ...]:
-        """Give the bytes of one frame; empty when the data ends before it does."""
-        bits = self.word * 8
-        first = frame * self.frame_bits // bits * self.word
-        stop = -(-(frame + 1) * self.frame_bits // bits) * self.word
-        return (Extent(self.start + first, stop - first),) if stop <= self.length else ()
-
-    def bit_offset(self, frame: int) -> int:
-        """Bits at the start of the extent that belong to the frame before: 1-bit frames do not start on a byte."""
-        return frame * self.frame_bits % (self.word * 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,56 +51,6 @@ class EncapsulatedFrames:
     def bit_offset(self, frame: int) -> int:
         """Encapsulated frames start on a byte."""
         return 0
-
-
-def scan_fragments(stream: Stream, offset: int) -> Fragments:
-    """Walk the Items that begin at *offset*, reading their headers only (PS3.5 A.4)."""
-    offsets, lengths = array("Q"), array("Q")
-    position, cut = offset, False
-    buffer, base = b"", offset
-    while len(offsets) < MOST_FRAGMENTS:
-        if position + 9 > base + len(buffer):
-            short = len(offsets) > 1 and lengths[-1] < _WINDOW // 4
-            buffer, base = stream.pread(_WINDOW if short else 9, position), position
-        head = buffer[position - base : position - base + 9]
-        if offsets and lengths[-1] % 2 and head[:4] not in _TAGS and head[1:5] in _TAGS:
-            # An odd Item length counts its pad byte or does not (E20); the tag behind it tells.
-            position, head = position + 1, head[1:]
-        if len(head) < 8 or head[:4] != ITEM:
-            break
-        (length,) = struct.unpack_from("<L", head, 4)
-        if length == 0xFFFFFFFF:
-            break
-        start = position + 8
-        present = max(0, min(length, stream.size - start))
-        offsets.append(start)
-        lengths.append(present)
-        position = start + present
-        if present < length:
-            cut = True
-            break
-    delimited = stream.pread(4, position) == SEQUENCE_DELIMITER
-    end = min(position + 8, stream.size) if delimited else position
-    return Fragments(offsets, lengths, end, delimited, cut)
-
-
-def native_frames(
-    extent: Extent, frame_bits: int, declared: int, word: int = 1
-) -> tuple[NativeFrames, tuple[str, ...]]:
-    """Lay *declared* native frames over *extent*, and say what does not fit (PS3.5 8.1.1).
-
-    A frame that is not wholly there is listed and reads as an error; nothing is filled in.
-    """
-    there = extent.length // word * word * 8 // frame_bits if frame_bits else 0
-    count = _listed(min(there, declared), declared)
-    problems = []
-    needed = -(-declared * frame_bits // 8)
-    if there < declared:
-        problems.append(f"Pixel Data holds {there} of {declared} frames; the others cannot be read (N3)")
-    elif extent.length > needed + needed % 2:
-        spare = extent.length - needed
-        problems.append(f"Pixel Data is {spare} bytes longer than its {declared} frames; they are left out (N2)")
-    return NativeFrames(extent.offset, extent.length, frame_bits, count, word), tuple(problems)
 
 
 def encapsulated_frames(
@@ -225,11 +88,7 @@ def encapsulated_frames(
         problems.append(f"{found} frames are there, {declared} are declared; all are shown (E4)")
     elif found < declared:
         problems.append(f"{found} of {declared} declared frames are there; the others cannot be read (E6)")
-    return EncapsulatedFrames(fragments, firsts, _listed(found, declared), found_by), tuple(problems)
-
-
-def _listed(there: int, declared: int) -> int:
-    return min(MOST_FRAMES, declared if there < declared <= there + MOST_MISSING else there)
+    return EncapsulatedFrames(fragments, firsts, listed(found, declared), found_by), tuple(problems)
 
 
 def longest_table(fragments: Fragments, declared: int, entry: int) -> int:

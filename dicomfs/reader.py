@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from dicomfs.dictionary import is_private, private_vr, public_vr
 from dicomfs.elements import DataSet, Element
-from dicomfs.offsets import ITEM, Fragments, scan_fragments
+from dicomfs.fragments import ITEM, Fragments, scan_fragments
 from dicomfs.stream import Stream
 from dicomfs.values import decode_text, unpack
 

@@ -17,16 +17,9 @@ from hypothesis import strategies as st
 from pydicom.encaps import generate_frames
 from samples import ITEM, SEQUENCE_END, bits, codestream, items, offsets, pieces
 
-from dicomfs.offsets import (
-    MOST_FRAGMENTS,
-    MOST_FRAMES,
-    MOST_MISSING,
-    Extent,
-    Frames,
-    encapsulated_frames,
-    native_frames,
-    scan_fragments,
-)
+from dicomfs.extents import MOST_FRAMES, MOST_MISSING, Extent, Frames, native_frames
+from dicomfs.fragments import MOST_FRAGMENTS, scan_fragments
+from dicomfs.offsets import encapsulated_frames
 from dicomfs.stream import Memory
 
 KINDS = ("jpeg", "j2k", "jp2", "jxl", "rle")
