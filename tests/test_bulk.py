@@ -39,6 +39,10 @@ def test_uris_resolve(sample: Path, loop: Loop) -> None:
     assert sorted(uri for _, uri in referred) == sorted(shown)
     dataset = pydicom.dcmread(sample, force=True)
     for path, uri in referred:
+        if int(str(path[0]), 16) not in dataset:
+            # pydicom gives an element up that the file ends in.
+            assert sample.read_bytes().endswith(shown[uri])
+            continue
         at: object = dataset
         for step in path:
             at = at[step if isinstance(step, int) else int(str(step), 16)]  # type: ignore[index]
