@@ -1,0 +1,458 @@
+"""README.md is held to its word: examples run, outputs compare, options, names and limits are those of the code.
+
+What a block is, its language tells: `sh` and `console` run in a scratch home, `python` too, `text` is what the Python
+above it prints. `bash` needs root or a network and is checked by syntax and by the names in it; `fstab`, `ini` and
+`dockerfile` are taken apart.
+"""
+
+import configparser
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from inspect import signature
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from archives import PYDICOM
+from mounting import wait_for
+
+from dicomfs import dataset, decode, display, header_json, offsets, operations, reader, tree
+from dicomfs.files import VIRTUAL_FILES
+
+PROJECT = Path(__file__).parents[1]
+README = (PROJECT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+# Programs of the examples that a machine may lack.
+PROGRAMS = ("ffmpeg", "jq", "rsync")
+VERBS = ("mount", "umount", "info", "doctor", "ls", "cat", "cp")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: where it is, its language and its text."""
+
+    section: str
+    line: int
+    language: str
+    text: str
+
+
+def blocks() -> list[Block]:
+    """Find the fenced blocks, each with the title of its chapter."""
+    found = []
+    for block in re.finditer(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        before = README[: block.start()]
+        section = re.findall(r"^## (.*)$", before, re.MULTILINE)[-1]
+        found.append(Block(section, before.count("\n") + 1, block[1], block[2]))
+    assert 2 * len(found) == README.count("```")
+    return found
+
+
+BLOCKS = blocks()
+RUN = [block for block in BLOCKS if block.language in ("sh", "console", "python")]
+
+
+def chapter(title: str) -> str:
+    """Give the text of a chapter, without its code blocks."""
+    match = re.search(rf"^##+ {re.escape(title)}$\n(.*?)(?=^##+ |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert match, title
+    return re.sub(r"^```.*?^```$", "", match[1], flags=re.MULTILINE | re.DOTALL)
+
+
+def of_language(language: str) -> list[Block]:
+    found = [block for block in BLOCKS if block.language == language]
+    assert found, language
+    return found
+
+
+class Home:
+    """A scratch home in which commands run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        keep = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+        self.environment = keep | {"HOME": str(path), "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1"}
+        self.environment["PATH"] = f"{BIN}{os.pathsep}{keep.get('PATH', os.defpath)}"
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, with both outputs in one; its daemons may go on."""
+        output = self.path.with_name("output")
+        # A file, for a pipe would stay open as long as a daemon that it was inherited by.
+        with open(output, "w") as stream:
+            done = subprocess.run(
+                command,
+                cwd=self.path,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                timeout=120,
+                umask=0o022,
+                check=False,
+            )
+        return subprocess.CompletedProcess(command, done.returncode, output.read_text())
+
+    def bash(self, text: str) -> None:
+        """Run a script that must not fail."""
+        done = self.run("bash", "-e", "-o", "pipefail", "-c", text)
+        assert done.returncode == 0, done.stdout
+
+    def console(self, text: str) -> None:
+        """Run each command behind a prompt and compare what it prints with the lines below."""
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, expected = part.partition("\n")
+            compare(self.run("bash", "-c", command).stdout, expected)
+
+    def block(self, block: Block) -> None:
+        """Run a block."""
+        if block.language == "python":
+            done = self.run(str(BIN / "python"), "-c", block.text)
+            assert done.returncode == 0, done.stdout
+            following = BLOCKS[BLOCKS.index(block) + 1]
+            assert following.language == "text", f"line {block.line}: no output behind it"
+            compare(done.stdout, following.text)
+        else:
+            (self.bash if block.language == "sh" else self.console)(block.text)
+
+    def mounts(self) -> list[str]:
+        """Give the mount points below this home."""
+        table = Path("/proc/self/mountinfo").read_text().splitlines()
+        return [point for point in (line.split()[4] for line in table) if point.startswith(f"{self.path}/")]
+
+    def processes(self) -> list[int]:
+        """Give the processes that were started in this home and still live."""
+        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and self._owns(entry)]
+
+    def _owns(self, entry: Path) -> bool:
+        with contextlib.suppress(OSError):
+            return f"HOME={self.path}".encode() in (entry / "environ").read_bytes().split(b"\0")
+        return False
+
+    def clear(self) -> None:
+        """Unmount and see that nothing is left; whatever is left is ended and fails the test."""
+        for point in self.mounts():
+            subprocess.run(["fusermount3", "-uz", point], check=False)
+        try:
+            wait_for(lambda: not self.mounts() and not self.processes())
+        finally:
+            for process in self.processes():
+                os.kill(process, signal.SIGKILL)
+
+
+def compare(shown: str, expected: str) -> None:
+    """Compare an output with the README's, in which `…` stands for anything within a line."""
+    pattern = "[^\n]*".join(map(re.escape, expected.split("…")))
+    assert re.fullmatch(pattern, shown), f"shown:\n{shown}\nexpected:\n{expected}"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    place = tmp_path / "home"
+    place.mkdir()
+    home = Home(place)
+    try:
+        yield home
+    finally:
+        home.clear()
+
+
+def preparation(block: Block) -> list[Block]:
+    """Give the blocks of the first chapter that a reader has run before: all but unmounting."""
+    first = [other for other in RUN if other.section == "Thirty seconds" and "umount" not in other.text]
+    assert len(first) == 2
+    return [other for other in first if other.line < block.line]
+
+
+@pytest.mark.parametrize("block", RUN, ids=lambda block: f"line{block.line}")
+def test_the_example_works(block: Block, home: Home, program: Callable[[str], str]) -> None:
+    for name in PROGRAMS:
+        if re.search(rf"\b{name}\b", block.text):
+            program(name)
+    for earlier in preparation(block):
+        home.block(earlier)
+    home.block(block)
+    if "umount" in block.text:
+        assert not home.mounts()
+
+
+def test_a_wrong_output_would_be_noticed(home: Home) -> None:
+    home.console("$ echo 1 2 3\n1 … 3\n")
+    for wrong in ("1 … 4\n", "…", "1 2 3\n…\n"):
+        with pytest.raises(AssertionError):
+            home.console(f"$ echo 1 2 3\n{wrong}")
+    with pytest.raises(AssertionError):
+        home.bash("false")
+
+
+def test_every_block_is_checked_by_somebody() -> None:
+    known = {"sh", "console", "python", "text", "bash", "fstab", "ini", "dockerfile"}
+    assert {block.language for block in BLOCKS} == known
+    for block, following in pairwise(BLOCKS):
+        assert following.language != "text" or block.language == "python", following.line
+
+
+def test_examples_give_what_they_promise(home: Home, program: Callable[[str], str]) -> None:
+    """What examples write is not compared by its text; it is right all the same."""
+    for name in (*PROGRAMS, "ffprobe"):
+        program(name)
+    for block in RUN:
+        if block.section in ("Thirty seconds", "Recipes") and "umount" not in block.text:
+            home.block(block)
+    count = "ffprobe -v error -count_frames -show_entries stream=nb_read_frames -of csv=p=0 ~/echo.mp4"
+    compare(home.run("bash", "-c", count).stdout, "30\n")
+    home.bash("diff -r ~/mnt/ct.dcm ~/copy/ct.dcm; diff -r ~/mnt/echo.dcm/frames ~/frames")
+    home.bash("diff -r ~/frames ~/echo-frames; cmp ~/ct.png ~/mnt/ct.dcm/frames/0001.png")
+    home.bash("tar -df ~/ct.tar -C ~/mnt; cmp ~/archive/ct.dcm ~/mnt/ct.dcm/original.dcm; touch ~/frames/new")
+
+
+# The tree
+
+
+def rows(text: str) -> list[list[str]]:
+    """Give the cells of a table's rows, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if not line.startswith("|--")]
+
+
+def test_the_table_of_entries_is_that_of_the_code() -> None:
+    named = [cells[0].strip("`").rstrip("/") for cells in rows(chapter("What a DICOM file holds"))[1:]]
+    assert named == [virtual.name for virtual in VIRTUAL_FILES]
+
+
+@pytest.mark.parametrize(
+    ("sample", "absent"),
+    [
+        ("JPEG2000.dcm", {"problems.txt"}),
+        ("CT_small.dcm", {"fragments", "problems.txt"}),
+        ("reportsi.dcm", {"frames.json", "frames", "raw", "fragments", "bulk", "problems.txt"}),
+        ("MR_truncated.dcm", {"fragments"}),
+    ],
+)
+def test_entries_are_absent_as_the_table_says(sample: str, absent: set[str], home: Home) -> None:
+    shown = home.run("dicomfs", "ls", str(PYDICOM / sample)).stdout.split()
+    assert shown == [virtual.name for virtual in VIRTUAL_FILES if virtual.name not in absent]
+
+
+def test_directories_are_marked_as_such(home: Home) -> None:
+    samples = [str(PYDICOM / name) for name in ("MR_small_RLE.dcm", "MR_truncated.dcm")]
+    listed = home.run("dicomfs", "ls", "-l", *samples).stdout
+    kinds = {line.split()[-1]: line[0] == "d" for line in listed.splitlines()}
+    marked = {cells[0].strip("`") for cells in rows(chapter("What a DICOM file holds"))[1:]}
+    assert marked == {f"{name}/" if is_directory else name for name, is_directory in kinds.items()}
+
+
+# Commands and options
+
+
+def options_of(text: str) -> set[str]:
+    """Find what looks like an option."""
+    return set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", text))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_options_are_those_of_the_command(verb: str, home: Home) -> None:
+    done = home.run("dicomfs", verb, "--help")
+    assert done.returncode == 0
+    help_text = done.stdout.partition("options:")[2]
+    offered = {word for line in help_text.splitlines() if line.startswith("  -") for word in options_of(line[:26])}
+    commands = chapter("Commands")
+    general = options_of(commands) - {"--version"}
+    assert general == {"-h", "--help"}
+    (title,) = re.findall(rf"^### (dicomfs {verb} ?.*)$", README, re.MULTILINE)
+    named = {option for cells in rows(chapter(title)) for option in options_of(cells[0])}
+    assert (named - {"-o"}) | general == offered - {"-o"}
+    assert ("-o" in named) == ("-o" in offered)
+
+
+def test_commands_are_those_of_the_program(home: Home) -> None:
+    help_text = home.run("dicomfs", "--help").stdout
+    offered = re.findall(r"^    (\w+) ", help_text, re.MULTILINE)
+    assert offered == list(VERBS) == re.findall(r"^### dicomfs (\w+)", README, re.MULTILINE)
+    assert options_of(help_text) <= {"-h", "--help", "--version"}
+    assert home.run("dicomfs", "--version").stdout.startswith("dicomfs ")
+    code = re.findall(r"`([^`\n]+)`", README) + [block.text for block in RUN]
+    used = {verb for text in code for verb in re.findall(r"(?:^|\$ |bin/)dicomfs (\w+)", text, re.MULTILINE)}
+    assert used <= {*VERBS, "ARCHIVE"}
+
+
+def test_options_of_mount_in_running_text_exist(home: Home) -> None:
+    """Options in text that stand alone in their quotes are ours; those of other programs have their name before."""
+    alone = set(re.findall(r"`(--[a-z-]+)`", README))
+    offered = options_of("".join(home.run("dicomfs", verb, "--help").stdout for verb in VERBS))
+    assert alone - {"--version"} <= offered
+
+
+def test_exit_codes(home: Home) -> None:
+    assert "0 done, 1 failed (some path of several, too), 2 wrong usage, 130 interrupted" in chapter("Commands")
+    home.bash("cp /dev/null ~/empty; mkdir ~/mnt")
+    sample = str(PYDICOM / "reportsi.dcm")
+    assert home.run("dicomfs", "ls", sample).returncode == 0
+    assert home.run("dicomfs", "ls", sample, f"{sample}/nothing").returncode == 1
+    assert home.run("dicomfs", "info", "empty").returncode == 1
+    assert home.run("dicomfs", "umount", "mnt").returncode == 1
+    assert home.run("dicomfs", "mount", "nowhere", "mnt").returncode == 1
+    assert home.run("dicomfs", "mount", "-o", "nonsense", "nowhere", "mnt").returncode == 2
+    assert home.run("dicomfs", "nonsense").returncode == 2
+
+
+def fuse_options() -> list[str]:
+    """Give the options of `-o` that the README names, with a value where they need one."""
+    (title,) = re.findall(r"^### (dicomfs mount .*)$", README, re.MULTILINE)
+    table = chapter(title).partition("| `-o` |")[2]
+    assert table
+    named = [option for cells in rows(f"| |\n{table}") for option in re.findall(r"`([^`]+)`", cells[0])]
+    values = {"SIZE": "1M", "FILE": "log", "NAME": "x", "N": "1", "…": "x"}
+    return [re.sub(r"(?<==)(SIZE|FILE|NAME|N|…)|(?<=-)…", lambda found: values[found[0]], name) for name in named]
+
+
+def test_options_for_fstab_are_known(home: Home) -> None:
+    options = fuse_options()
+    assert {"allow_other", "workers=1", "cache_memory=1M", "log_file=log", "nofail", "x-x", "fsname=x"} <= set(options)
+    home.bash("mkdir ~/mnt")
+    done = home.run("dicomfs", "mount", "-o", ",".join(options), "nowhere", "mnt")
+    assert done.returncode == 1, done.stdout
+    assert home.run("dicomfs", "mount", "-o", f"{options[0]},nonsense", "nowhere", "mnt").returncode == 2
+
+
+# What would change the system
+
+
+def apt_packages(text: str) -> set[str]:
+    """Find the packages of apt-get install commands."""
+    found = set()
+    for command in re.findall(r"apt-get install (.*)", text):
+        found.update(word for word in command.split() if not word.startswith("-"))
+    return found
+
+
+def needed_packages() -> set[str]:
+    """Find the packages that `make setup` installs, for the Python of the distribution."""
+    script = (PROJECT / ".ci" / "packages").read_text()
+    build = script.partition("    build)\n")[2].partition(";;")[0].replace("$version", "3")
+    printed = re.findall(r"(?:echo|printf '%s\\n') (\".*?\")(?:;|$)", build, re.MULTILINE)
+    # Each in quotes with what it is for behind it.
+    return {words.split()[0] for line in printed for words in shlex.split(line)}
+
+
+def test_packages_are_those_that_setup_installs() -> None:
+    needed = needed_packages()
+    assert {"fuse3", "libfuse3-dev", "pkg-config", "gcc", "python3-dev", "python3-venv"} <= needed
+    # gcc recommends libc6-dev, and python3 is there.
+    on_debian = apt_packages("".join(block.text for block in of_language("bash")))
+    assert on_debian == needed - {"libc6-dev", "python3"}
+    (image,) = of_language("dockerfile")
+    # The image brings Python and its headers; recommended packages are left out there.
+    assert apt_packages(image.text) == {name for name in needed if not name.startswith("python3")}
+
+
+def test_commands_for_root_are_sound(home: Home) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    for block in of_language("bash"):
+        home.bash(f"bash -n -c {shlex.quote(block.text)}")
+        assert set(re.findall(r"^make ([\w-]+)", block.text, re.MULTILINE)) <= targets
+        for path in re.findall(r"\s(systemd/\S+)", block.text):
+            assert (PROJECT / path).is_file(), path
+    assert set(re.findall(r"`make ([\w-]+)", README)) <= targets
+
+
+def test_the_line_of_fstab_mounts(home: Home) -> None:
+    (block,) = of_language("fstab")
+    _source, _mountpoint, kind, options, dump, check = block.text.split()
+    assert (kind, dump, check) == ("fuse.dicomfs", "0", "0")
+    # As mount.fuse3 calls it.
+    home.bash(f"mkdir ~/archive ~/mnt; cp {shlex.quote(str(PYDICOM / 'CT_small.dcm'))} ~/archive")
+    if os.geteuid():
+        options = options.replace("allow_other", "")  # needs a line in /etc/fuse.conf
+    home.bash(f"dicomfs ~/archive ~/mnt -o {options},dev,suid; test -f ~/mnt/CT_small.dcm/original.dcm")
+    assert home.mounts() == [str(home.path / "mnt")]
+
+
+def test_the_unit_and_its_configuration(home: Home) -> None:
+    unit = PROJECT / "systemd" / "dicomfs@.service"
+    assert README.count("dicomfs@.service") >= 2
+    assert unit.is_file()
+    configuration, share = of_language("ini")
+    settings = dict(line.split("=", 1) for line in configuration.text.splitlines())
+    text = unit.read_text()
+    # The variables that the unit uses are those that the example sets.
+    assert set(re.findall(r"\$\{?([A-Z]+)\}?", text)) == set(settings)
+    (start,) = re.findall(r"^ExecStart=dicomfs (.*)$", text, re.MULTILINE)
+    home.bash("mkdir ~/mnt")
+    values = {"OPTIONS": settings["OPTIONS"], "SOURCE": "nowhere", "MOUNTPOINT": "mnt"}
+    command = re.sub(r"\$\{?([A-Z]+)\}?", lambda found: values[found[1]], start)
+    assert home.run("dicomfs", *command.split()).returncode == 1, "2 would be wrong usage"
+
+    samba = configparser.ConfigParser()
+    samba.read_string(share.text)
+    assert samba["dicom"]["path"] == settings["MOUNTPOINT"]
+    assert samba["dicom"].getboolean("read only")
+
+
+def test_the_image_runs_a_command_that_exists(home: Home) -> None:
+    (image,) = of_language("dockerfile")
+    (command,) = re.findall(r"^CMD \[(.*)\]$", image.text, re.MULTILINE)
+    name, *arguments = re.findall(r'"([^"]*)"', command)
+    assert name == "dicomfs"
+    home.bash("mkdir ~/mnt")
+    places = {"/archive": "nowhere", "/mnt": "mnt"}
+    assert home.run(name, *(places.get(argument, argument) for argument in arguments)).returncode == 1
+    volumes = "".join(block.text for block in of_language("bash"))
+    assert ":/archive:ro" in volumes
+
+
+# Numbers and links
+
+
+def test_numbers_are_those_of_the_code() -> None:
+    limits = " ".join(chapter("Limits").split())
+    for number, text in (
+        (offsets.MOST_FRAMES, "{:,} frames are listed"),
+        (offsets.MOST_FRAGMENTS, "{:,} fragments"),
+        (display.MOST_SAMPLES, "{:,} samples"),
+        (reader.MOST_ELEMENTS, "{:,} elements"),
+        (reader.MOST_ITEMS, "{:,} Items"),
+        (reader.MOST_DEPTH, "{} levels of sequences"),
+        (dataset.MOST_INFLATED >> 20, "{} MiB inflated"),
+        (int(tree.MIRROR_SECONDS), "after {} seconds"),
+        (int(operations.TIME_LIMIT), "within {} seconds"),
+        (int(1e-6 / decode._SECONDS_PER_PIXEL), "1 second more for each {} million pixels"),
+    ):
+        assert text.format(number) in limits
+    defaults = {name: value.default for name, value in signature(decode.Decoder).parameters.items()}
+    assert f"may take {defaults['timeout']:g} seconds" in limits
+    assert f"{defaults['memory'] >> 30} GiB of memory" in limits
+    assert f"above {header_json.INLINE >> 10} KiB or text above {reader.KEEP >> 10} KiB" in README
+    broken = " ".join(chapter("When a file is broken").split())
+    assert f"more than {offsets.MOST_MISSING} are missing" in broken
+
+
+def test_messages_of_ours_are_those_of_the_code() -> None:
+    code = "".join(path.read_text() for path in (PROJECT / "dicomfs").rglob("*.py"))
+    messages = [cells[0].removeprefix("… ") for cells in rows(chapter("Troubleshooting"))[1:]]
+    ours = [message for message in messages if message in code]
+    assert ours == [
+        "/dev/fuse is missing",
+        "is inside the archive; mount somewhere else",
+        "fusermount3 is not installed",
+    ]
+
+
+def test_links_lead_somewhere() -> None:
+    titles = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        assert link.removeprefix("#") in anchors if link.startswith("#") else (PROJECT / link).is_file(), link
+
+
+def test_files_of_the_project_that_are_named_exist() -> None:
+    for name in re.findall(r"`((?:tests|systemd|dicomfs)/[\w/@.-]+)`", README):
+        assert (PROJECT / name).exists(), name
+    for name in re.findall(r"`([a-z]+(?:\.py|/))`", chapter("For contributors")):
+        assert (PROJECT / "dicomfs" / name).exists(), name
