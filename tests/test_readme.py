@@ -23,7 +23,7 @@ import pytest
 from archives import PYDICOM
 from mounting import wait_for
 
-from dicomfs import dataset, decode, display, header_json, offsets, operations, reader, tree
+from dicomfs.decode import Decoder
 from dicomfs.files import VIRTUAL_FILES
 
 PROJECT = Path(__file__).parents[1]
@@ -326,7 +326,7 @@ def test_options_for_fstab_are_known(home: Home) -> None:
 
 def apt_packages(text: str) -> set[str]:
     """Find the packages of apt-get install commands."""
-    found = set()
+    found: set[str] = set()
     for command in re.findall(r"apt-get install (.*)", text):
         found.update(word for word in command.split() if not word.startswith("-"))
     return found
@@ -410,27 +410,34 @@ def test_the_image_runs_a_command_that_exists(home: Home) -> None:
 # Numbers and links
 
 
+def constant(name: str) -> float:
+    """Find the value of a constant, in whichever module it stands."""
+    code = "".join(path.read_text() for path in (PROJECT / "dicomfs").rglob("*.py"))
+    (value,) = re.findall(rf"^{name}(?:: \w+)? = ([\d_ *<./e]+?)(?: *#.*)?$", code, re.MULTILINE)
+    return float(eval(value))
+
+
 def test_numbers_are_those_of_the_code() -> None:
     limits = " ".join(chapter("Limits").split())
     for number, text in (
-        (offsets.MOST_FRAMES, "{:,} frames are listed"),
-        (offsets.MOST_FRAGMENTS, "{:,} fragments"),
-        (display.MOST_SAMPLES, "{:,} samples"),
-        (reader.MOST_ELEMENTS, "{:,} elements"),
-        (reader.MOST_ITEMS, "{:,} Items"),
-        (reader.MOST_DEPTH, "{} levels of sequences"),
-        (dataset.MOST_INFLATED >> 20, "{} MiB inflated"),
-        (int(tree.MIRROR_SECONDS), "after {} seconds"),
-        (int(operations.TIME_LIMIT), "within {} seconds"),
-        (int(1e-6 / decode._SECONDS_PER_PIXEL), "1 second more for each {} million pixels"),
+        (constant("MOST_FRAMES"), "{:,.0f} frames are listed"),
+        (constant("MOST_FRAGMENTS"), "{:,.0f} fragments"),
+        (constant("MOST_SAMPLES"), "{:,.0f} samples"),
+        (constant("MOST_ELEMENTS"), "{:,.0f} elements"),
+        (constant("MOST_ITEMS"), "{:,.0f} Items"),
+        (constant("MOST_DEPTH"), "{:.0f} levels of sequences"),
+        (constant("MOST_INFLATED") / (1 << 20), "{:.0f} MiB inflated"),
+        (constant("MIRROR_SECONDS"), "after {:.0f} seconds"),
+        (constant("TIME_LIMIT"), "within {:.0f} seconds"),
+        (1e-6 / constant("_SECONDS_PER_PIXEL"), "1 second more for each {:.0f} million pixels"),
     ):
         assert text.format(number) in limits
-    defaults = {name: value.default for name, value in signature(decode.Decoder).parameters.items()}
+    defaults = {name: value.default for name, value in signature(Decoder).parameters.items()}
     assert f"may take {defaults['timeout']:g} seconds" in limits
     assert f"{defaults['memory'] >> 30} GiB of memory" in limits
-    assert f"above {header_json.INLINE >> 10} KiB or text above {reader.KEEP >> 10} KiB" in README
+    assert f"above {constant('INLINE') / 1024:.0f} KiB or text above {constant('KEEP') / 1024:.0f} KiB" in README
     broken = " ".join(chapter("When a file is broken").split())
-    assert f"more than {offsets.MOST_MISSING} are missing" in broken
+    assert f"more than {constant('MOST_MISSING'):.0f} are missing" in broken
 
 
 def test_messages_of_ours_are_those_of_the_code() -> None:
