@@ -27,7 +27,7 @@ offsets
 fragments
 extents
 pixelformat
-source recognise stream cache
+source recognise stream cache naming
 __init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent
