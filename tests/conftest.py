@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from archives import CORPUS
 from mounting import Loop
+from oracles import TABLE
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +55,12 @@ def no_unannounced_warning(request: pytest.FixtureRequest, caplog: pytest.LogCap
         if record.levelno >= logging.WARNING and record.name.startswith("dicomfs")
     ]
     assert not bad, f"unannounced log records: {[record.getMessage() for record in bad]}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print how our stored values compare with those of other programs, where tests compared them."""
+    table = config.stash.get(TABLE, None)
+    if table is not None:
+        terminalreporter.section("stored values beside pydicom, imagecodecs, DCMTK and GDCM")
+        for line in table.lines():
+            terminalreporter.write_line(line)
