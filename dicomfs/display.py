@@ -1,7 +1,7 @@
 """What a data set says about showing its frames: attributes to PixelFormat and Display, tolerant of nonsense.
 
-Only this module reads the Image Pixel, Modality LUT, VOI LUT, Palette Color and functional group attributes that
-decide how a picture looks. Look-up tables that must be parsed are in `luts`.
+Only this module reads the Image Pixel, Modality LUT, Palette Color and functional group attributes that decide how a
+picture looks. Look-up tables that must be parsed are in `luts`, windows and VOI LUTs in `voi`.
 """
 
 import errno
@@ -11,13 +11,14 @@ from dataclasses import replace
 from dicomfs.elements import DataSet
 from dicomfs.luts import read_lut, read_palette
 from dicomfs.pixelformat import PixelFormat
-from dicomfs.render import Display, Lut, Palette, Window
+from dicomfs.render import Display, Lut, Palette
 from dicomfs.stream import Stream
+from dicomfs.voi import FRAME_VOI_LUT, Voi, voi_source, vois_of
 
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
 
-# Functional group macros (PS3.3 C.7.6.16.2.9, C.7.6.16.2.10).
-PIXEL_VALUE_TRANSFORMATION, FRAME_VOI_LUT = 0x00289145, 0x00289132
+# Functional group macro (PS3.3 C.7.6.16.2.9).
+PIXEL_VALUE_TRANSFORMATION = 0x00289145
 
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 GE_PRIVATE = "1.2.840.113619.5.2"
@@ -38,6 +39,14 @@ class PixelsUnusable(OSError):
     def __init__(self, reason: str) -> None:
         """Say why in a sentence for a user."""
         super().__init__(errno.EIO, reason)
+
+
+class VoiMissing(OSError):
+    """One frame has nothing of use where others have a VOI LUT or window."""
+
+    def __init__(self, place: int, frame: int) -> None:
+        """Name both, counted from 0, as the user counts."""
+        super().__init__(errno.EIO, f"frame {frame + 1} has no usable window or VOI LUT {place + 1} (G11)")
 
 
 def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
@@ -84,11 +93,12 @@ def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
 
 
 def display_of(
-    dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None
+    dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None, place: int | None = None
 ) -> tuple[Display, tuple[str, ...]]:
     """Read how frame *frame* (from 0) is shown; give it with a sentence for each thing that makes no sense.
 
-    *stream* is what the offsets in *dataset* refer to: long look-up tables are still in it.
+    *stream* is what the offsets in *dataset* refer to: long look-up tables are still in it. *place* chooses a VOI LUT
+    or window (see `voi`) other than the first that can be used; raises VoiMissing where it cannot be used.
     """
     problems: dict[str, None] = {}
     if fmt.samples != 1:
@@ -99,20 +109,20 @@ def display_of(
     groups = _groups(dataset, frame, problems)
     modality_lut = _modality_lut(dataset, fmt, stream, problems)
     slope, intercept = (1.0, 0.0) if modality_lut else _rescale(dataset, groups, problems)
-    voi = _macro(groups, FRAME_VOI_LUT) or dataset
     negative = modality_lut is None and (fmt.signed or intercept < 0)
-    voi_lut = next(
-        (lut for item in voi.items(0x00283010) if (lut := read_lut(item, negative, stream)) is not None), None
-    )
-    if voi_lut is None and 0x00283010 in voi and voi.items(0x00283010):
-        problems["the VOI LUT cannot be used (G9)"] = None
-    window = None if voi_lut else next(iter(windows_of(voi, problems)), None)
+    vois = vois_of(voi_source(dataset, frame), negative, stream, problems)
+    if place is not None:
+        vois = vois[place : place + 1]
+    voi = next((voi for voi in vois if voi.usable), None)
+    if voi is None and place is not None:
+        raise VoiMissing(place, frame)
+    voi = voi or Voi()
     invert = fmt.photometric == "MONOCHROME1"
     shape = dataset.text(0x20500020)
     if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != invert:
         problems["Presentation LUT Shape contradicts the photometric interpretation, which is followed (G2)"] = None
     padding = _padding(dataset, fmt)
-    return Display(slope, intercept, modality_lut, window, voi_lut, invert, palette, padding), tuple(problems)
+    return Display(slope, intercept, modality_lut, voi.window, voi.lut, invert, palette, padding), tuple(problems)
 
 
 def wants_automatic_window(dataset: DataSet, fmt: PixelFormat, display: Display) -> bool:
@@ -128,25 +138,6 @@ def wants_automatic_window(dataset: DataSet, fmt: PixelFormat, display: Display)
     if plain and fmt.bits_stored <= 8 and not fmt.signed:
         return False
     return not (plain and dataset.text(0x00080068) == "FOR PRESENTATION")
-
-
-def windows_of(dataset: DataSet, problems: dict[str, None]) -> tuple[Window, ...]:
-    """Read the usable windows of a data set or a Frame VOI LUT Item, in their order (PS3.3 C.11.2, G10, G11)."""
-    function = dataset.text(0x00281056) or "LINEAR"
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        problems["VOI LUT Function is none that the standard knows; LINEAR is taken (G10)"] = None
-        function = "LINEAR"
-    centers, widths = dataset.numbers(0x00281050), dataset.numbers(0x00281051)
-    if len(centers) != len(widths):
-        problems["Window Center and Window Width have different numbers of values (G11)"] = None
-    windows = []
-    for center, width in zip(centers, widths, strict=False):
-        window = Window(center, width, function)
-        if math.isfinite(center) and math.isfinite(width) and window.valid:
-            windows.append(window)
-        else:
-            problems["a window has a senseless width and is not used (G10)"] = None
-    return tuple(windows)
 
 
 # Image Pixel attributes

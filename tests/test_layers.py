@@ -19,7 +19,7 @@ content
 png
 instance
 header header_txt header_json
-timing geometry display functional luts render
+timing geometry display voi functional luts render
 codecs rle decoders native
 codestream jpeg jpeg2000 jpegxl encoded
 dataset reader elements values dictionary
