@@ -51,7 +51,9 @@ def decode(data: Buffer, fmt: PixelFormat, bit_offset: int = 0) -> Decoded:
 def preload() -> None:
     """Import the decoders that are otherwise imported at first use, before a sandbox forbids opening files."""
     import openjpeg.utils  # noqa: F401
-    import PIL.JpegImagePlugin  # noqa: F401
+    import PIL.Image
+
+    PIL.Image.preinit()
 
 
 # Native data

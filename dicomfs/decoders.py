@@ -92,11 +92,29 @@ def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
     if mended is not None:
         stream, repairs = mended, ("corrected the spectral selection of a JPEG scan (E22)",)
     source, target, photometric = _jpeg_colour(header, fmt)
-    values = run(
-        lambda: jpeg8_decode(stream, colorspace=source, outcolorspace=target),
-        lambda: _pillow(stream, header),
-    )
+
+    def decoded(data: bytes) -> np.ndarray:
+        return run(
+            lambda: jpeg8_decode(data, colorspace=source, outcolorspace=target),
+            lambda: _pillow(data, header),
+        )
+
+    values = decoded(stream)
+    if _may_be_made_up(values, stream, header) and not np.array_equal(values, decoded(jpeg_stream.with_filler(stream))):
+        raise CodecError("the JPEG frame has an end, but not all data before it (E16)")
     return Decoded(_from_stream(values, fmt, header.precision), photometric, repairs)
+
+
+def _may_be_made_up(values: np.ndarray, stream: bytes, header: Codestream) -> bool:
+    """Tell whether the end of a decoded JPEG looks like what libjpeg fills in for missing data: middle grey.
+
+    It does so behind the group of blocks (of a lossless JPEG: the row) in which the data ended, so that a gap within
+    the last one is not noticed. After a gap before a restart marker or in one of several scans the end looks right.
+    """
+    if len(jpeg_stream.scan_headers(stream)[0]) > 1 or jpeg_stream.has_restarts(stream):
+        return True
+    last = values.reshape(len(values), -1)[-1, -header.components :]
+    return bool((last == 1 << (header.precision - 1)).all())
 
 
 def _jpeg_colour(header: Codestream, fmt: PixelFormat) -> tuple[str | None, str | None, str]:

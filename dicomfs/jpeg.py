@@ -12,6 +12,9 @@ TRAILING = 64
 """Bytes of padding after an End Of Image marker among which it is found without walking the scans."""
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+# Without a pattern, so that it decodes to anything but a flat grey; without FF, so that it holds no marker.
+_FILLER = bytes([(7 + place * place * 89 + place * 31) % 251 for place in range(256)])
 
 
 def read_header(data: bytes) -> Codestream:
@@ -93,6 +96,28 @@ def is_whole(data: bytes) -> bool:
     if data.rfind(b"\xff\xd9", max(2, len(data) - TRAILING)) >= 0 and data.rstrip(b"\0\xff").endswith(b"\xd9"):
         return True
     return scan_headers(data)[1] is not None
+
+
+def has_restarts(data: bytes) -> bool:
+    """Tell whether the stream has restart markers, behind which a decoder goes on after a gap."""
+    return b"\xff\xdd\0\4" in data
+
+
+def with_filler(data: bytes) -> bytes:
+    """Put filler behind the entropy-coded data of each restart interval and scan (T.81 B.1.1.5).
+
+    A decoder that has all it needs never reads it; one that had to make up for missing data makes another picture
+    of it. That is how streams that lost some data but not their end are found out: libjpeg only warns, and the
+    warning is not passed on.
+    """
+    parts, position = [], 0
+    for header in scan_headers(data)[0]:
+        start = header + int.from_bytes(data[header : header + 2], "big")
+        end = _MARKER.search(data, start)
+        stop = end.start() if end else len(data)
+        parts += [data[position:start], _RESTART.sub(lambda marker: _FILLER + marker[0], data[start:stop]), _FILLER]
+        position = stop
+    return b"".join(parts) + data[position:]
 
 
 def mend_spectral_selection(data: bytes) -> bytes | None:

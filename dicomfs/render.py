@@ -4,16 +4,23 @@ Only this module turns values into grey or colour. It knows no DICOM attributes;
 Display, which is small enough to be sent to a worker process with each frame.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from dicomfs.codecs import CODECS
 from dicomfs.decoders import Decoded
 from dicomfs.encoded import CodecError
 from dicomfs.pixelformat import PixelFormat
 
 WHITE = 255
+
+# Frames of one object mostly look alike, and a worker draws frames of few objects at a time. A table is 64 or 192 KiB.
+_TABLES = 8
+
+# Most of the values that may lie in what counts as a gap: the blurred outline of a CT's field of view is below 1 %.
+_GAP = 0.02
 
 
 class RenderError(CodecError):
@@ -122,18 +129,11 @@ def picture_samples(fmt: PixelFormat, display: Display) -> int:
 
 def picture(decoded: Decoded, fmt: PixelFormat, display: Display) -> np.ndarray:
     """Draw one frame: uint8, (rows, columns) or (rows, columns, 3). Raises RenderError."""
-    values = decoded.values
-    if fmt.samples == 1 and decoded.photometric == "PALETTE COLOR":
-        if display.palette is None or not display.palette.colours:
-            raise RenderError("the palette is missing")
-        return _tabled(values, display.palette.apply)
-    if fmt.samples == 1:
-        grey = _tabled(values, lambda stored: _grey(stored, fmt, display))
-        if display.palette is None:
-            return grey
-        above = values >= display.palette.first
-        return np.where(above[..., None], display.palette.apply(values), grey[..., None])
-    return _colour(_eight_bits(values, fmt), decoded.photometric)
+    if fmt.samples != 1:
+        return _colour(_eight_bits(decoded.values, fmt), decoded.photometric)
+    if decoded.photometric == "PALETTE COLOR" and (display.palette is None or not display.palette.colours):
+        raise RenderError("the palette is missing")
+    return _drawn(decoded.values, fmt, display)
 
 
 def value_range(decoded: Decoded, fmt: PixelFormat, display: Display) -> tuple[float, float] | None:
@@ -147,11 +147,28 @@ def value_range(decoded: Decoded, fmt: PixelFormat, display: Display) -> tuple[f
         values = values[np.isfinite(values)]
     if values.size == 0:
         return None
+    if display.padding is not None and CODECS[fmt.transfer_syntax].lossy:
+        values = _without_blur(values, display.padding)
     if display.modality_lut is not None:
         values = display.modality_lut.apply(values)
         return float(values.min()), float(values.max())
     ends = sorted(float(end) * display.slope + display.intercept for end in (values.min(), values.max()))
     return ends[0], ends[1]
+
+
+def _without_blur(values: np.ndarray, padding: tuple[float, float]) -> np.ndarray:
+    """Leave out what lossy coding has made of padding: values around it, where a gap parts them from the others.
+
+    The blur may reach a third of the way from the padding to the far end of the values; if the last half of that
+    way is as good as empty, there is a gap. Padding amid the values that are shown (0 in a radiograph) has none.
+    """
+    centre = (float(padding[0]) + float(padding[1])) / 2
+    distance = np.abs(values.astype(np.float64) - centre)
+    reach = distance.max() / 3
+    between = np.count_nonzero((distance > reach / 2) & (distance <= reach))
+    if between > _GAP * values.size:
+        return values
+    return np.asarray(values[distance > reach])
 
 
 def modality(values: np.ndarray, display: Display) -> np.ndarray:
@@ -172,14 +189,31 @@ def _positions(values: np.ndarray, first: int, count: int) -> np.ndarray:
     return np.asarray(np.clip(clipped.astype(np.int64) - first, 0, count - 1))
 
 
-def _tabled(values: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Apply *draw* to every value: once for each that there can be, where that is cheaper than for each pixel."""
-    kinds = 1 << (8 * values.dtype.itemsize)
-    if values.dtype.itemsize > 2 or values.size < kinds:
-        return draw(values)
-    unsigned = np.dtype(f"<u{values.dtype.itemsize}")
-    table = draw(np.arange(kinds, dtype=unsigned).view(values.dtype))
-    return np.asarray(np.take(table, values.view(unsigned), axis=0))
+def _drawn(values: np.ndarray, fmt: PixelFormat, display: Display) -> np.ndarray:
+    """Draw every value: once for each that there can be, where that is cheaper than for each pixel."""
+    if values.dtype.itemsize > 2 or values.size < 1 << (8 * values.dtype.itemsize):
+        return _draw(values, fmt, display)
+    return np.asarray(np.take(_table(fmt, display), values.view(f"<u{values.dtype.itemsize}"), axis=0))
+
+
+@lru_cache(maxsize=_TABLES)
+def _table(fmt: PixelFormat, display: Display) -> np.ndarray:
+    """Draw every value that there can be, in the order of their bits taken as an unsigned number."""
+    width = fmt.dtype.itemsize
+    table = _draw(np.arange(1 << (8 * width), dtype=f"<u{width}").view(fmt.dtype), fmt, display)
+    table.flags.writeable = False
+    return table
+
+
+def _draw(values: np.ndarray, fmt: PixelFormat, display: Display) -> np.ndarray:
+    """Bring stored values of one sample to grey, or to colour where there is a palette."""
+    palette = display.palette
+    if palette is None:
+        return _grey(values, fmt, display)
+    if not palette.supplemental:
+        return palette.apply(values)
+    above = values >= palette.first
+    return np.where(above[..., None], palette.apply(values), _grey(values, fmt, display)[..., None])
 
 
 def _grey(stored: np.ndarray, fmt: PixelFormat, display: Display) -> np.ndarray:

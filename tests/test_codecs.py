@@ -5,6 +5,8 @@ that the tests encode themselves.
 """
 
 import importlib.util
+import io
+import re
 import struct
 import subprocess
 import warnings
@@ -19,6 +21,7 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 
@@ -249,7 +252,7 @@ def test_lossless_round_trip(name: str, fmt: PixelFormat, bits: int) -> None:
     decoded = decode(memoryview(encode(values)), replace(fmt, transfer_syntax=syntax))
     assert decoded.values.dtype == fmt.dtype
     assert np.array_equal(decoded.values, values)
-    assert decoded.repairs == ()
+    assert [repair[-5:] for repair in decoded.repairs] == (["(E17)"] if name == "jp2" else [])
 
 
 @pytest.mark.parametrize(
@@ -467,6 +470,50 @@ def test_e16_a_frame_that_is_cut_short_is_an_error(name: str) -> None:
     for part in (0.02, 0.2, 0.5, 0.8, 0.97):
         with pytest.raises(CodecError):
             decode(stream[: int(len(stream) * part)], fmt)
+
+
+@pytest.mark.parametrize(
+    ("options", "fmt"),
+    [
+        ({"level": 90}, GREY8),
+        ({"level": 90, "subsampling": "420"}, RGB8),
+        ({"level": 90, "subsampling": "444"}, RGB8),
+        ({"lossless": True}, GREY8),
+        ({"lossless": True, "bitspersample": 12}, GREY16),
+        ({"lossless": True, "predictor": 6}, RGB8),
+    ],
+)
+def test_e16_a_jpeg_that_lost_data_but_not_its_end_is_an_error(options: dict[str, object], fmt: PixelFormat) -> None:
+    values = smooth(fmt, fmt.bits_stored)
+    stream = bytes(imagecodecs.jpeg8_encode(values, **options))
+    fmt = replace(fmt, transfer_syntax=JPEGLL if "lossless" in options else JPEG)
+    decode(stream, fmt)
+    start = stream.index(b"\xff\xda") + 14
+    for kept in (0.1, 0.4, 0.7):
+        cut = stream[: start + int((len(stream) - start) * kept)].rstrip(b"\xff") + b"\xff\xd9"
+        with pytest.raises(CodecError, match="E16"):
+            decode(cut, fmt)
+
+
+@pytest.mark.parametrize("options", [{"restart_marker_rows": 1}, {"progressive": True}])
+def test_e16_a_jpeg_with_a_gap_inside_is_an_error(options: dict[str, int]) -> None:
+    values = np.random.default_rng(1).integers(0, 256, (64, 64), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "JPEG", quality=90, **options)
+    stream = file.getvalue()
+    fmt = replace(GREY8, rows=64, columns=64)
+    assert np.abs(decode(stream, fmt).values.astype(int) - np.asarray(Image.open(file))).max() <= 1
+    # Take some bytes out in front of the last marker but one: a restart marker, or the start of another scan.
+    marker = [match.start() for match in re.finditer(rb"\xff[\xd0-\xd7\xc4\xda]", stream)][-2]
+    with pytest.raises(CodecError, match="E16"):
+        decode(stream[: marker - 100].rstrip(b"\xff") + stream[marker:], fmt)
+
+
+def test_e16_grey_at_the_end_of_a_whole_jpeg_is_no_fault() -> None:
+    values = colours()
+    values[20:] = 128
+    for options in ({"level": 90}, {"lossless": True}):
+        decode(bytes(imagecodecs.jpeg8_encode(values, **options)), RGB8)
 
 
 def test_e16_a_jpeg_ls_frame_that_only_lacks_its_end_marker_is_whole() -> None:
