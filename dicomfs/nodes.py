@@ -18,6 +18,10 @@ ROOT = 1
 PLACES = 1 << 24
 
 
+# What a node with its name and content costs in memory, about.
+NODE_BYTES = 800
+
+
 class Stale(OSError):
     """The kernel asked for a number that it has already forgotten."""
 
@@ -86,7 +90,9 @@ class Directory(Node, ABC):
 
 
 class Children(Sequence[Child], ABC):
-    """The children of a fixed directory."""
+    """The children of a fixed directory; *weight* is what they cost in memory, in bytes."""
+
+    weight: int
 
     @abstractmethod
     def find(self, name: bytes) -> Child | None:
@@ -100,6 +106,7 @@ class NamedChildren(Children):
         """Keep *named* in their order."""
         self._children = [Child(name, node, place) for place, (name, node) in enumerate(named)]
         self._places = {name: place for place, (name, _) in enumerate(named)}
+        self.weight = NODE_BYTES * len(named)
 
     def __len__(self) -> int:
         """Count them."""
@@ -130,8 +137,13 @@ class NumberedChildren(Children):
         *,
         first: int = 1,
         digits: int = 4,
+        weight: int = 0,
     ) -> None:
-        """Number *count* files; *file* and *extension* (with its dot) are asked with the index from 0."""
+        """Number *count* files; *file* and *extension* (with its dot) are asked with the index from 0.
+
+        *weight* is what these two hold in memory.
+        """
+        self.weight = NODE_BYTES + weight
         self._count = count
         self._file = file
         self._extension = extension
@@ -176,9 +188,9 @@ class FixedDirectory(Directory):
     async def children(self) -> Children:
         """Make the children ready."""
 
-    @abstractmethod
-    def child(self, place: int) -> Node:
-        """Give a child that was made ready before."""
+    async def child(self, place: int) -> Node:
+        """Give a child by its place; raises IndexError where there is none."""
+        return (await self.children())[place].node
 
     async def lookup(self, name: bytes) -> Child | None:
         """Find a child."""
@@ -203,81 +215,76 @@ class ReadyDirectory(FixedDirectory):
         """Give the children."""
         return self._children
 
-    def child(self, place: int) -> Node:
-        """Give a child by its place."""
-        return self._children[place].node
-
 
 class LateDirectory(FixedDirectory):
-    """A fixed directory whose children are found when somebody first looks into it."""
+    """A fixed directory whose children are found when somebody looks into it."""
 
-    __slots__ = ("_children", "_find")
+    __slots__ = ("_find",)
 
     def __init__(
         self, attributes: Attributes, find: Callable[[], Awaitable[Children]], identity: Hashable = None
     ) -> None:
-        """Find the children with *find*, which gives the same ones each time."""
+        """Find the children with *find*, which gives the same ones each time and keeps them as long as it likes."""
         super().__init__(attributes, identity)
         self._find = find
-        self._children: Children | None = None
 
     async def children(self) -> Children:
-        """Find the children, once."""
-        if self._children is None:
-            self._children = await self._find()
-        return self._children
+        """Find the children."""
+        return await self._find()
 
-    def child(self, place: int) -> Node:
-        """Give a child by its place; raises Stale before `children` was awaited."""
-        if self._children is None:
-            raise Stale
-        return self._children[place].node
+
+class _Numbered:
+    """What the table knows of a number of its own: a node, or the place of one in the fixed directory *parent*."""
+
+    __slots__ = ("held", "key", "node", "parent", "place")
+
+    def __init__(self, key: Hashable, node: Node | None, parent: int = 0, place: int = 0) -> None:
+        self.key = key
+        self.node = node
+        self.parent = parent
+        self.place = place
+        self.held = 0
 
 
 class InodeTable:
-    """Which node has which number, and how often the kernel holds it."""
+    """Which node has which number, and how often the kernel holds it.
+
+    The files of a fixed directory have no entry: their numbers are made of the directory's and their place. Its
+    directories have one without a node, which is found again through the parent, so that what the kernel has seen of
+    a large archive costs little here.
+    """
 
     def __init__(self, root: Directory) -> None:
         """Number *root* as the kernel expects; it is never forgotten."""
-        self._nodes: dict[int, Node] = {0: root}
-        self._held: dict[int, int] = {0: 1}
+        self._numbered: dict[int, _Numbered] = {0: _Numbered(None, root)}
         self._serials: dict[Hashable, int] = {}
-        self._keys: dict[int, Hashable] = {}
         self._next = 1
 
     def __len__(self) -> int:
-        """Nodes that are kept in memory, the root included."""
-        return len(self._nodes)
+        """Entries that are kept in memory, the root included."""
+        return len(self._numbered)
 
-    def node(self, inode: int) -> Node:
-        """Give the node of a number; raises Stale when it was forgotten."""
+    async def node(self, inode: int) -> Node:
+        """Give the node of a number; raises Stale when it was forgotten, and OSError when its source is gone."""
         serial, place = divmod(inode - ROOT, PLACES)
-        node = self._nodes.get(serial)
-        if node is None:
-            raise Stale
-        if place == 0:
-            return node
-        if not isinstance(node, FixedDirectory):
-            raise Stale
-        try:
-            return node.child(place - 1)
-        except IndexError:
-            raise Stale from None
+        node = await self._own(serial)
+        return node if place == 0 else await _child(node, place - 1)
 
-    def directory(self, inode: int) -> Directory:
+    async def directory(self, inode: int) -> Directory:
         """Give the node of a number that must be a directory."""
-        node = self.node(inode)
+        node = await self.node(inode)
         if not isinstance(node, Directory):
             raise NotADirectoryError(errno.ENOTDIR, "not a directory")
         return node
 
     def hold(self, parent: int, child: Child) -> int:
         """Number a child of *parent* and count one lookup, which `forget` takes back. Raises Stale."""
-        serial = (parent - ROOT) // PLACES
-        if serial not in self._held:
+        serial, below = divmod(parent - ROOT, PLACES)
+        directory = self._numbered.get(serial)
+        if directory is None or below:
             raise Stale
         if child.place is not None and isinstance(child.node, File):
-            self._held[serial] += 1
+            directory.held += 1
             return ROOT + serial * PLACES + child.place + 1
         key = (serial, child.name, child.node.identity)
         own = self._serials.get(key)
@@ -285,22 +292,39 @@ class InodeTable:
             own = self._next
             self._next += 1
             self._serials[key] = own
-            self._keys[own] = key
-            self._nodes[own] = child.node
-            self._held[own] = 0
-        elif child.node.attributes != self._nodes[own].attributes:
-            self._nodes[own] = child.node
-        self._held[own] += 1
+            self._numbered[own] = (
+                _Numbered(key, child.node) if child.place is None else _Numbered(key, None, serial, child.place)
+            )
+        entry = self._numbered[own]
+        if entry.node is not None and entry.node.attributes != child.node.attributes:
+            entry.node = child.node
+        entry.held += 1
         return ROOT + own * PLACES
 
     def forget(self, inode: int, lookups: int) -> None:
         """Take *lookups* back; a node that the kernel no longer holds is let go."""
         serial = (inode - ROOT) // PLACES
-        if serial not in self._held:
+        entry = self._numbered.get(serial)
+        if entry is None or serial == 0:
             return
-        self._held[serial] -= lookups
-        if self._held[serial] <= 0 and serial != 0:
-            del self._held[serial], self._nodes[serial], self._serials[self._keys.pop(serial)]
+        entry.held -= lookups
+        if entry.held <= 0:
+            del self._numbered[serial], self._serials[entry.key]
+
+    async def _own(self, serial: int) -> Node:
+        entry = self._numbered.get(serial)
+        if entry is None:
+            raise Stale
+        return entry.node if entry.node is not None else await _child(await self._own(entry.parent), entry.place)
+
+
+async def _child(node: Node, place: int) -> Node:
+    if not isinstance(node, FixedDirectory):
+        raise Stale
+    try:
+        return await node.child(place)
+    except IndexError:
+        raise Stale from None
 
 
 def read_only(mode: int, *, directory: bool = False) -> int:

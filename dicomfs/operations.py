@@ -110,7 +110,7 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """Find a name; a missing one is answered too, so that the kernel remembers it."""
-        directory = self.inodes.directory(parent_inode)
+        directory = await self.inodes.directory(parent_inode)
         try:
             child = await directory.lookup(name)
         except FileNotFoundError:
@@ -130,12 +130,12 @@ class Operations(pyfuse3.Operations):
     @_guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Describe a node."""
-        return _entry(inode, await self.inodes.node(inode).current())
+        return _entry(inode, await (await self.inodes.node(inode)).current())
 
     @_guarded
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """Take the listing that this handle will show to its end."""
-        listing = await self.inodes.directory(inode).listing()
+        listing = await (await self.inodes.directory(inode)).listing()
         handle = self._handle()
         self._listings[handle] = inode, listing
         return handle
@@ -162,7 +162,7 @@ class Operations(pyfuse3.Operations):
         """Open a file; the kernel may keep its pages, since an inode never changes its bytes."""
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise OSError(errno.EROFS, "read-only")
-        node = self.inodes.node(inode)
+        node = await self.inodes.node(inode)
         if not isinstance(node, File):
             raise IsADirectoryError(errno.EISDIR, "a directory")
         content = await node.open()

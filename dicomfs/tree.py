@@ -124,7 +124,7 @@ def instance_directory(entry: Entry, services: Services) -> LateDirectory:
         instance = await subject.instance()
         return await trio.to_thread.run_sync(_children, instance, subject, abandon_on_cancel=True)
 
-    return LateDirectory(_directory(entry), find, entry.fingerprint)
+    return subject.late_directory("", _directory(entry), find)
 
 
 def _children(instance: Instance, subject: Subject) -> Children:

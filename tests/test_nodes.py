@@ -167,24 +167,50 @@ def test_a_hundred_thousand_children_are_no_hundred_thousand_objects() -> None:
 # Directories
 
 
-def test_a_late_directory_is_found_once_and_when_it_is_wanted() -> None:
+def test_a_late_directory_is_found_when_it_is_wanted() -> None:
     calls = []
 
     async def find() -> Children:
         calls.append(1)
-        return NamedChildren([(b"a", note)])
+        return children
 
     note = Note()
+    children = NamedChildren([(b"a", note)])
     directory = LateDirectory(FOLDER, find)
-    with pytest.raises(Stale):
-        directory.child(0)
     assert not calls
     child = trio.run(directory.lookup, b"a")
     assert child == Child(b"a", note, 0)
     assert trio.run(directory.lookup, b"b") is None
     assert list(trio.run(directory.listing)) == [child]
-    assert directory.child(0) is note
-    assert len(calls) == 1
+    assert trio.run(directory.child, 0) is note
+    with pytest.raises(IndexError):
+        trio.run(directory.child, 1)
+
+
+def test_directories_of_a_fixed_directory_are_found_again_through_it() -> None:
+    """No node of them is kept, however many the kernel holds; each keeps its number while it is held."""
+    made = 0
+
+    async def find() -> Children:
+        nonlocal made
+        made += 1
+        return NamedChildren([(b"frames", folder(3)), (b"note", Note(7))])
+
+    table = InodeTable(Mirror(FOLDER))
+    instance = table.hold(ROOT, Child(b"x.dcm", LateDirectory(FOLDER, find)))
+    frames, note = (table.hold(instance, child) for child in trio.run(find))
+    third = table.hold(frames, trio.run(folder(3).listing)[2])
+    assert len(table) == 3
+    assert isinstance(trio.run(table.node, third), Note)
+    assert isinstance(trio.run(table.directory, frames), ReadyDirectory)
+    assert trio.run(table.node, note).attributes == Note(7).attributes
+    assert made > 1
+    assert table.hold(instance, trio.run(find)[0]) == frames
+    for inode, lookups in ((third, 1), (frames, 2), (note, 1), (instance, 1)):
+        table.forget(inode, lookups)
+    assert len(table) == 1
+    with pytest.raises(Stale):
+        trio.run(table.node, third)
 
 
 def test_a_late_directory_that_failed_is_tried_again() -> None:
@@ -209,8 +235,8 @@ def test_the_root_is_never_forgotten() -> None:
     root = Mirror(FOLDER)
     table = InodeTable(root)
     table.forget(ROOT, 1000)
-    assert table.node(ROOT) is root
-    assert table.directory(ROOT) is root
+    assert trio.run(table.node, ROOT) is root
+    assert trio.run(table.directory, ROOT) is root
     assert len(table) == 1
 
 
@@ -219,7 +245,7 @@ def test_unknown_numbers_are_stale(inode: int) -> None:
     for root in (Mirror(FOLDER), folder(0)):
         table = InodeTable(root)
         with pytest.raises(Stale) as caught:
-            table.node(inode)
+            trio.run(table.node, inode)
         assert caught.value.errno == errno.ESTALE
         table.forget(inode, 1)
         assert len(table) == 1
@@ -232,7 +258,7 @@ def test_unknown_numbers_are_stale(inode: int) -> None:
 def test_a_file_is_no_directory() -> None:
     table = InodeTable(folder())
     with pytest.raises(NotADirectoryError):
-        table.directory(ROOT + 1)
+        trio.run(table.directory, ROOT + 1)
 
 
 def test_files_of_a_fixed_directory_are_numbered_by_place_and_hold_it() -> None:
@@ -242,17 +268,17 @@ def test_files_of_a_fixed_directory_are_numbered_by_place_and_hold_it() -> None:
     numbers = [table.hold(inode, child) for child in trio.run(fixed.listing)]
     assert len({inode, ROOT, *numbers}) == 7
     for place, number in enumerate(numbers):
-        node = table.node(number)
+        node = trio.run(table.node, number)
         assert isinstance(node, Note)
         assert node.number == place
     table.forget(inode, 1)
-    assert table.node(inode) is fixed, "its files are still held"
+    assert trio.run(table.node, inode) is fixed, "its files are still held"
     for number in numbers[:-1]:
         table.forget(number, 1)
-    assert isinstance(table.node(numbers[-1]), Note)
+    assert isinstance(trio.run(table.node, numbers[-1]), Note)
     table.forget(numbers[-1], 1)
     with pytest.raises(Stale):
-        table.node(inode)
+        trio.run(table.node, inode)
     assert len(table) == 1
 
 
@@ -260,7 +286,7 @@ def test_another_version_is_another_number() -> None:
     table = InodeTable(Mirror(FOLDER))
     first, again, other = (table.hold(ROOT, Child(b"x", Note(0, version))) for version in ("old", "old", "new"))
     assert first == again != other
-    assert table.node(first) is not table.node(other)
+    assert trio.run(table.node, first) is not trio.run(table.node, other)
 
 
 def test_forgotten_nodes_are_freed() -> None:
@@ -275,7 +301,7 @@ def test_forgotten_nodes_are_freed() -> None:
     gc.collect()
     assert gone() is None
     inside = vars(table)
-    assert [len(inside[name]) for name in ("_nodes", "_held", "_serials", "_keys")] == [1, 1, 0, 0]
+    assert [len(inside[name]) for name in ("_numbered", "_serials")] == [1, 0]
 
 
 class Kernel(RuleBasedStateMachine):
@@ -329,7 +355,7 @@ class Kernel(RuleBasedStateMachine):
     def look_up_by_place(self, parent: int, place: int) -> int:
         if parent not in self.fixed or not self.alive(parent):
             return parent
-        directory = self.table.node(parent)
+        directory = trio.run(self.table.node, parent)
         assert isinstance(directory, ReadyDirectory)
         inode = self.table.hold(parent, directory._children[place])
         assert inode not in self.counts or self.places[inode] == place
@@ -351,16 +377,16 @@ class Kernel(RuleBasedStateMachine):
             return
         for inode, place in self.places.items():
             if self.counts[inode]:
-                node = self.table.node(inode)
+                node = trio.run(self.table.node, inode)
                 assert isinstance(node, Note)
                 assert node.number == place
         own = [inode for inode in self.counts if inode not in self.places]
         for inode in own:
             if self.alive(inode):
-                assert self.table.node(inode) is self.table.node(inode)
+                assert trio.run(self.table.node, inode) is trio.run(self.table.node, inode)
             else:
                 with pytest.raises(Stale):
-                    self.table.node(inode)
+                    trio.run(self.table.node, inode)
         assert len(self.table) == sum(map(self.alive, own))
 
 

@@ -11,7 +11,7 @@ from dicomfs.decode import DecodeError
 from dicomfs.display import display_of, wants_automatic_window
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.instance import Instance
-from dicomfs.nodes import Children, File, LateDirectory, Node, NumberedChildren, ReadyDirectory
+from dicomfs.nodes import Children, File, Node, NumberedChildren, ReadyDirectory
 from dicomfs.png import png_size
 from dicomfs.render import Window, automatic_window
 from dicomfs.source import SourceFile
@@ -66,7 +66,7 @@ class Raw:
             instance = await subject.instance()
             return await subject.read(lambda file: _raw_children(instance, subject, file))
 
-        return LateDirectory(subject.directory(), find)
+        return subject.late_directory(self.name, subject.directory(), find)
 
 
 class Fragments:
@@ -120,7 +120,8 @@ def _raw_children(instance: Instance, subject: Subject, source: SourceFile) -> C
 
         return ContentFile(subject.file(size), open_content)
 
-    return NumberedChildren(count, file, lambda frame: f".{kinds[codes[frame]]}")
+    weight = len(codes) + instance.weight
+    return NumberedChildren(count, file, lambda frame: f".{kinds[codes[frame]]}", weight=weight)
 
 
 async def _raw_content(subject: Subject, frame: int) -> Content:

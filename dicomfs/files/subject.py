@@ -14,31 +14,40 @@ from dicomfs.cache import Lru
 from dicomfs.content import Content, Ready
 from dicomfs.decode import Decoder
 from dicomfs.instance import Instance, load
-from dicomfs.nodes import Attributes, File, read_only
+from dicomfs.nodes import Attributes, Children, File, LateDirectory, read_only
 from dicomfs.source import Entry, Fingerprint, Source, SourceFile
 
 Read = TypeVar("Read")
 
 # A node below a DICOM file never changes: another version of the file is another inode.
 FOREVER = 3600.0
-# A header costs about 100 KB in memory: room for some hundred files looked at in turn.
+# A header costs about 100 KB in memory, the names and sizes of one file 8 KB: room for some hundred headers in use and
+# for the listings of some thousand files.
 HEADER_BYTES = 32 << 20
 TEXT_BYTES = 8 << 20
+CHILDREN_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What serves every file of a mount: the archive, the decoders, and the headers and texts used last."""
+    """What serves every file of a mount: the archive, the decoders, and what was used last of headers and names."""
 
     source: Source
     decoder: Decoder
     instances: Lru[Instance]
     texts: Lru[bytes]
+    children: Lru[Children]
 
     @classmethod
     def of(cls, source: Source, decoder: Decoder) -> "Services":
         """Serve *source* with *decoder* and caches of the usual size."""
-        return cls(source, decoder, Lru(HEADER_BYTES, lambda instance: instance.weight), Lru(TEXT_BYTES, len))
+        return cls(
+            source,
+            decoder,
+            Lru(HEADER_BYTES, lambda instance: instance.weight),
+            Lru(TEXT_BYTES, len),
+            Lru(CHILDREN_BYTES, lambda children: children.weight),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,13 @@ class Subject:
         entry = self.entry
         mode = read_only(entry.mode, directory=True)
         return Attributes(mode, entry.uid, entry.gid, 0, entry.fingerprint.mtime_ns, FOREVER)
+
+    def late_directory(
+        self, name: str, attributes: Attributes, find: Callable[[], Awaitable[Children]]
+    ) -> LateDirectory:
+        """Give a directory whose children are found with *find* when they are wanted and kept while there is room."""
+        children, key = self.services.children, (self.fingerprint, name)
+        return LateDirectory(attributes, lambda: children.get(key, find), self.fingerprint)
 
     async def _load(self) -> Instance:
         return await self.read(load)
