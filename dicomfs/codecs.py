@@ -16,8 +16,9 @@ from dicomfs.decoders import Decoded, plain_photometric
 from dicomfs.encoded import CodecError
 from dicomfs.pixelformat import PixelFormat
 from dicomfs.rle import rle
+from dicomfs.stream import Memory, Stream
 
-__all__ = ["CODECS", "Codec", "CodecError", "Decoded", "decode", "preload", "sniff"]
+__all__ = ["CODECS", "Codec", "CodecError", "Decoded", "Recognised", "decode", "preload", "recognise", "sniff"]
 
 Buffer = bytes | memoryview
 
@@ -86,34 +87,59 @@ def _deflated(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
 # Compressed data: what a frame really is decides (E24)
 
 
-def _compressed(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
-    """Decode a frame by its content, which overrules the transfer syntax."""
-    stream = bytes(data)
-    repairs: tuple[str, ...] = ()
-    kind = sniff(stream[:64])
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What an encoded frame is: *kind* by the key of its decoder, behind *start* bytes of padding, or scrambled (C12).
+
+    *head* is its first bytes without padding and scrambling, as many as were read. *repairs* are sentences on what is
+    not as it should be.
+    """
+
+    kind: str
+    start: int
+    scrambled: bool
+    head: bytes
+    repairs: tuple[str, ...]
+
+
+def recognise(stream: Stream, fmt: PixelFormat) -> Recognised:
+    """Tell what an encoded frame is, whatever its transfer syntax says (E24). Raises CodecError."""
+    head = stream.pread(codestream.LEADING + 64, 0)
+    start, scrambled, repairs = 0, False, []
+    kind = sniff(head)
     if kind == "bin":
-        start = codestream.find_start(stream)
+        start = codestream.find_start(head) or 0
+        kind = sniff(head[start:])
         if start:
-            stream, repairs = stream[start:], ("skipped padding before the codestream (E15)",)
-            kind = sniff(stream[:64])
+            repairs.append("skipped padding before the codestream (E15)")
     expected = CODECS[fmt.transfer_syntax]
     if kind == "bin" and expected.extension == "j2k":
-        unscrambled = jpeg2000.unscramble(stream)
-        if unscrambled is not None:
-            stream, kind, repairs = unscrambled, "j2k", ("undid the scrambling of a Zeiss JPEG 2000 file (C12)",)
+        plain = jpeg2000.scrambled_head(stream)
+        if plain is not None:
+            kind, scrambled, head = "j2k", True, plain
+            repairs.append(jpeg2000.UNSCRAMBLED)
     if kind == "bin":
         raise CodecError(f"the frame is not a {expected.name} codestream, nor any other that is known")
     if kind in ("jp2", "jph"):
+        repairs.append(f"the frame is a {kind.upper()} file where its codestream alone should be (E17)")
         kind = "j2k"
     if kind != expected.extension:
-        repairs += (f"the frame is {_NAMES[kind]}, not {expected.name} as the transfer syntax says (E24)",)
+        repairs.append(f"the frame is {_NAMES[kind]}, not {expected.name} as the transfer syntax says (E24)")
+    return Recognised(kind, start, scrambled, head[start:], tuple(repairs))
+
+
+def _compressed(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
+    """Decode a frame by its content, which overrules the transfer syntax."""
+    stream = bytes(data)
+    found = recognise(Memory(stream), fmt)
+    stream = jpeg2000.unscramble(stream) if found.scrambled else stream[found.start :]
     try:
-        decoded = _DECODERS[kind](stream, fmt)
+        decoded = _DECODERS[found.kind](stream, fmt)
     except struct.error as error:
         raise CodecError("the codestream ends inside its header") from error
     if decoded.values.shape != fmt.shape:
         raise CodecError(f"the frame decodes to {decoded.values.shape}, the header says {fmt.shape} (E21)")
-    return replace(decoded, repairs=repairs + decoded.repairs)
+    return replace(decoded, repairs=found.repairs + decoded.repairs)
 
 
 _DECODERS: dict[str, Callable[[bytes, PixelFormat], Decoded]] = {

@@ -15,6 +15,7 @@ from dicomfs import jpeg as jpeg_stream
 from dicomfs import jpeg2000 as jpeg2000_stream
 from dicomfs.encoded import CodecError, Codestream
 from dicomfs.pixelformat import PixelFormat
+from dicomfs.stream import Memory
 
 # What decoders raise on bad input; imagecodecs' own errors are RuntimeErrors.
 _DECLINED = (RuntimeError, ValueError, TypeError, OverflowError, MemoryError, IndexError, OSError)
@@ -40,9 +41,8 @@ def plain_photometric(fmt: PixelFormat) -> str:
     return {"YBR_FULL_422": "YBR_FULL", "YBR_PARTIAL_422": "YBR_PARTIAL"}.get(fmt.photometric, fmt.photometric)
 
 
-def _checked_header(stream: bytes, fmt: PixelFormat) -> Codestream:
-    """Read the header of *stream* and refuse what does not match the Image Pixel attributes (E21)."""
-    header = codestream.read_header(stream)
+def check_header(header: Codestream, fmt: PixelFormat) -> None:
+    """Refuse a frame whose header does not match the Image Pixel attributes (E21). Raises CodecError."""
     if (header.rows, header.columns) != (fmt.rows, fmt.columns):
         raise CodecError(
             f"the frame is {header.columns} x {header.rows} pixels, the header says {fmt.columns} x {fmt.rows} (E21)"
@@ -51,6 +51,11 @@ def _checked_header(stream: bytes, fmt: PixelFormat) -> Codestream:
         raise CodecError(f"the frame has {header.components} components, the header says {fmt.samples} (E21)")
     if header.precision > fmt.dtype.itemsize * 8:
         raise CodecError(f"the frame has {header.precision} bits a sample, the header says {fmt.bits_allocated} (C6)")
+
+
+def _checked_header(stream: bytes, fmt: PixelFormat) -> Codestream:
+    header = codestream.read_header(stream)
+    check_header(header, fmt)
     return header
 
 
@@ -76,6 +81,10 @@ def _from_stream(values: np.ndarray, fmt: PixelFormat, precision: int) -> np.nda
     if values.dtype.kind not in "iub":
         raise CodecError(f"the frame decodes to {values.dtype} samples")
     values = np.ascontiguousarray(values)
+    if fmt.spare_bits and fmt.high_bit < precision:
+        return native.cut(values, fmt.dtype, fmt.bits_stored, fmt.high_bit + 1 - fmt.bits_stored)
+    if fmt.spare_bits and fmt.bits_stored == 1:
+        raise CodecError(f"the compressed frame has {precision} bits a sample, no bit {fmt.high_bit} (G21)")
     if fmt.signed and fmt.bits_stored < precision:
         highest = int(values.view(f"<u{values.itemsize}").max())
         precision = precision if highest >> fmt.bits_stored else fmt.bits_stored
@@ -86,11 +95,11 @@ def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
     """Decode any JPEG process but JPEG-LS (T.81)."""
     header = _checked_header(stream, fmt)
     if not jpeg_stream.is_whole(stream):
-        raise CodecError("the JPEG frame is cut short (E16)")
+        raise CodecError(jpeg_stream.CUT)
     repairs: tuple[str, ...] = ()
     mended = jpeg_stream.mend_spectral_selection(stream)
     if mended is not None:
-        stream, repairs = mended, ("corrected the spectral selection of a JPEG scan (E22)",)
+        stream, repairs = mended, (jpeg_stream.MENDED,)
     source, target, photometric = _jpeg_colour(header, fmt)
 
     def decoded(data: bytes) -> np.ndarray:
@@ -151,9 +160,8 @@ def jpegls(stream: bytes, fmt: PixelFormat) -> Decoded:
     """Decode JPEG-LS (T.87)."""
     header = _checked_header(stream, fmt)
     repairs: tuple[str, ...] = ()
-    if not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
-        # CharLS searches for seconds for the end of a stream that has none.
-        stream, repairs = stream + b"\xff\xd9", ("the JPEG-LS frame has no end marker (E16)",)
+    if not jpeg_stream.is_ended(Memory(stream)):
+        stream, repairs = stream + jpeg_stream.EOI, (jpeg_stream.UNENDED,)
     values = run(lambda: jpegls_decode(stream))
     if values.shape != fmt.shape and values.shape == fmt.shape[2:] + fmt.shape[:2]:
         values = values.transpose(1, 2, 0)
@@ -163,23 +171,30 @@ def jpegls(stream: bytes, fmt: PixelFormat) -> Decoded:
 def jpeg2000(stream: bytes, fmt: PixelFormat) -> Decoded:
     """Decode JPEG 2000 part 1 and HTJ2K (T.800, T.814)."""
     header = _checked_header(stream, fmt)
-    if not jpeg2000_stream.is_whole(stream):
-        raise CodecError("the JPEG 2000 frame is cut short (E16)")
-    repairs: tuple[str, ...] = ()
-    mended = jpeg2000_stream.mend_after_tiles(stream)
+    end = jpeg2000_stream.end_of_tiles(Memory(stream), jpeg2000_stream.codestream_offset(stream))
+    if end is None:
+        raise CodecError(jpeg2000_stream.CUT)
+    repairs = jpeg2000_repairs(header, fmt)
+    mended = jpeg2000_stream.mend_after_tiles(stream, end)
     if mended is not None:
-        stream, repairs = mended, ("dropped a misplaced comment from the JPEG 2000 stream (C9)",)
+        stream, repairs = mended, (*repairs, jpeg2000_stream.MENDED)
     # OpenJPEG for HTJ2K too: imagecodecs' OpenJPH is twice as fast, but drops the errors of damaged streams and
     # lets samples beyond the range wrap around, so that white shows as black.
     values = run(lambda: jpeg2k_decode(stream), lambda: _openjpeg(stream))
     photometric = fmt.photometric
     if header.components == 3 and (header.mct or photometric in ("YBR_RCT", "YBR_ICT")):
-        if not header.mct:
-            repairs += (f"{photometric}, but the stream has no colour transform: taken as RGB (C4)",)
         photometric = "RGB"
+    return Decoded(_from_stream(values, fmt, header.precision), photometric, repairs)
+
+
+def jpeg2000_repairs(header: Codestream, fmt: PixelFormat) -> tuple[str, ...]:
+    """Say where the header of a JPEG 2000 stream overrules the Image Pixel attributes (C4, C5)."""
+    repairs: tuple[str, ...] = ()
+    if header.components == 3 and not header.mct and fmt.photometric in ("YBR_RCT", "YBR_ICT"):
+        repairs = (f"{fmt.photometric}, but the stream has no colour transform: taken as RGB (C4)",)
     if header.signed != fmt.signed:
         repairs += ("the sign of the JPEG 2000 stream contradicts Pixel Representation (C5)",)
-    return Decoded(_from_stream(values, fmt, header.precision), photometric, repairs)
+    return repairs
 
 
 def _openjpeg(stream: bytes) -> np.ndarray:

@@ -7,6 +7,8 @@ import errno
 import struct
 from dataclasses import dataclass
 
+from dicomfs.stream import Stream
+
 
 class CodecError(OSError):
     """A frame is damaged, cut short, not what its header says, or in an encoding that nothing here reads."""
@@ -57,3 +59,16 @@ def box(data: bytes, *kinds: bytes) -> tuple[bytes, int] | None:
             return None
         position += length
     return None
+
+
+def end_without(stream: Stream, padding: bytes) -> int:
+    """Find where *stream* ends when the bytes of *padding* at its end are left out, reading no more than these."""
+    end, step = stream.size, 64
+    while end:
+        step = min(step, end)
+        kept = stream.pread(step, end - step).rstrip(padding)
+        if kept:
+            return end - step + len(kept)
+        end -= step
+        step *= 2
+    return 0

@@ -6,10 +6,16 @@ Only this module walks their markers, and only it mends them.
 import re
 import struct
 
-from dicomfs.encoded import CodecError, Codestream
+from dicomfs.encoded import CodecError, Codestream, end_without
+from dicomfs.stream import Stream
 
 TRAILING = 64
 """Bytes of padding after an End Of Image marker among which it is found without walking the scans."""
+
+EOI = b"\xff\xd9"
+MENDED = "corrected the spectral selection of a JPEG scan (E22)"
+CUT = "the JPEG frame is cut short (E16)"
+UNENDED = "the JPEG-LS frame has no end marker (E16)"
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
@@ -93,9 +99,25 @@ def scan_headers(data: bytes) -> tuple[list[int], int | None]:
 
 def is_whole(data: bytes) -> bool:
     """Tell whether a JPEG ends as it should: libjpeg fills in grey for what is missing and says nothing (E16)."""
-    if data.rfind(b"\xff\xd9", max(2, len(data) - TRAILING)) >= 0 and data.rstrip(b"\0\xff").endswith(b"\xd9"):
+    if data.rfind(EOI, max(2, len(data) - TRAILING)) >= 0 and data.rstrip(b"\0\xff").endswith(b"\xd9"):
         return True
     return scan_headers(data)[1] is not None
+
+
+def seems_whole(stream: Stream) -> bool:
+    """Tell the same from the last bytes alone; wrong only where more than 4 KiB of anything follow the end marker.
+
+    Entropy-coded data cannot contain the marker (T.81 B.1.1.5).
+    """
+    end = end_without(stream, b"\0\xff")
+    start = max(2, end - 4096)
+    return EOI in stream.pread(max(0, end - start), start)
+
+
+def is_ended(stream: Stream) -> bool:
+    """Tell whether a JPEG-LS stream has its end marker: CharLS searches for it for seconds."""
+    end = end_without(stream, b"\0")
+    return stream.pread(2, max(0, end - 2)) == EOI
 
 
 def has_restarts(data: bytes) -> bool:

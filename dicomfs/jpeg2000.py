@@ -5,7 +5,13 @@ Only this module walks their marker segments, and only it mends them.
 
 import struct
 
-from dicomfs.encoded import JP2_SIGNATURE, CodecError, Codestream, box
+from dicomfs.encoded import JP2_SIGNATURE, CodecError, Codestream, box, end_without
+from dicomfs.stream import Stream
+
+CUT = "the JPEG 2000 frame is cut short (E16)"
+MENDED = "dropped a misplaced comment from the JPEG 2000 stream (C9)"
+EOC, COMMENT = b"\xff\xd9", b"\xff\x64"
+UNSCRAMBLED = "undid the scrambling of a Zeiss JPEG 2000 file (C12)"
 
 
 def codestream_offset(data: bytes) -> int:
@@ -48,58 +54,83 @@ def read_header(data: bytes) -> Codestream:
     )
 
 
-def is_whole(data: bytes) -> bool:
-    """Tell whether every tile-part of a JPEG 2000 stream is there: OpenJPH decodes a cut stream in silence (E16)."""
-    return _end_of_tiles(data) is not None
-
-
-def mend_after_tiles(data: bytes) -> bytes | None:
+def mend_after_tiles(data: bytes, end: int) -> bytes | None:
     """Drop comments that were written between the last tile-part and the end (C9); None without any.
 
-    T.800 A.3 allows comments in headers only, and OpenJPEG refuses the stream for one that is elsewhere.
+    *end* is what `end_of_tiles` found. T.800 A.3 allows comments in headers only, and OpenJPEG refuses the stream for
+    one that is elsewhere.
     """
-    end = _end_of_tiles(data)
-    if end is None or data[end : end + 2] != b"\xff\x64":
-        return None
-    return data[:end] + b"\xff\xd9"
+    return data[:end] + EOC if data[end : end + 2] == COMMENT else None
 
 
-def _end_of_tiles(data: bytes) -> int | None:
-    """Walk the tile-parts; give the offset after the last one, None where one is cut short or EOC is missing."""
-    position = 2 + codestream_offset(data)
+def end_of_tiles(stream: Stream, start: int, most: int | None = None) -> int | None:
+    """Walk the tile-parts; give the offset after the last one, None where one is cut short or EOC is missing (E16).
+
+    OpenJPH decodes a cut stream in silence. *start* is the offset of the codestream; after *most* marker segments the
+    walk gives up, and answers as if all were well.
+    """
+    position, steps = start + 2, 0
     end: int | None = None
-    try:
-        while True:
-            marker = struct.unpack_from(">H", data, position)[0]
-            if marker == 0xFFD9:
-                return position if end is None else end
-            if marker == 0xFF90:
-                length = struct.unpack_from(">I", data, position + 6)[0]
-                if length == 0:  # the last tile-part reaches to the end of the stream
-                    last = data.rstrip(b"\0")
-                    return len(last) - 2 if last.endswith(b"\xff\xd9") else None
-                if length < 14:
-                    return None
-                position += length
-                end = position
-            else:
-                position += 2 + struct.unpack_from(">H", data, position + 2)[0]
-    except struct.error:
-        return None
+    while True:
+        head = stream.pread(10, position)
+        if len(head) < 2:
+            return None
+        if head[:2] == EOC:
+            return position if end is None else end
+        if steps == most:
+            return stream.size
+        steps += 1
+        if head[:2] == b"\xff\x90":
+            if len(head) < 10:
+                return None
+            (length,) = struct.unpack_from(">I", head, 6)
+            if length == 0:  # the last tile-part reaches to the end of the stream
+                last = end_without(stream, b"\0") - 2
+                return last if stream.pread(2, max(0, last)) == EOC else None
+            if length < 14:
+                return None
+            position += length
+            end = position
+        elif len(head) < 4:
+            return None
+        else:
+            position += 2 + int.from_bytes(head[2:4], "big")
 
 
-def unscramble(data: bytes) -> bytes | None:
-    """Undo the scrambling that Zeiss ophthalmic devices apply to a JP2 file (C12); None when this is not one.
+# Where the regions of a scrambled file are found, in the order of the plain one; the middle stands for three fifths
+# of its length.
+_MIDDLE = -1
+_REGIONS = ((993, 1016), (276, 763), (23, 276), (1016, _MIDDLE), (0, 23), (763, 993))
+_AT_MIDDLE = 253
 
-    Every seventh byte is inverted in part and three regions are exchanged, so that the JP2 signature lies at
-    three fifths of the length: finding it there is the proof.
+
+def scrambled_head(stream: Stream) -> bytes | None:
+    """Recognise a JP2 file as Zeiss ophthalmic devices scramble it (C12), and give the start of the plain file.
+
+    Every seventh byte is inverted in part and regions are exchanged, so that the JP2 signature lies at three fifths
+    of the length: finding it there is the proof. None when this is not one.
     """
+    middle = 3 * stream.size // 5
+    if middle < 1016 or middle + _AT_MIDDLE > stream.size:
+        return None
+    start = _unmasked(stream.pread(_AT_MIDDLE, middle), middle)
+    if not start.startswith(JP2_SIGNATURE):
+        return None
+    front = _unmasked(stream.pread(1016, 0), 0)
+    return start + b"".join(front[first:last] for first, last in _REGIONS[:3])
+
+
+def unscramble(data: bytes) -> bytes:
+    """Undo the scrambling of a file of which `scrambled_head` proved that it is one (C12)."""
     middle = 3 * len(data) // 5
-    if middle < 1016 or middle + 253 > len(data):
-        return None
+    plain = _unmasked(data, 0)
+    regions = [plain[first : middle if last == _MIDDLE else last] for first, last in _REGIONS]
+    return plain[middle : middle + _AT_MIDDLE] + b"".join(regions) + plain[middle + _AT_MIDDLE :]
+
+
+def _unmasked(data: bytes, offset: int) -> bytes:
+    """Invert every seventh byte of the file back; *data* lies at *offset* in it."""
     plain = bytearray(data)
-    plain[::7] = bytes(byte ^ 0x5A for byte in plain[::7])
-    if not plain.startswith(JP2_SIGNATURE, middle):
-        return None
-    order = ((middle, middle + 253), (993, 1016), (276, 763), (23, 276), (1016, middle), (0, 23), (763, 993))
-    return b"".join([plain[start:stop] for start, stop in order]) + plain[middle + 253 :]
+    first = -offset % 7
+    plain[first::7] = bytes(byte ^ 0x5A for byte in plain[first::7])
+    return bytes(plain)

@@ -3,6 +3,7 @@
 import struct
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from imagecodecs import packbits_decode
@@ -15,13 +16,12 @@ from dicomfs.pixelformat import PixelFormat
 
 def rle(stream: bytes, fmt: PixelFormat) -> Decoded:
     """Decode RLE (PS3.5 Annex G): byte planes, most significant first, colour always by plane."""
+    count = segment_count(fmt)
     if fmt.bits_allocated == 1:
-        packed = _planes(stream, 1, -(-fmt.pixels * fmt.samples // 8))
+        packed = _planes(stream, count, -(-fmt.pixels * fmt.samples // 8))
         return Decoded(native.unpack(packed.reshape(-1).data, replace(fmt, big_endian=False)), fmt.photometric)
-    if fmt.bits_allocated == 12:
-        raise CodecError("samples of 12 bits have no byte planes (N7)")
     size = fmt.bits_allocated // 8
-    planes = _planes(stream, size * fmt.samples, fmt.pixels).reshape(fmt.samples, size, fmt.pixels)
+    planes = _planes(stream, count, fmt.pixels).reshape(fmt.samples, size, fmt.pixels)
     samples = np.empty((fmt.samples, fmt.pixels, size), np.uint8)
     for place in range(size):
         samples[:, :, size - 1 - place] = planes[:, place]
@@ -29,19 +29,36 @@ def rle(stream: bytes, fmt: PixelFormat) -> Decoded:
     return Decoded(native.stored_values(native.arrange(values, fmt, planar=True), fmt), plain_photometric(fmt))
 
 
+def segment_count(fmt: PixelFormat) -> int:
+    """Give the number of byte planes that a frame must have (PS3.5 G.2). Raises CodecError."""
+    if fmt.bits_allocated == 12:
+        raise CodecError("samples of 12 bits have no byte planes (N7)")
+    return 1 if fmt.bits_allocated == 1 else fmt.bits_allocated // 8 * fmt.samples
+
+
+def segment_bounds(head: bytes, size: int, count: int) -> list[int]:
+    """Read where the *count* segments of an RLE frame of *size* bytes lie from its header (PS3.5 G.5).
+
+    Gives the start of each and the end of the last. Raises CodecError.
+    """
+    if len(head) < 64:
+        raise CodecError("the codestream ends inside its header")
+    segments, *offsets = struct.unpack_from("<16I", head)
+    if segments != count:
+        raise CodecError(f"the RLE frame has {segments} segments, the header asks for {count} (E21)")
+    bounds = [*offsets[:count], size]
+    if bounds[0] < 64 or any(first > last for first, last in pairwise(bounds)):
+        raise CodecError("the RLE frame's segments lie outside of it (L7)")
+    return bounds
+
+
 def _planes(stream: bytes, count: int, length: int) -> np.ndarray:
     """Decode the *count* segments of an RLE frame to *length* bytes each (PS3.5 G.3, G.5).
 
     The segments are taken apart here: imagecodecs' own decoder of whole frames crashes on a wrong header.
     """
-    segments, *offsets = struct.unpack_from("<16I", stream)
-    if segments != count:
-        raise CodecError(f"the RLE frame has {segments} segments, the header asks for {count} (E21)")
-    ends = [*offsets[1:count], len(stream)]
     planes = np.empty((count, length), np.uint8)
-    for index, (start, end) in enumerate(zip(offsets, ends, strict=False)):
-        if not 64 <= start <= end <= len(stream):
-            raise CodecError("the RLE frame's segments lie outside of it (L7)")
+    for index, (start, end) in enumerate(pairwise(segment_bounds(stream[:64], len(stream), count))):
         # Some encoders go on behind the last pixel; one run more than a plane is allowed for.
         decoded = run(partial(_packbits, stream[start:end], length + 128))
         if len(decoded) < length:
