@@ -15,7 +15,9 @@ from dicomfs.elements import DataSet, Element
 from dicomfs.extents import Extent, Frames, native_frames
 from dicomfs.fragments import Fragments, scan_fragments
 from dicomfs.offsets import encapsulated_frames, longest_table
+from dicomfs.overlays import Overlay, overlays_of
 from dicomfs.pixelformat import PixelFormat
+from dicomfs.profile import Profile, profile_of
 from dicomfs.render import picture_samples
 from dicomfs.stream import Stream
 
@@ -25,6 +27,7 @@ PIXEL_TAGS = (PIXEL_DATA, 0x7FE00008, 0x7FE00009)
 EXTENDED_OFFSET_TABLE = 0x7FE00001
 NUMBER_OF_FRAMES = 0x00280008
 PIXEL_DATA_PROVIDER_URL = 0x00287FE0
+ICON_IMAGE = 0x00880200
 # MPEG-2, H.264 and HEVC with their fragmentable variants (PS3.5 10.5 and following): one stream, not frames.
 _VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
 # Syntaxes whose Pixel Data is native (PS3.5 A.1 to A.3, A.5) and, where Items were found in spite of that, one for
@@ -48,8 +51,12 @@ _ELEMENT_BYTES = 250
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """The frames of an Instance: how they are stored, where, and how many samples a pixel has when it is shown."""
+    """The frames of an Instance, or its icon: how they are stored, where, and how many samples a pixel has when shown.
 
+    *dataset* says how they are shown.
+    """
+
+    dataset: DataSet
     format: PixelFormat
     frames: Frames
     picture_samples: int
@@ -61,7 +68,7 @@ class Instance:
 
     *fragments* are there for all encapsulated Pixel Data, *pixels* only where frames can be made of it.
     *inflated* is the data set of a deflated file, which all extents then refer to. *problems* has a line for whatever
-    is wrong.
+    is wrong. *icon* has one frame.
     """
 
     parsed: Parsed | None
@@ -69,6 +76,9 @@ class Instance:
     fragments: Fragments | None
     inflated: Stream | None
     problems: tuple[str, ...]
+    overlays: tuple[Overlay, ...] = ()
+    icon: Pixels | None = None
+    profile: Profile | None = None
 
     @property
     def transfer_syntax(self) -> str:
@@ -98,8 +108,15 @@ def load(stream: Stream) -> Instance:
     except NotDicom as error:
         return Instance(None, None, None, None, (str(error.strerror),))
     pixels, fragments, problems = _pixels(parsed)
+    image = (pixels.format, len(pixels.frames)) if pixels else (None, 0)
+    overlays, wrong = overlays_of(parsed.dataset, *image)
+    if pixels and any(overlay.frames is None for overlay in overlays):
+        pixels = replace(pixels, format=replace(pixels.format, spare_bits=True))
+    icon, icon_problems = _icon(parsed)
+    profile, profile_problems = profile_of(parsed)
+    problems = parsed.problems + problems + wrong + icon_problems + profile_problems
     inflated = parsed.stream if parsed.stream is not stream else None
-    return Instance(parsed, pixels, fragments, inflated, tuple(dict.fromkeys(parsed.problems + problems)))
+    return Instance(parsed, pixels, fragments, inflated, tuple(dict.fromkeys(problems)), overlays, icon, profile)
 
 
 def number_of_frames(dataset: DataSet) -> tuple[int, tuple[str, ...]]:
@@ -153,7 +170,30 @@ def _pixels(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, tuple[str,
     problems += wrong
     display, wrong = display_of(dataset, 0, fmt, parsed.stream)
     problems += wrong
-    return Pixels(fmt, frames, picture_samples(fmt, display)), fragments, tuple(problems)
+    return Pixels(dataset, fmt, frames, picture_samples(fmt, display)), fragments, tuple(problems)
+
+
+def _icon(parsed: Parsed) -> tuple[Pixels | None, tuple[str, ...]]:
+    """Find the icon: an image without frames, native or encapsulated on its own (PS3.3 C.7.6.1.1.6, N22)."""
+    item = next(iter(parsed.dataset.items(ICON_IMAGE)), None)
+    element = item.get(PIXEL_DATA) if item else None
+    if item is None or element is None or not element.length:
+        return None, ("the icon has no pixels",) if item else ()
+    native = EXPLICIT_LITTLE if parsed.transfer_syntax not in NATIVE else parsed.transfer_syntax
+    try:
+        fmt = pixel_format(item, native)
+    except PixelsUnusable as error:
+        return None, (f"the icon cannot be shown: {error.strerror}",)
+    frames: Frames
+    if element.undefined or _holds_items(parsed, element):
+        frames, _ = encapsulated_frames(parsed.stream, scan_fragments(parsed.stream, element.offset), 1)
+        fmt = replace(fmt, transfer_syntax=_syntax_of_content(parsed.stream, frames))
+    else:
+        frames, _ = native_frames(Extent(element.offset, element.length), fmt.frame_bits, 1, fmt.word)
+    if not frames or not frames.extents(0):
+        return None, ("the icon is cut short",)
+    display, _ = display_of(item, 0, fmt, parsed.stream)
+    return Pixels(item, fmt, frames, picture_samples(fmt, display)), ()
 
 
 def _syntax_of_content(stream: Stream, frames: Frames) -> str:

@@ -16,6 +16,7 @@ class PixelFormat:
     *bits_allocated* is 1, 8, 12, 16, 32 or 64; *real* is true for Float and Double Float Pixel Data, whose
     samples are IEEE numbers of *bits_allocated* bits. *photometric* is the Photometric Interpretation in upper
     case without padding. *big_endian* and *pixel_vr* (OB, OW, OL, OV, OF, OD, UN) describe native data only.
+    *spare_bits* says that the bits beside the stored value are overlays (G21), also in compressed frames.
     """
 
     rows: int
@@ -31,6 +32,7 @@ class PixelFormat:
     real: bool = False
     big_endian: bool = False
     pixel_vr: str = "OW"
+    spare_bits: bool = False
 
     @property
     def pixels(self) -> int:

@@ -23,8 +23,19 @@ GREY, RGB = 0, 2
 
 def png_size(rows: int, columns: int, samples: int, ancillary: int = 0) -> int:
     """Compute the bytes of the PNG of an 8-bit picture; *ancillary* is the bytes of its further chunks."""
-    data = rows * (1 + columns * samples)
-    return FRAME + 2 + 5 * -(-data // BLOCK) + data + 4 + ancillary
+    return FRAME + stored_size(rows * (1 + columns * samples)) + ancillary
+
+
+def stored_size(length: int) -> int:
+    """Compute the bytes of a zlib stream of *length* bytes, at least 1, in stored blocks."""
+    return 2 + 5 * -(-length // BLOCK) + length + 4
+
+
+def stored(data: bytes) -> bytes:
+    """Make *data*, at least 1 byte, a zlib stream of stored blocks: the same everywhere, and of known size."""
+    stream = np.empty(stored_size(len(data)), np.uint8)
+    _store(np.frombuffer(data, np.uint8), stream)
+    return stream.tobytes()
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -25,6 +25,7 @@ from typing import Literal
 import numpy as np
 
 from dicomfs import codecs, sandbox
+from dicomfs.fit import Placed, Shrunk
 from dicomfs.pixelformat import PixelFormat
 from dicomfs.png import write_png
 from dicomfs.render import Display, RenderError, picture, value_range
@@ -64,7 +65,8 @@ _TOO_LARGE = "decoding needs more memory than a worker may use"
 class Task:
     """What to make of one encoded frame.
 
-    *size* is the bytes that the result must have; *chunks* are ancillary chunks of the PNG, already framed.
+    *size* is the bytes that the result must have; *chunks* are ancillary chunks of the PNG, already framed; *fit*
+    brings the picture to another size.
     *display* is needed for "png" and "range". "stored" gives the stored values, little endian, in rows.
     """
 
@@ -74,6 +76,7 @@ class Task:
     display: Display | None
     size: int
     chunks: bytes = b""
+    fit: Placed | Shrunk | None = None
 
 
 def perform(task: Task, data: memoryview) -> memoryview:
@@ -85,6 +88,7 @@ def perform(task: Task, data: memoryview) -> memoryview:
         raise ValueError("a picture needs a display")
     if task.output == "png":
         shown = picture(decoded, task.fmt, task.display)
+        shown = task.fit.apply(shown) if task.fit else shown
         return memoryview(write_png(shown, (task.chunks,) if task.chunks else ()))
     return memoryview(RANGE.pack(*(value_range(decoded, task.fmt, task.display) or (math.nan, math.nan))))
 

@@ -16,8 +16,10 @@ files.subject
 nodes
 decode worker sandbox
 content
-png
+ancillary
+png fit
 instance
+overlays profile
 header header_txt header_json
 timing geometry display voi functional luts render
 codecs rle decoders native
