@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 
 from dicomfs.elements import DataSet
+from dicomfs.functional import PER_FRAME_GROUPS, SHARED_GROUPS, functional_group
 from dicomfs.luts import read_lut, read_palette
 from dicomfs.pixelformat import PixelFormat
 from dicomfs.render import Display, Lut, Palette
@@ -17,8 +18,15 @@ from dicomfs.voi import FRAME_VOI_LUT, Voi, voi_source, vois_of
 
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
 
-# Functional group macro (PS3.3 C.7.6.16.2.9).
-PIXEL_VALUE_TRANSFORMATION = 0x00289145
+# Functional group macros (PS3.3 C.7.6.16.2.9, C.7.6.16.2.10).
+PIXEL_VALUE_TRANSFORMATION, RESCALE_SLOPE = 0x00289145, 0x00281053
+_MACROS = {PIXEL_VALUE_TRANSFORMATION: "Pixel Value Transformation", FRAME_VOI_LUT: "Frame VOI LUT"}
+
+_RETIRED = {
+    "ARGB": "its alpha, which may stand for an overlay, is left out",
+    "CMYK": "it is shown without a profile",
+    "HSV": "it cannot be shown",
+}
 
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 GE_PRIVATE = "1.2.840.113619.5.2"
@@ -39,6 +47,14 @@ class PixelsUnusable(OSError):
     def __init__(self, reason: str) -> None:
         """Say why in a sentence for a user."""
         super().__init__(errno.EIO, reason)
+
+
+class GroupMissing(OSError):
+    """The values of one frame have no meaning, since it lacks a functional group that others have."""
+
+    def __init__(self, frame: int) -> None:
+        """Name the frame, counted from 0, as the user counts."""
+        super().__init__(errno.EIO, f"frame {frame + 1} has no Pixel Value Transformation, others have one (G6)")
 
 
 class VoiMissing(OSError):
@@ -101,14 +117,15 @@ def display_of(
     or window (see `voi`) other than the first that can be used; raises VoiMissing where it cannot be used.
     """
     problems: dict[str, None] = {}
+    if frame == 0:
+        _object_problems(dataset, fmt, problems)
     if fmt.samples != 1:
-        return Display(), ()
+        return Display(), tuple(problems)
     palette = _palette(dataset, fmt, stream, problems)
     if fmt.photometric == "PALETTE COLOR":
         return Display(palette=palette), tuple(problems)
-    groups = _groups(dataset, frame, problems)
     modality_lut = _modality_lut(dataset, fmt, stream, problems)
-    slope, intercept = (1.0, 0.0) if modality_lut else _rescale(dataset, groups, problems)
+    slope, intercept = (1.0, 0.0) if modality_lut else _rescale(dataset, frame, problems)
     negative = modality_lut is None and (fmt.signed or intercept < 0)
     vois = vois_of(voi_source(dataset, frame), negative, stream, problems)
     if place is not None:
@@ -123,6 +140,20 @@ def display_of(
         problems["Presentation LUT Shape contradicts the photometric interpretation, which is followed (G2)"] = None
     padding = _padding(dataset, fmt)
     return Display(slope, intercept, modality_lut, voi.window, voi.lut, invert, palette, padding), tuple(problems)
+
+
+def check_groups(dataset: DataSet, frame: int) -> None:
+    """Refuse a frame that has no Pixel Value Transformation where others have one (G6). Raises GroupMissing.
+
+    Nothing else that the file states would then be right for it: neither another frame's rescaling nor none.
+    """
+    own = dataset.items(PER_FRAME_GROUPS)
+    # The ends and the middle stand for all: slides have 100,000 frames and this is asked for each that is read.
+    some = [own[place] for place in sorted({0, len(own) // 2, len(own) - 1})] if own else []
+    if not any(group.items(PIXEL_VALUE_TRANSFORMATION) for group in some):
+        return
+    if functional_group(dataset, frame, PIXEL_VALUE_TRANSFORMATION) is None and RESCALE_SLOPE not in dataset:
+        raise GroupMissing(frame)
 
 
 def wants_automatic_window(dataset: DataSet, fmt: PixelFormat, display: Display) -> bool:
@@ -173,24 +204,26 @@ def _is_full_444(fmt: PixelFormat, length: int, dataset: DataSet) -> bool:
     return fmt.samples == 3 and fmt.transfer_syntax in _NATIVE and length >= full
 
 
-# Functional groups (PS3.3 C.7.6.16)
+# What concerns all frames
 
 
-def _groups(dataset: DataSet, frame: int, problems: dict[str, None]) -> tuple[DataSet, ...]:
-    """Give the functional groups in force for a frame, the frame's own first (G5, G6, G7)."""
-    own, shared = dataset.items(0x52009230), dataset.items(0x52009229)
-    if own and frame >= len(own):
+def _object_problems(dataset: DataSet, fmt: PixelFormat, problems: dict[str, None]) -> None:
+    """Say what is wrong with the functional groups, and what of the object is not shown (G6, G7, G22, N18)."""
+    own, shared = dataset.items(PER_FRAME_GROUPS), dataset.items(SHARED_GROUPS)
+    frames = dataset.integer(0x00280008) or 1
+    if own and len(own) < frames:
         problems["the Per-frame Functional Groups Sequence has fewer Items than there are frames (G6)"] = None
-    for tag in (PIXEL_VALUE_TRANSFORMATION, FRAME_VOI_LUT):
-        have = [bool(group.items(tag)) for group in (*own[:1], *own[frame : frame + 1], *shared[:1])]
-        if len(have) > 1 and have[0] and not any(have[1:]):
-            problems["a functional group of the first frame is missing for a later one (G6)"] = None
-    return own[frame : frame + 1] + shared[:1]
-
-
-def _macro(groups: tuple[DataSet, ...], tag: int) -> DataSet | None:
-    """Find the Item of the functional group macro *tag*."""
-    return next((item for group in groups for item in group.items(tag)[:1]), None)
+    for tag, name in _MACROS.items():
+        having = sum([bool(group.items(tag)) for group in own])
+        common = any(group.items(tag) for group in shared[:1])
+        if having and common:
+            problems[f"{name} is both shared and per frame; a frame's own is used (G7)"] = None
+        elif 0 < having < len(own):
+            problems[f"some frames have no {name}, others have one (G6)"] = None
+    if 0x00181600 in dataset:
+        problems["there is a display shutter; it is not applied (G22)"] = None
+    if fmt.photometric in _RETIRED:
+        problems[f"{fmt.photometric} is a retired colour model; {_RETIRED[fmt.photometric]} (N18)"] = None
 
 
 # Modality
@@ -207,10 +240,10 @@ def _modality_lut(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, pro
     return lut
 
 
-def _rescale(dataset: DataSet, groups: tuple[DataSet, ...], problems: dict[str, None]) -> tuple[float, float]:
+def _rescale(dataset: DataSet, frame: int, problems: dict[str, None]) -> tuple[float, float]:
     """Read slope and intercept of a frame, or the dose grid's scale (G5, G8, M1)."""
-    source = _macro(groups, PIXEL_VALUE_TRANSFORMATION) or dataset
-    slope, intercept = source.number(0x00281053), source.number(0x00281052)
+    source = functional_group(dataset, frame, PIXEL_VALUE_TRANSFORMATION) or dataset
+    slope, intercept = source.number(RESCALE_SLOPE), source.number(0x00281052)
     if slope is None and intercept is None:
         scaling = dataset.number(0x3004000E)
         return (scaling, 0.0) if scaling and math.isfinite(scaling) else (1.0, 0.0)

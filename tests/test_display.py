@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from dicomfs.dataset import Parsed, parse
-from dicomfs.display import PixelsUnusable, display_of, pixel_format, wants_automatic_window
+from dicomfs.display import GroupMissing, PixelsUnusable, check_groups, display_of, pixel_format, wants_automatic_window
 from dicomfs.pixelformat import PixelFormat
 from dicomfs.render import Display, Window, modality
 from dicomfs.stream import Memory
@@ -143,16 +143,27 @@ def test_g7_the_frames_own_group_wins_over_the_shared_one() -> None:
     dataset = image(SharedFunctionalGroupsSequence=[shared], PerFrameFunctionalGroupsSequence=[own, Dataset()])
     assert shown(dataset, 0)[0].window == Window(30, 40, "SIGMOID")
     assert shown(dataset, 1)[0].window == Window(1, 2)
+    assert "G7" in shown(dataset, 0)[1]
 
 
 def test_g6_a_gap_in_the_functional_groups_takes_nothing_from_other_frames() -> None:
-    own = [item(PixelValueTransformationSequence=[item(RescaleSlope="5", RescaleIntercept="0")]), Dataset()]
-    display, problems = shown(image(NumberOfFrames=3, PerFrameFunctionalGroupsSequence=own), 1)
-    assert display.slope == 1
-    assert "G6" in problems
-    display, problems = shown(image(NumberOfFrames=3, PerFrameFunctionalGroupsSequence=own), 2)
-    assert display.slope == 1
-    assert "G6" in problems
+    one = item(PixelValueTransformationSequence=[item(RescaleSlope="5", RescaleIntercept="0")])
+    for own in ([one, Dataset(), one], [one, Dataset()], [Dataset(), Dataset(), one]):
+        dataset = image(NumberOfFrames=3, PerFrameFunctionalGroupsSequence=own)
+        assert "G6" in shown(dataset)[1]
+        parsed = stored(dataset).dataset
+        missing = [frame for frame in range(3) if not (frame < len(own) and len(own[frame]))]
+        for frame in range(3):
+            if frame in missing:
+                with pytest.raises(GroupMissing, match=f"frame {frame + 1} .*G6"):
+                    check_groups(parsed, frame)
+            else:
+                check_groups(parsed, frame)
+        check_groups(stored(image(RescaleSlope="2", PerFrameFunctionalGroupsSequence=own)).dataset, 1)
+    shared = item(PixelValueTransformationSequence=[item(RescaleSlope="7", RescaleIntercept="0")])
+    dataset = image(PerFrameFunctionalGroupsSequence=[one, Dataset()], SharedFunctionalGroupsSequence=[shared])
+    check_groups(stored(dataset).dataset, 1)
+    assert shown(dataset, 1)[0].slope == 7
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Literal
 from dicomfs.codestream import sniff
 from dicomfs.content import Buffer, Content, Made, Ready, Stored
 from dicomfs.decode import DecodeError
-from dicomfs.display import display_of, wants_automatic_window
+from dicomfs.display import check_groups, display_of, wants_automatic_window
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.instance import Instance
 from dicomfs.nodes import Children, File, Node, NumberedChildren, ReadyDirectory
@@ -120,7 +120,8 @@ def _raw_children(instance: Instance, subject: Subject, source: SourceFile) -> C
 
         return ContentFile(subject.file(size), open_content)
 
-    weight = len(codes) + instance.weight
+    # A code, two numbers for each fragment and one for each frame.
+    weight = 25 * count
     return NumberedChildren(count, file, lambda frame: f".{kinds[codes[frame]]}", weight=weight)
 
 
@@ -186,6 +187,7 @@ async def _encoded(
             raise FrameMissing(frame)
         stream = instance.inflated or file
         data = b"".join([stream.pread(length, offset) for offset, length in extents])
+        check_groups(parsed.dataset, frame)
         display, _ = display_of(parsed.dataset, frame, pixels.format, stream)
         task = Task(pixels.format, pixels.frames.bit_offset(frame), output, display, size)
         return task, data, wants_automatic_window(parsed.dataset, pixels.format, display)
