@@ -133,8 +133,8 @@ def ask_dcmtk(path: Path, syntax: str, rgb: bool, program: Callable[[str], str],
     """Ask DCMTK's decompressor for the syntax."""
     plain = folder / "dcmtk.dcm"
     if syntax in JPEG:
-        # By what the library sees in the stream; or as stored.
-        command = [program("dcmdjpeg"), "+cg" if rgb else "+cn"]
+        # Colours are converted where the header says YBR, or are left as they are stored.
+        command = [program("dcmdjpeg"), "+cp" if rgb else "+cn"]
     elif syntax in JPEG_LS:
         command = [program("dcmdjpls")]
     elif syntax == RLE:
