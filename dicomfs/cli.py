@@ -65,16 +65,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dicomfs",
         description="Mount an archive of DICOM files: every file becomes a directory of ordinary files.",
-        epilog="exit codes: 0 done, 1 failed, 2 wrong usage",
+        epilog="exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"dicomfs {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    mount = verbs.add_parser("mount", help="mount an archive (a directory or one DICOM file)")
+    mount = verbs.add_parser(
+        "mount",
+        help="mount an archive (a directory or one DICOM file)",
+        epilog="-o takes workers=N, cache_memory=SIZE, log_file=FILE; for the kernel allow_other, allow_root, "
+        "auto_unmount, fsname=NAME and the SELinux contexts; what fstab says to every file system means nothing here",
+    )
     mount.add_argument("source", metavar="ARCHIVE")
     mount.add_argument("mountpoint", metavar="MOUNTPOINT")
     mount.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground and log to the terminal")
-    mount.add_argument("-o", dest="fuse_options", action="append", default=[], metavar="OPTIONS", help="as in fstab")
+    mount.add_argument("-o", dest="fuse_options", action="append", default=[], metavar="OPTIONS", help="see below")
     mount.add_argument("--allow-other", action="store_true", help="let other users in, as the archive's modes do")
     mount.add_argument("--log-file", metavar="FILE", help="log there (default: syslog, or the terminal with -f)")
     mount.set_defaults(run=_mount)

@@ -119,6 +119,8 @@ def _check_mountpoint(source: Source, mountpoint: str) -> None:
         log.info("a dead mount was cleared away")
     if not os.path.isdir(mountpoint):
         raise MountRefused(f"{mountpoint} is not a directory; make it with mkdir")
+    if _device(os.path.realpath(mountpoint), b"fuse.dicomfs"):
+        raise MountRefused(f"an archive is mounted on {mountpoint} already; `dicomfs umount` it first")
     if source.holds(mountpoint):
         raise MountRefused(f"{mountpoint} is inside the archive; mount somewhere else")
 
@@ -205,14 +207,15 @@ async def _obey_signals(scope: trio.CancelScope, operations: Operations, decoder
             )
 
 
-def _device(mountpoint: str) -> str:
-    """Give the device number of the mount as the mount table has it: never by a stat of our own mount."""
+def _device(mountpoint: str, kind: bytes = b"") -> str:
+    """Give the device number of the mount, of a *kind*, as the mount table has it: never by a stat of our own mount."""
     wanted, device = os.fsencode(mountpoint), ""
     with open("/proc/self/mountinfo", "rb") as table:
         for line in table:
             fields = line.split(b" ")
             # Blanks and line ends are written in octal there.
-            if re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), fields[4]) == wanted:
+            place = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), fields[4])
+            if place == wanted and (not kind or kind in fields):
                 device = fields[2].decode("ascii")
     return device
 

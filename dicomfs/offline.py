@@ -85,6 +85,8 @@ async def list_tree(
         place = os.path.join(path, child.name)
         try:
             await list_tree(child.node, place, write, complain, long=long, recursive=True)
+        except BrokenPipeError:
+            raise  # the reader has seen enough
         except OSError as error:
             complain(os.fsdecode(place), error)
 
@@ -107,7 +109,7 @@ async def write_out(node: Node, write: Callable[[bytes | memoryview], object]) -
 async def copy(node: Node, name: bytes, target: bytes, complain: Complain) -> None:
     """Copy a file or a whole directory to *target*, with its times; what fails is told and left out."""
     if isinstance(node, Directory):
-        os.makedirs(target, exist_ok=True)
+        os.makedirs(target, mode=_private(node.attributes.mode), exist_ok=True)
         for child in await node.listing():
             place = os.path.join(name, child.name)
             try:
@@ -122,12 +124,18 @@ async def copy(node: Node, name: bytes, target: bytes, complain: Complain) -> No
 
 async def _copy_file(node: Node, target: bytes) -> None:
     """Copy one file; half a file is never left behind."""
-    with open(target, "wb") as file:
+    mode = _private(node.attributes.mode)
+    with open(target, "wb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
         try:
             await write_out(node, file.write)
         except BaseException:
             os.unlink(target)
             raise
+
+
+def _private(mode: int) -> int:
+    """Give a copy the source's mode, which the umask narrows, and its owner the right to write to it."""
+    return stat.S_IMODE(mode) | stat.S_IWUSR
 
 
 def _line(name: bytes, node: Node, long: bool) -> bytes:

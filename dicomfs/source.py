@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
+from dicomfs.access import without_masks
 from dicomfs.recognise import HEAD, is_dicom
 
 # As the kernel counts (MAXSYMLINKS).
@@ -185,7 +186,7 @@ class Source:
     def directory(self, path: bytes) -> Entry:
         """Describe a directory by its path."""
         with self._opened(path) as (descriptor, _):
-            return _entry(path.rpartition(b"/")[2], path, os.fstat(descriptor), Kind.DIRECTORY)
+            return _entry(descriptor, b".", path.rpartition(b"/")[2], path, os.fstat(descriptor), Kind.DIRECTORY)
 
     def entry(self, directory: bytes, name: bytes) -> Entry:
         """Describe *name* in *directory*; raises FileNotFoundError also for what is never shown."""
@@ -242,8 +243,8 @@ class Source:
             parent, _, last = here.rpartition(b"/")
             with self._opened(parent) as (step, _):
                 status = os.stat(last or b".", dir_fd=step, follow_symlinks=False)
-                return _entry(name, here, status, _kind(step, last or b".", status))
-        return _entry(name, here, status, _kind(directory, name, status))
+                return _entry(step, last or b".", name, here, status, _kind(step, last or b".", status))
+        return _entry(directory, name, name, here, status, _kind(directory, name, status))
 
     def _resolve(self, directory: bytes, name: bytes) -> bytes:
         """Follow links to a path without any; raises OutsideSource where that leaves the archive."""
@@ -294,8 +295,10 @@ class Source:
                 os.close(descriptor)
 
 
-def _entry(name: bytes, path: bytes, status: os.stat_result, kind: Kind) -> Entry:
-    return Entry(name, path, kind, Fingerprint.of(status), status.st_mode, status.st_uid, status.st_gid)
+def _entry(directory: int, real: bytes, name: bytes, path: bytes, status: os.stat_result, kind: Kind) -> Entry:
+    """Describe what is called *real* in *directory* and shown as *name*."""
+    mode = without_masks(status.st_mode, b"/proc/self/fd/%d/%s" % (directory, real))
+    return Entry(name, path, kind, Fingerprint.of(status), mode, status.st_uid, status.st_gid)
 
 
 def _kind(directory: int, name: bytes, status: os.stat_result) -> Kind:

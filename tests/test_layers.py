@@ -21,7 +21,7 @@ png fit
 instance
 overlays profile
 header header_txt header_json
-timing geometry display voi functional luts render
+timing geometry place quantity display voi functional luts render
 codecs rle decoders native
 codestream jpeg jpeg2000 jpegxl encoded
 dataset reader elements values dictionary
