@@ -59,10 +59,11 @@ def test_of_every_sample_as_pydicom_reads_it() -> None:
             warnings.simplefilter("ignore")
             try:
                 theirs = pydicom.dcmread(path, stop_before_pixels=True)
-                ours = plane_of(parse(Memory(path.read_bytes())).dataset, 1)
+                dataset = parse(Memory(path.read_bytes())).dataset
             except (pydicom.errors.InvalidDicomError, NotDicom):
                 continue
             groups = theirs.get("PerFrameFunctionalGroupsSequence") or []
+            ours = plane_of(dataset, min(len(groups), 1))
             frame = groups[1] if len(groups) > 1 else {}
             holder = frame["PlanePositionSequence"][0] if "PlanePositionSequence" in frame else theirs
             position = holder.get("ImagePositionPatient") or ()

@@ -11,7 +11,8 @@ doctor info offline daemon mount
 operations
 tree
 files.__init__
-files.frames files.frame_index files.header files.source
+files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source
+files.pictures
 files.subject
 nodes
 decode worker sandbox

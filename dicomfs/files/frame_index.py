@@ -5,6 +5,7 @@ The numbers let another program read frames straight out of the source: extents 
 """
 
 import json
+from dataclasses import asdict
 
 from pydicom.uid import UID
 
@@ -13,7 +14,13 @@ from dicomfs.files.subject import Subject, TextFile
 from dicomfs.geometry import plane_of
 from dicomfs.instance import Instance, Pixels
 from dicomfs.nodes import Node
+from dicomfs.place import place_of
+from dicomfs.quantity import Mapping, dose_of, own_mappings, shared_mappings
 from dicomfs.timing import Timing, timing_of
+
+_IMAGE_TYPE = 0x00080008
+# What Siemens and United Imaging call a picture that is tiled from the slices of a volume (M6).
+_MOSAICS = frozenset(("MOSAIC", "VFRAME"))
 
 
 class FramesJson:
@@ -33,15 +40,15 @@ def _write(instance: Instance) -> bytes:
     if pixels is None or parsed is None:
         return b""
     timing = timing_of(parsed.dataset, len(pixels.frames))
-    head = json.dumps(_shared(instance, pixels, timing), indent=1)
+    head = json.dumps(_shared(instance, parsed.dataset, pixels, timing), indent=1)
     frames = [json.dumps(_frame(parsed.dataset, pixels, frame, timing)) for frame in range(len(pixels.frames))]
     lines = ",\n".join(f"  {frame}" for frame in frames)
     return f'{head[:-2]},\n "frames": [\n{lines}\n ]\n}}\n'.encode()
 
 
-def _shared(instance: Instance, pixels: Pixels, timing: Timing | None) -> dict[str, object]:
+def _shared(instance: Instance, dataset: DataSet, pixels: Pixels, timing: Timing | None) -> dict[str, object]:
     fmt = pixels.format
-    return {
+    shared: dict[str, object] = {
         "transfer_syntax": {"uid": fmt.transfer_syntax, "name": UID(fmt.transfer_syntax).name},
         "number_of_frames": len(pixels.frames),
         "found_by": pixels.frames.found_by,
@@ -56,6 +63,25 @@ def _shared(instance: Instance, pixels: Pixels, timing: Timing | None) -> dict[s
         "photometric_interpretation": fmt.photometric,
         "time_stated_by": timing.stated_by if timing else None,
     }
+    if _MOSAICS.intersection(dataset.texts(_IMAGE_TYPE)):
+        shared["layout"] = "each frame is a mosaic of slices, shown as it is stored"
+    if dose := dose_of(dataset):
+        shared["dose"] = asdict(dose)
+    if mappings := shared_mappings(dataset):
+        shared["real_world_values"] = _mappings(mappings)
+    return shared
+
+
+def _mappings(mappings: tuple[Mapping, ...]) -> list[dict[str, object]]:
+    """Describe mappings by what they state."""
+    return [
+        {
+            name: value
+            for name, value in asdict(mapping).items()
+            if value not in (None, "") and (name, value) != ("entries", 0)
+        }
+        for mapping in mappings
+    ]
 
 
 def _frame(dataset: DataSet, pixels: Pixels, frame: int, timing: Timing | None) -> dict[str, object]:
@@ -73,6 +99,10 @@ def _frame(dataset: DataSet, pixels: Pixels, frame: int, timing: Timing | None) 
         "slice_thickness": plane.thickness,
     }
     described |= {name: value for name, value in geometry.items() if value}
+    place = place_of(dataset, frame)
+    described |= {name: value for name, value in asdict(place).items() if value}
+    if mappings := own_mappings(dataset, frame):
+        described["real_world_values"] = _mappings(mappings)
     if timing is not None:
         described["time_ms"] = round(timing.offsets[frame], 6)
     return described
