@@ -34,5 +34,5 @@ def _group_permissions(acl: bytes) -> int:
     """Find what the owning group may do: its own entry as far as the mask allows."""
     if len(acl) % _ENTRY.size != _HEAD or int.from_bytes(acl[:_HEAD], "little") != _VERSION:
         return 0
-    permissions = {tag: allowed for tag, allowed, _ in _ENTRY.iter_unpack(acl[_HEAD:])}
+    permissions: dict[int, int] = {tag: allowed for tag, allowed, _ in _ENTRY.iter_unpack(acl[_HEAD:])}
     return permissions.get(_GROUP, 0) & permissions.get(_MASK, 0o7)

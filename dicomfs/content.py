@@ -139,7 +139,7 @@ class Content:
             self._close()
 
 
-async def read_source(file: SourceFile, length: int, offset: int) -> bytes:
+async def read_source(file: SourceFile, length: int, offset: int) -> Buffer:
     """Read a source file: at once what is in the page cache, from a thread what would have to wait for a disk."""
     data = file.pread_cached(length, offset)
     if data is not None:
@@ -147,7 +147,7 @@ async def read_source(file: SourceFile, length: int, offset: int) -> bytes:
     return await trio.to_thread.run_sync(file.pread, length, offset, abandon_on_cancel=True)
 
 
-def reverse_words(data: bytes, word: int) -> bytes:
+def reverse_words(data: Buffer, word: int) -> bytes:
     """Reverse the bytes of each *word*; a rest shorter than a word stays as it is."""
     whole = len(data) // word * word
-    return np.frombuffer(data, f">u{word}", whole // word).astype(f"<u{word}").tobytes() + data[whole:]
+    return np.frombuffer(data, f">u{word}", whole // word).astype(f"<u{word}").tobytes() + bytes(data[whole:])

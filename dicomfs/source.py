@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
+
 from dicomfs.access import without_masks
 from dicomfs.recognise import HEAD, is_dicom
 
@@ -112,10 +114,10 @@ class SourceFile:
             raise SourceChanged
         return data
 
-    def pread_cached(self, length: int, offset: int) -> bytes | None:
+    def pread_cached(self, length: int, offset: int) -> memoryview | None:
         """Read as `pread` does if all of it is in the page cache, else None: this never waits for a disk."""
         wanted = max(0, min(length, self.size - offset))
-        buffer = bytearray(wanted)
+        buffer = np.empty(wanted, np.uint8).data  # unlike a bytearray not filled with zeros first
         try:
             if os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT) != wanted:
                 return None
@@ -127,7 +129,7 @@ class SourceFile:
             raise
         if Fingerprint.of(os.fstat(self._descriptor)) != self._fingerprint:
             raise SourceChanged
-        return bytes(buffer)
+        return buffer
 
     def close(self) -> None:
         """Give the descriptor back; a second time it may be another file's and is left alone."""
