@@ -8,7 +8,7 @@ import re
 import struct
 
 from dicomfs import jpeg, jpeg2000, jpegxl
-from dicomfs.encoded import JP2_SIGNATURE, JXL_SIGNATURE, CodecError, Codestream
+from dicomfs.encoded import JP2_SIGNATURE, JXL_SIGNATURE, CodecError, Codestream, HeaderCut
 
 LEADING = 64
 """Bytes of padding before a codestream that are skipped in search of its start."""
@@ -54,4 +54,4 @@ def read_header(data: bytes) -> Codestream:
             return jpeg2000.read_header(data)
         return jpegxl.read_header(data)
     except (struct.error, IndexError) as error:
-        raise CodecError("the codestream ends inside its header") from error
+        raise HeaderCut from error

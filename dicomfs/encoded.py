@@ -18,6 +18,14 @@ class CodecError(OSError):
         super().__init__(errno.EIO, reason)
 
 
+class HeaderCut(CodecError):
+    """The bytes end inside of a header; more of them, if there are more, may complete it."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the codestream ends inside its header")
+
+
 @dataclass(frozen=True, slots=True)
 class Codestream:
     """The header of one encoded frame.
@@ -46,7 +54,10 @@ JXL_SIGNATURE = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 
 
 def box(data: bytes, *kinds: bytes) -> tuple[bytes, int] | None:
-    """Find the first top-level box of one of *kinds*; give its kind and the offset of its content."""
+    """Find the first top-level box of one of *kinds*; give its kind and the offset of its content.
+
+    Raises HeaderCut where *data* ends before such a box.
+    """
     position = 0
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -58,7 +69,7 @@ def box(data: bytes, *kinds: bytes) -> tuple[bytes, int] | None:
         if length < head:
             return None
         position += length
-    return None
+    raise HeaderCut
 
 
 def end_without(stream: Stream, padding: bytes) -> int:

@@ -6,7 +6,7 @@ Only this module walks their markers, and only it mends them.
 import re
 import struct
 
-from dicomfs.encoded import CodecError, Codestream, end_without
+from dicomfs.encoded import CodecError, Codestream, HeaderCut, end_without
 from dicomfs.stream import Stream
 
 TRAILING = 64
@@ -60,7 +60,7 @@ def _next_marker(data: bytes, position: int) -> tuple[int, int]:
     """Find the next marker at or behind *position*; give the position after it and its second byte."""
     match = _MARKER.search(data, position)
     if match is None:
-        raise CodecError("the codestream is cut short")
+        raise HeaderCut
     return match.end(), data[match.end() - 1]
 
 

@@ -24,16 +24,22 @@ _SIGNATURES = (
 )
 # An RLE header (PS3.5 G.5), the longest of them.
 _HEAD = 64
+# Kinds of codestreams that have an end marker, and the bytes among which it is looked for behind padding.
+_ENDED, _TAIL = ("jpeg", "j2k", "jp2"), 16
 
 
 @dataclass(frozen=True, slots=True)
 class EncapsulatedFrames:
-    """Frames made of Items: *firsts* holds the index of each frame's first fragment, and one end mark."""
+    """Frames made of Items: *firsts* holds the index of each frame's first fragment, and one end mark.
+
+    *padding* has the bytes to leave out at the end of each frame, 0 or 1, where an Extended Offset Table told them.
+    """
 
     fragments: Fragments
     firsts: "array[int]"
     count: int
     found_by: str
+    padding: bytes = b""
 
     def __len__(self) -> int:
         """Frames that are listed."""
@@ -46,7 +52,11 @@ class EncapsulatedFrames:
         indices = range(self.firsts[frame], self.firsts[frame + 1])
         if self.fragments.cut and len(self.fragments) - 1 in indices:
             return ()
-        return tuple(self.fragments.extent(index) for index in indices if self.fragments.lengths[index])
+        found = [self.fragments.extent(index) for index in indices if self.fragments.lengths[index]]
+        if found and self.padding and self.padding[frame]:
+            offset, length = found[-1]
+            found[-1] = Extent(offset, length - 1)
+        return tuple(found)
 
     def bit_offset(self, frame: int) -> int:
         """Encapsulated frames start on a byte."""
@@ -58,8 +68,9 @@ def encapsulated_frames(
     fragments: Fragments,
     declared: int,
     extended: bytes | None = None,
+    lengths: bytes | None = None,
 ) -> tuple[EncapsulatedFrames, tuple[str, ...]]:
-    """Find the frames among *fragments*; *extended* is the value of the Extended Offset Table, where there is one.
+    """Find the frames among *fragments*; *extended* and *lengths* are the values of the Extended Offset Table.
 
     The order of trust: Extended Offset Table, Basic Offset Table, one fragment a frame, starts of codestreams.
     A table counts only where it proves right. Returns the frames and a line for each thing that was wrong.
@@ -69,12 +80,16 @@ def encapsulated_frames(
         problems.append("the last fragment is cut short; its frame cannot be read (E16)")
     elif not fragments.delimited:
         problems.append("Pixel Data ends without a Sequence Delimitation Item (E12)")
-    firsts, found_by = None, "Extended Offset Table"
+    firsts, found_by, padding = None, "Extended Offset Table", b""
     basic = _basic_offset_table(stream, fragments, declared)
     if extended is not None:
         firsts = _proved(_table("Q", extended), stream, fragments, declared)
         if firsts is None:
             problems.append("the Extended Offset Table is wrong and is not used (E9)")
+        elif lengths is not None:
+            padding = _padding(_table("Q", lengths), firsts, fragments)
+            if not padding:
+                problems.append("the Extended Offset Table Lengths are wrong and are not used (E9)")
         if basic:
             problems.append("there are an Extended and a Basic Offset Table; the first that is right is used (E10)")
     if firsts is None and basic:
@@ -85,10 +100,11 @@ def encapsulated_frames(
         firsts, found_by = _from_fragments(stream, fragments, declared)
     found = len(firsts) - 1
     if found > declared:
-        problems.append(f"{found} frames are there, {declared} are declared; all are shown (E4)")
+        rule = "E5" if declared == 1 else "E4"
+        problems.append(f"{found} frames are there, {declared} are declared; all are shown ({rule})")
     elif found < declared:
         problems.append(f"{found} of {declared} declared frames are there; the others cannot be read (E6)")
-    return EncapsulatedFrames(fragments, firsts, listed(found, declared), found_by), tuple(problems)
+    return EncapsulatedFrames(fragments, firsts, listed(found, declared), found_by, padding), tuple(problems)
 
 
 def longest_table(fragments: Fragments, declared: int, entry: int) -> int:
@@ -112,18 +128,39 @@ def _table(code: Literal["L", "Q"], data: bytes) -> "array[int]":
     return table
 
 
+def _padding(lengths: "array[int]", firsts: "array[int]", fragments: Fragments) -> bytes:
+    """Give the bytes of padding that the *lengths* of frames leave out; none where they do not all fit.
+
+    A frame that has a table entry is one fragment, and its length is without the pad byte (PS3.3 C.7.6.3.1.9).
+    """
+    padding = [fragments.lengths[first] - length for first, length in zip(firsts, lengths, strict=False)]
+    fits = len(lengths) == len(firsts) - 1 == firsts[-1] - firsts[0] and all(spare in (0, 1) for spare in padding)
+    return bytes(padding) if fits else b""
+
+
 def _proved(table: "array[int]", stream: Stream, fragments: Fragments, declared: int) -> "array[int] | None":
     """Turn offsets into fragment indices, or None if the table does not prove right.
 
     One that claims more frames than are declared is believed if each of them starts a codestream: there are writers
-    that list every fragment (E7).
+    that list every fragment (E7). One that leaves out frames is not (E5).
     """
     firsts = _from_table(table, fragments, declared)
-    if firsts is not None and len(firsts) - 1 > declared:
+    if firsts is None:
+        return None
+    if len(firsts) - 1 > declared:
         kinds = [_kind(stream, fragments, index) for index in firsts[:-1] if fragments.lengths[index]]
         if any(kind != kinds[0] for kind in kinds):
             return None
-    return firsts
+    return None if _hides_frames(stream, fragments, firsts) else firsts
+
+
+def _hides_frames(stream: Stream, fragments: Fragments, firsts: "array[int]") -> bool:
+    """Whether a codestream begins within a frame, right behind the end of another (E5)."""
+    inner = set(range(firsts[0], firsts[-1])).difference(firsts)
+    kind = _kind(stream, fragments, firsts[0]) if inner else ""
+    return kind in _ENDED and any(
+        _kind(stream, fragments, index) == kind and _ends(stream, fragments, index - 1) for index in sorted(inner)
+    )
 
 
 def _from_table(table: "array[int]", fragments: Fragments, declared: int) -> "array[int] | None":
@@ -178,6 +215,11 @@ def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tup
         starts = [index for index in filled if _kind(stream, fragments, index) == kind]
         if fragments.cut and starts == filled[:-1] and fragments.lengths[last] < _HEAD:
             starts.append(last)  # too little is left of it to show a start, but all the others are one
+        if len(starts) != declared > 1 and kind in _ENDED:
+            # What looks like a start though no end comes before it may be chance; the number of frames decides (E3).
+            # A number of 1 is what careless writers leave, and decides nothing (E5).
+            sure = [index for index in starts if index == filled[0] or _ends(stream, fragments, index - 1)]
+            starts = sure if len(sure) == declared else starts
         return array("Q", [*starts, len(fragments)]), "starts of codestreams"
     # Nothing tells frames apart: one frame is all of it, and fewer fragments than frames are one each.
     if declared == 1:
@@ -195,6 +237,15 @@ def _kind(stream: Stream, fragments: Fragments, index: int) -> str:
     if head[:1] == b"\xff" and head.lstrip(b"\xff").startswith(b"\xd8\xff"):
         return "jpeg"
     return "rle" if _is_rle_header(head) else ""
+
+
+def _ends(stream: Stream, fragments: Fragments, index: int) -> bool:
+    """Whether the last bytes of a fragment are the end marker of JPEG or JPEG 2000, but for padding."""
+    while index > 1 and not fragments.lengths[index]:
+        index -= 1
+    offset, length = fragments.extent(index)
+    tail = stream.pread(min(_TAIL, length), offset + length - min(_TAIL, length))
+    return tail.rstrip(b"\0\xff").endswith(b"\xff\xd9")
 
 
 def _is_rle_header(head: bytes) -> bool:

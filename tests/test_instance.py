@@ -40,7 +40,8 @@ from samples import (
 
 from dicomfs.codecs import decode
 from dicomfs.elements import DataSet
-from dicomfs.instance import Instance, load, number_of_frames
+from dicomfs.instance import Instance, load
+from dicomfs.pixels import number_of_frames
 from dicomfs.source import Source
 from dicomfs.stream import Memory
 

@@ -20,9 +20,11 @@ content
 ancillary
 png fit
 instance
+pixels
 overlays profile
 header header_txt header_json
 timing geometry place quantity display voi functional luts render
+inspection
 codecs rle decoders native
 codestream jpeg jpeg2000 jpegxl encoded
 dataset reader elements values dictionary
