@@ -103,8 +103,8 @@ def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
         big_endian=transfer_syntax in (EXPLICIT_BIG, GE_PRIVATE),
         pixel_vr=element.vr if element else "OW",
     )
-    if photometric == "YBR_FULL_422" and element and _is_full_444(fmt, element.length, dataset):
-        return replace(fmt, photometric="YBR_FULL")
+    if fmt.halved and element and _is_full_444(fmt, element.length, dataset):
+        return replace(fmt, photometric=photometric.removesuffix("_422"))
     return fmt
 
 
@@ -134,12 +134,17 @@ def display_of(
     if voi is None and place is not None:
         raise VoiMissing(place, frame)
     voi = voi or Voi()
+    window = voi.window
+    if fmt.real and window and window.function == "LINEAR":
+        # The half and the one in LINEAR are steps between integers; with them, all of 0..1 in 0.5, 1 would be white.
+        window = replace(window, function="LINEAR_EXACT")
+        problems["VOI LUT Function of real numbers is LINEAR; LINEAR_EXACT is taken (G10)"] = None
     invert = fmt.photometric == "MONOCHROME1"
     shape = dataset.text(0x20500020)
     if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != invert:
         problems["Presentation LUT Shape contradicts the photometric interpretation, which is followed (G2)"] = None
     padding = _padding(dataset, fmt)
-    return Display(slope, intercept, modality_lut, voi.window, voi.lut, invert, palette, padding), tuple(problems)
+    return Display(slope, intercept, modality_lut, window, voi.lut, invert, palette, padding), tuple(problems)
 
 
 def check_groups(dataset: DataSet, frame: int) -> None:
@@ -201,7 +206,7 @@ def _is_full_444(fmt: PixelFormat, length: int, dataset: DataSet) -> bool:
     """Tell whether native data called 4:2:2 has full chrominance by its length (N2)."""
     frames = max(dataset.integer(0x00280008) or 1, 1)
     full = fmt.pixels * 3 * fmt.bits_allocated // 8 * frames
-    return fmt.samples == 3 and fmt.transfer_syntax in _NATIVE and length >= full
+    return fmt.transfer_syntax in _NATIVE and length >= full
 
 
 # What concerns all frames

@@ -70,9 +70,9 @@ def _twelve(data: Buffer, bit_offset: int, count: int) -> np.ndarray:
 
 def arrange(samples: np.ndarray, fmt: PixelFormat, planar: bool | None = None) -> np.ndarray:
     """Give a row of samples the shape of the frame: planes are interleaved and 4:2:2 chroma repeated."""
-    if fmt.samples == 3 and fmt.photometric == "YBR_FULL_422" and len(samples) == 2 * fmt.pixels:
+    if fmt.halved and len(samples) == 2 * fmt.pixels:
         if fmt.columns % 2:
-            raise CodecError("YBR_FULL_422 needs an even number of columns (N13)")
+            raise CodecError(f"{fmt.photometric} needs an even number of columns (N13)")
         pairs = samples.reshape(-1, 4)  # Y1 Y2 Cb Cr (PS3.3 C.7.6.3.1.2)
         full = np.empty((len(pairs), 2, 3), samples.dtype)
         full[:, :, 0] = pairs[:, :2]

@@ -40,10 +40,14 @@ class PixelFormat:
         return self.rows * self.columns
 
     @property
+    def halved(self) -> bool:
+        """Whether native frames have half the chrominance: Y1 Y2 Cb Cr for two pixels (PS3.3 C.7.6.3.1.2)."""
+        return self.samples == 3 and self.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422")
+
+    @property
     def frame_bits(self) -> int:
-        """Bits of one native frame without padding (PS3.5 8.1.1; YBR_FULL_422 has two samples a pixel)."""
-        samples = 2 if self.photometric == "YBR_FULL_422" and self.samples == 3 else self.samples
-        return self.pixels * samples * self.bits_allocated
+        """Bits of one native frame without padding (PS3.5 8.1.1)."""
+        return self.pixels * (2 if self.halved else self.samples) * self.bits_allocated
 
     @property
     def word(self) -> int:

@@ -1,0 +1,65 @@
+"""How tests of display see a file as a user does: its directory in the tree, pictures decoded by Pillow."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from mounting import Loop, files_below, read_all, tree_of
+from PIL import Image
+
+from dicomfs.nodes import File
+
+
+class Shown:
+    """The directory of one DICOM file."""
+
+    def __init__(self, loop: Loop, path: Path) -> None:
+        """Look at the file at *path*."""
+        self._loop = loop
+        self._path = path
+
+    @classmethod
+    def of(cls, loop: Loop, folder: Path, data: bytes) -> "Shown":
+        """Look at a file of *data* that is made in *folder*."""
+        path = folder / f"{len(list(folder.iterdir()))}.dcm"
+        path.write_bytes(data)
+        return cls(loop, path)
+
+    @property
+    def names(self) -> list[str]:
+        """Paths of all files in the directory."""
+
+        async def listed() -> list[str]:
+            with tree_of(self._loop, self._path) as top:
+                return [name.decode() for name, _ in await files_below(top)]
+
+        return self._loop.run(listed)
+
+    def read(self, name: str) -> bytes:
+        """Read a file whole, and see that it is as long as it said. Raises OSError as the reader would get it."""
+
+        async def work() -> bytes:
+            with tree_of(self._loop, self._path) as top:
+                files: dict[bytes, File] = dict(await files_below(top))
+                data = await read_all(files[name.encode()])
+                assert len(data) == files[name.encode()].attributes.size
+                return data
+
+        return self._loop.run(work)
+
+    def picture(self, frame: int = 1) -> np.ndarray:
+        """Decode the picture of a frame, counted from 1."""
+        return np.asarray(Image.open(io.BytesIO(self.read(f"frames/{frame:04}.png"))))
+
+    def refusal(self, frame: int = 1) -> str:
+        """Give the reason why a frame has no picture; fail when it has one."""
+        try:
+            self.read(f"frames/{frame:04}.png")
+        except OSError as error:
+            return error.strerror or ""
+        raise AssertionError(f"frame {frame} is shown")
+
+    @property
+    def problems(self) -> str:
+        """What the file says is wrong with itself."""
+        return self.read("problems.txt").decode() if "problems.txt" in self.names else ""
