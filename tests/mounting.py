@@ -19,7 +19,7 @@ import trio
 
 from dicomfs.decode import Decoder
 from dicomfs.files.subject import Services
-from dicomfs.nodes import Directory, File, Node
+from dicomfs.nodes import Directory, File, Node, NumberedChildren
 from dicomfs.source import Source
 from dicomfs.tree import root
 
@@ -64,14 +64,14 @@ def tree_of(loop: Loop, archive: Path) -> Iterator[Directory]:
 
 
 async def files_below(node: Node, path: bytes = b"", frames: int | None = None) -> list[tuple[bytes, File]]:
-    """Give all files below *node* with their paths; of directories with more than *frames* entries only some."""
+    """Give all files below *node* with their paths; of directories with more than *frames* frames only some."""
     if isinstance(node, File):
         return [(path, node)]
     assert isinstance(node, Directory)
     found = []
     listing = await node.listing()
     places = range(len(listing))
-    if frames is not None and len(listing) > frames:
+    if frames is not None and isinstance(listing, NumberedChildren) and len(listing) > frames:
         places = sorted({0, 1, len(listing) // 2, len(listing) - 1})
     for place in places:
         child = listing[place]
