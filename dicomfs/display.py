@@ -12,7 +12,7 @@ from dicomfs.elements import DataSet
 from dicomfs.functional import PER_FRAME_GROUPS, SHARED_GROUPS, functional_group
 from dicomfs.luts import read_lut, read_palette
 from dicomfs.pixelformat import PixelFormat
-from dicomfs.render import Display, Lut, Palette
+from dicomfs.render import Display, Lut, Palette, Window
 from dicomfs.stream import Stream
 from dicomfs.voi import FRAME_VOI_LUT, Voi, voi_source, vois_of
 
@@ -133,7 +133,7 @@ def display_of(
     voi = next((voi for voi in vois if voi.usable), None)
     if voi is None and place is not None:
         raise VoiMissing(place, frame)
-    voi = voi or Voi()
+    voi = voi or Voi(_fractions(dataset))
     window = voi.window
     if fmt.real and window and window.function == "LINEAR":
         # The half and the one in LINEAR are steps between integers; with them, all of 0..1 in 0.5, 1 would be white.
@@ -260,6 +260,13 @@ def _rescale(dataset: DataSet, frame: int, problems: dict[str, None]) -> tuple[f
         problems["Rescale Slope is senseless; the values are not rescaled (G8)"] = None
         return 1.0, 0.0
     return slope, intercept
+
+
+def _fractions(dataset: DataSet) -> Window | None:
+    """Give the window from nothing to all of a segment; None for other objects and label maps (PS3.3 C.8.20.2, M2)."""
+    kind = dataset.text(0x00620001)
+    most = {"BINARY": 1, "FRACTIONAL": dataset.integer(0x0062000E)}.get(kind or "")
+    return Window(most / 2, most, "LINEAR_EXACT") if most and most > 0 else None
 
 
 def _padding(dataset: DataSet, fmt: PixelFormat) -> tuple[float, float] | None:
