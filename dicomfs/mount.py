@@ -164,6 +164,7 @@ def _heartbeat() -> Iterator[None]:
 async def _serve(operations: Operations, decoder: Decoder, mountpoint: str, ready: Callable[[], None]) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_obey_signals, nursery.cancel_scope, operations, decoder)
+        nursery.start_soon(decoder.look_ahead)
         nursery.start_soon(_announce, operations.started, mountpoint, ready)
         await pyfuse3.main(min_tasks=1, max_tasks=MOST_TASKS)
         nursery.cancel_scope.cancel()

@@ -22,7 +22,7 @@ import PIL.Image
 import pytest
 import trio
 
-from dicomfs import decode, worker
+from dicomfs import decode, processes, worker
 from dicomfs.decode import DecodeError, Decoder
 from dicomfs.pixelformat import PixelFormat
 from dicomfs.png import chunk, png_size
@@ -644,7 +644,7 @@ def impostor(decoder: Decoder, lie: Callable[[socket.socket, int], None]) -> Ite
         pidfd = os.pidfd_open(process.pid)
         socket.send_fds(theirs, [b"limits"], [pidfd])
         os.close(pidfd)
-        decoder._idle.append(decode._Worker(ours))
+        decoder._idle.append(processes.Worker(ours))
         lie(theirs, 1)
         yield
         assert process.wait() == -signal.SIGKILL

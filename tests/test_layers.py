@@ -15,7 +15,7 @@ files.frames files.overlays files.extras files.bitstreams files.frame_index file
 files.pictures
 files.subject
 nodes
-decode worker sandbox
+decode ahead processes worker sandbox
 content
 ancillary
 png fit
@@ -83,4 +83,4 @@ def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
 
 def test_async_is_known_above_the_seam_alone() -> None:
     users = {name for name, path in modules().items() if "import trio" in path.read_text()}
-    assert users <= {"cache", "content", "decode", "files.subject", "tree", "operations", "mount", "cli", "doctor"}
+    assert users <= {"cache", "content", "decode", "processes", "files.subject", "tree", "operations", "mount", "cli", "doctor"}
