@@ -7,9 +7,12 @@ names) must hold for as long as the file is the same.
 
 from typing import Protocol
 
+from dicomfs.files.bitstreams import Fragments, Raw
+from dicomfs.files.extras import Icon, ProfileIcc
 from dicomfs.files.frame_index import FramesJson
-from dicomfs.files.frames import Fragments, Frames, Raw
+from dicomfs.files.frames import Frames, Thumbnail, Windows
 from dicomfs.files.header import HeaderJson, HeaderTxt, ProblemsTxt
+from dicomfs.files.overlays import Overlays
 from dicomfs.files.source import Bulk, OriginalDcm
 from dicomfs.files.subject import Subject
 from dicomfs.instance import Instance
@@ -30,9 +33,14 @@ VIRTUAL_FILES: tuple[VirtualFile, ...] = (
     HeaderTxt(),
     FramesJson(),
     Frames(),
+    Windows(),
     Raw(),
     Fragments(),
     OriginalDcm(),
+    Thumbnail(),
+    Overlays(),
+    Icon(),
+    ProfileIcc(),
     Bulk(),
     ProblemsTxt(),
 )

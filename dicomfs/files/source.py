@@ -1,6 +1,7 @@
 """What is in the source as it stands: `original.dcm`, and each large value in `bulk/`."""
 
-from dicomfs.content import Content, Ready, Stored
+from dicomfs.content import Content, Stored
+from dicomfs.extents import Extent
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.header import BulkValue, bulk_values
 from dicomfs.instance import Instance
@@ -40,11 +41,5 @@ class Bulk:
 
 
 def _value_file(subject: Subject, value: BulkValue) -> ContentFile:
-    async def open_content() -> Content:
-        instance = await subject.instance()
-        if instance.inflated:
-            return Content([Ready(instance.inflated.pread(value.length, value.offset))])
-        file = await subject.open()
-        return Content([Stored(file, value.offset, value.length, value.swap)], file.close)
-
-    return ContentFile(subject.file(value.length), open_content)
+    extent = Extent(value.offset, value.length)
+    return ContentFile(subject.file(value.length), lambda: subject.stored([extent], value.swap))

@@ -4,17 +4,19 @@ A virtual file keeps a Subject and never an Instance: a listing of many thousand
 header is parsed again when it has fallen out of the cache.
 """
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import trio
 
 from dicomfs.cache import Lru
-from dicomfs.content import Content, Ready
+from dicomfs.content import Content, Ready, Stored
 from dicomfs.decode import Decoder
+from dicomfs.extents import Extent
 from dicomfs.instance import Instance, load
 from dicomfs.nodes import Attributes, Children, File, LateDirectory, read_only
+from dicomfs.render import Window
 from dicomfs.source import Entry, Fingerprint, Source, SourceFile
 
 Read = TypeVar("Read")
@@ -30,16 +32,20 @@ CHILDREN_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What serves every file of a mount: the archive, the decoders, and what was used last of headers and names."""
+    """What serves every file of a mount: the archive, the decoders, and what was used last of headers and names.
+
+    *window* is the one that grey frames are shown through, where the mount has one of its own.
+    """
 
     source: Source
     decoder: Decoder
     instances: Lru[Instance]
     texts: Lru[bytes]
     children: Lru[Children]
+    window: Window | None = None
 
     @classmethod
-    def of(cls, source: Source, decoder: Decoder) -> "Services":
+    def of(cls, source: Source, decoder: Decoder, window: Window | None = None) -> "Services":
         """Serve *source* with *decoder* and caches of the usual size."""
         return cls(
             source,
@@ -47,6 +53,7 @@ class Services:
             Lru(HEADER_BYTES, lambda instance: instance.weight),
             Lru(TEXT_BYTES, len),
             Lru(CHILDREN_BYTES, lambda children: children.weight),
+            window,
         )
 
 
@@ -83,6 +90,14 @@ class Subject:
                 file.close()
 
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+    async def stored(self, extents: Sequence[Extent], word: int = 1) -> Content:
+        """Open some bytes of the file, or of its inflated data set; words of *word* bytes are reversed."""
+        instance = await self.instance()
+        if instance.inflated:  # always little endian
+            return Content([Ready(instance.inflated.pread(length, offset)) for offset, length in extents])
+        source = await self.open()
+        return Content([Stored(source, offset, length, word) for offset, length in extents], source.close)
 
     def file(self, size: int) -> Attributes:
         """Describe a virtual file of *size* bytes."""

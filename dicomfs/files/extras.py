@@ -1,0 +1,31 @@
+"""What a file brings along for its pictures: `icon.png` and `profile.icc`."""
+
+from dicomfs.extents import Extent
+from dicomfs.files.pictures import Look, frame_pictures
+from dicomfs.files.subject import ContentFile, Subject
+from dicomfs.instance import Instance
+from dicomfs.nodes import Node
+
+
+class Icon:
+    """The small picture that the maker of the file put into it."""
+
+    name = "icon.png"
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve it where there is one."""
+        return frame_pictures(subject, instance, Look(icon=True))(0) if instance.icon else None
+
+
+class ProfileIcc:
+    """The ICC profile, as it stands."""
+
+    name = "profile.icc"
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve it where there is one."""
+        profile = instance.profile
+        if profile is None:
+            return None
+        extent = Extent(profile.offset, profile.length)
+        return ContentFile(subject.file(profile.length), lambda: subject.stored([extent]))
