@@ -17,6 +17,7 @@ from dicomfs import __version__
 # The verbs import what they need themselves: `--help` is quick, and all but `mount` work without libfuse.
 if TYPE_CHECKING:
     from dicomfs.offline import Complain, Tree
+    from dicomfs.render import Window
 
 # Exit codes, as the README states them.
 DONE, FAILED, USAGE = 0, 1, 2
@@ -30,6 +31,7 @@ _IGNORED = re.compile(
 _PASSED_ON = re.compile(
     r"allow_other|allow_root|auto_unmount|default_permissions|(fsname|context|fscontext|rootcontext)=.*"
 )
+_NUMBER = r"[+-]?\d{1,15}(?:\.\d{0,15})?"
 _VERBS = ("mount", "umount", "info", "doctor", "ls", "cat", "cp")
 
 
@@ -43,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # `mount -t fuse.dicomfs` calls us as `dicomfs SOURCE MOUNTPOINT -o OPTIONS`.
     if len(given) >= 2 and given[0] not in _VERBS and not given[0].startswith("-"):
         given.insert(0, "mount")
+    # A window may begin with a minus sign, which argparse would take for an option.
+    for place in reversed(range(len(given) - 1)):
+        if given[place] == "--window":
+            given[place : place + 2] = [f"--window={given[place + 1]}"]
     options = _parser().parse_args(given)
     try:
         code = options.run(options)
@@ -73,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     mount = verbs.add_parser(
         "mount",
         help="mount an archive (a directory or one DICOM file)",
-        epilog="-o takes workers=N, cache_memory=SIZE, log_file=FILE; for the kernel allow_other, allow_root, "
-        "auto_unmount, fsname=NAME and the SELinux contexts; what fstab says to every file system means nothing here",
+        epilog="-o takes workers=N, cache_memory=SIZE, window=C/W, log_file=FILE; for the kernel allow_other, "
+        "allow_root, auto_unmount, fsname=NAME and the SELinux contexts; what fstab says to every file system means nothing here",
     )
     mount.add_argument("source", metavar="ARCHIVE")
     mount.add_argument("mountpoint", metavar="MOUNTPOINT")
@@ -111,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     copy.set_defaults(run=_cp)
 
     for verb in (mount, listing, cat, copy):
+        verb.add_argument(
+            "--window", type=_window, metavar="C,W", help="show grey frames through this window, centre and width"
+        )
         verb.add_argument("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
         verb.add_argument(
             "--cache-memory", type=_size, default="64M", metavar="SIZE", help="for decoded frames (64M)"
@@ -128,6 +137,7 @@ def _mount(options: argparse.Namespace) -> int:
         options.workers,
         options.cache_memory,
         _fuse_options(options),
+        options.window,
     )
     log_file = os.path.abspath(options.log_file) if options.log_file else None
 
@@ -237,7 +247,8 @@ def _over_paths(
 
     for path in options.paths:
         try:
-            with opened(os.fsencode(path), options.workers if decode else 0, options.cache_memory) as tree:
+            workers = options.workers if decode else 0
+            with opened(os.fsencode(path), workers, options.cache_memory, options.window) as tree:
                 trio.run(act, tree, complain)
         except BrokenPipeError:
             raise
@@ -252,8 +263,9 @@ def _fuse_options(options: argparse.Namespace) -> frozenset[str]:
     chosen = {"allow_other"} if options.allow_other else set()
     for option in ",".join(options.fuse_options).split(","):
         name, _, value = option.partition("=")
-        if name in ("workers", "cache_memory", "log_file"):
-            convert: Callable[[str], object] = {"workers": _count, "cache_memory": _size}.get(name, str)
+        if name in ("workers", "cache_memory", "window", "log_file"):
+            own: dict[str, Callable[[str], object]] = {"workers": _count, "cache_memory": _size, "window": _window}
+            convert = own.get(name, str)
             try:
                 setattr(options, name, convert(value))
             except argparse.ArgumentTypeError as error:
@@ -301,6 +313,18 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)
+
+
+def _window(text: str) -> "Window":
+    """Read a window: two numbers with a comma between them, or a slash where commas part options."""
+    from dicomfs.render import Window
+
+    match = re.fullmatch(f"({_NUMBER})[,/]({_NUMBER})", text)
+    if match is None or not float(match[2]) > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a centre and a width above 0, like 40,400")
+    center, width = float(match[1]), float(match[2])
+    # LINEAR, the function of windows that name none, has no width below 1 (PS3.3 C.11.2.1.2).
+    return Window(center, width, "LINEAR" if width >= 1 else "LINEAR_EXACT")
 
 
 def _size(text: str) -> int:

@@ -24,6 +24,7 @@ import trio
 from dicomfs.decode import Decoder
 from dicomfs.files.subject import Services
 from dicomfs.operations import Operations
+from dicomfs.render import Window
 from dicomfs.source import Source
 from dicomfs.tree import root
 
@@ -50,13 +51,17 @@ class MountRefused(OSError):
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """What a mount is asked to be. *fuse_options* go to the kernel and libfuse as they are."""
+    """What a mount is asked to be. *fuse_options* go to the kernel and libfuse as they are.
+
+    *window* is the one that grey frames are shown through instead of the file's.
+    """
 
     source: str
     mountpoint: str
     workers: int
     cache_memory: int
     fuse_options: frozenset[str]
+    window: Window | None
 
 
 def run(options: MountOptions, ready: Callable[[], None]) -> None:
@@ -69,7 +74,7 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         _check_mountpoint(source, options.mountpoint)
         mountpoint = os.path.realpath(options.mountpoint)
         decoder = Decoder(options.workers, cache_bytes=options.cache_memory)
-        operations = Operations(root(Services.of(source, decoder)), source.free_space)
+        operations = Operations(root(Services.of(source, decoder, options.window)), source.free_space)
         # Before the device is opened: a child that held it would keep a dead mount alive.
         decoder.start()
         try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from dicomfs.decode import Decoder
 from dicomfs.files.subject import Services
 from dicomfs.nodes import Directory, File, Node
+from dicomfs.render import Window
 from dicomfs.source import Source
 from dicomfs.tree import root
 
@@ -45,7 +46,7 @@ class Tree:
 
 
 @contextlib.contextmanager
-def opened(path: bytes, workers: int, cache_memory: int) -> Iterator[Tree]:
+def opened(path: bytes, workers: int, cache_memory: int, window: Window | None = None) -> Iterator[Tree]:
     """Open the archive that *path* leads to or into; without *workers* nothing can be decoded.
 
     The archive is as much of the path as exists on disk; the rest is inside.
@@ -57,7 +58,7 @@ def opened(path: bytes, workers: int, cache_memory: int) -> Iterator[Tree]:
     source = Source(archive or b".")
     decoder = Decoder(max(1, workers), cache_bytes=cache_memory)
     try:
-        top = root(Services.of(source, decoder))
+        top = root(Services.of(source, decoder, window))
         if workers:
             decoder.start()
         yield Tree(path, top, tuple(reversed(below)))
