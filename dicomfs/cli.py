@@ -80,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
         "mount",
         help="mount an archive (a directory or one DICOM file)",
         epilog="-o takes workers=N, cache_memory=SIZE, window=C/W, log_file=FILE; for the kernel allow_other, "
-        "allow_root, auto_unmount, fsname=NAME and the SELinux contexts; what fstab says to every file system means nothing here",
+        "allow_root, auto_unmount, fsname=NAME and the SELinux contexts; what fstab says to every file system means "
+        "nothing here",
     )
     mount.add_argument("source", metavar="ARCHIVE")
     mount.add_argument("mountpoint", metavar="MOUNTPOINT")
