@@ -94,14 +94,14 @@ class _Frame:
         return b"".join(parts)
 
 
-def is_native(fmt: PixelFormat) -> bool:
-    """Whether frames of *fmt* have no header, so that there is nothing to look at."""
+def needs_look(fmt: PixelFormat) -> bool:
+    """Whether frames of *fmt* must be read to be judged; others are judged by their extents."""
     codec = CODECS.get(fmt.transfer_syntax)
-    return codec is None or bool(codec.missing) or codec.extension == "bin"
+    return codec is not None and not codec.missing and codec.extension != "bin"
 
 
-def status(stream: Stream, fmt: PixelFormat, frames: Frames, frame: int) -> Status:
-    """Tell how frame *frame* (from 0) fares, by a few small reads."""
+def status(stream: Stream | None, fmt: PixelFormat, frames: Frames, frame: int) -> Status:
+    """Tell how frame *frame* (from 0) fares, by a few small reads; a *stream* is there if `needs_look`."""
     extents = frames.extents(frame)
     if not extents:
         encapsulated = frames.found_by != "arithmetic"
@@ -111,7 +111,7 @@ def status(stream: Stream, fmt: PixelFormat, frames: Frames, frame: int) -> Stat
         return Status("error", (f"no decoder reads transfer syntax {fmt.transfer_syntax}",))
     if codec.missing:
         return Status("error", (codec.missing,))
-    if codec.extension == "bin":
+    if stream is None or codec.extension == "bin":
         return _native(sum(length for _, length in extents), fmt)
     try:
         reasons = _repairs(_Frame(stream, extents), fmt)

@@ -117,7 +117,8 @@ def test_encapsulated_frames_and_fragments() -> None:
     flat = [fragment for frame in split for fragment in frame]
     found, instance = frames_of(dicom(image(4, 4, encapsulated(flat, offsets(split)), frames=3, vr="OB"), JPEG))
     assert found == frames
-    assert instance.problems == ()
+    # These are no codestreams, and that is all that is wrong.
+    assert instance.problems == ("all frames cannot be read: the codestream ends inside its header",)
     assert instance.fragments is not None
     assert len(instance.fragments) == 7
 

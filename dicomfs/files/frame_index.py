@@ -2,6 +2,9 @@
 
 The numbers let another program read frames straight out of the source: extents are offset and length in
 `original.dcm` (or, as stated, in its inflated data set).
+
+What is wrong with an encoded frame is seen in its first and last bytes. They are read when the file is opened, not when
+it is listed: room is kept for the longest that may be said, and spaces fill it.
 """
 
 import json
@@ -9,13 +12,16 @@ from dataclasses import asdict
 
 from pydicom.uid import UID
 
+from dicomfs.content import Content, Ready
 from dicomfs.elements import DataSet
-from dicomfs.files.subject import Subject, TextFile
+from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.geometry import plane_of
+from dicomfs.inspection import LONGEST, needs_look, status
 from dicomfs.instance import Instance, Pixels
 from dicomfs.nodes import Node
 from dicomfs.place import place_of
 from dicomfs.quantity import Mapping, dose_of, own_mappings, shared_mappings
+from dicomfs.stream import Stream
 from dicomfs.timing import Timing, timing_of
 
 _IMAGE_TYPE = 0x00080008
@@ -32,18 +38,33 @@ class FramesJson:
         """Serve it where there are frames."""
         if instance.pixels is None:
             return None
-        return TextFile(subject, instance, self.name, _write)
+
+        async def make() -> bytes:
+            instance = await subject.instance()
+            return await subject.read(lambda file: _write(instance, instance.inflated or file))
+
+        async def open_content() -> Content:
+            return Content([Ready(await subject.services.texts.get((subject.fingerprint, self.name), make))])
+
+        return ContentFile(subject.file(len(_write(instance, None))), open_content)
 
 
-def _write(instance: Instance) -> bytes:
+def _write(instance: Instance, stream: Stream | None) -> bytes:
+    """Write it; without the *stream* that the frames are in, as long but without what is seen in there."""
     pixels, parsed = instance.pixels, instance.parsed
     if pixels is None or parsed is None:
         return b""
     timing = timing_of(parsed.dataset, len(pixels.frames))
     head = json.dumps(_shared(instance, parsed.dataset, pixels, timing), indent=1)
-    frames = [json.dumps(_frame(parsed.dataset, pixels, frame, timing)) for frame in range(len(pixels.frames))]
-    lines = ",\n".join(f"  {frame}" for frame in frames)
-    return f'{head[:-2]},\n "frames": [\n{lines}\n ]\n}}\n'.encode()
+    looks = needs_look(pixels.format)
+    lines = []
+    for frame in range(len(pixels.frames)):
+        described = _frame(parsed.dataset, pixels, frame, timing)
+        said = str(status(stream, pixels.format, pixels.frames, frame)) if stream or not looks else ""
+        line = json.dumps({"frame": frame + 1, "status": said, **described})
+        lines.append(line + " " * (LONGEST - len(said)) if looks else line)
+    frames = ",\n".join(f"  {line}" for line in lines)
+    return f'{head[:-2]},\n "frames": [\n{frames}\n ]\n}}\n'.encode()
 
 
 def _shared(instance: Instance, dataset: DataSet, pixels: Pixels, timing: Timing | None) -> dict[str, object]:
@@ -86,7 +107,7 @@ def _mappings(mappings: tuple[Mapping, ...]) -> list[dict[str, object]]:
 
 def _frame(dataset: DataSet, pixels: Pixels, frame: int, timing: Timing | None) -> dict[str, object]:
     extents = pixels.frames.extents(frame)
-    described: dict[str, object] = {"frame": frame + 1, "extents": [list(extent) for extent in extents]}
+    described: dict[str, object] = {"extents": [list(extent) for extent in extents]}
     if not extents:
         described["error"] = "declared but not in the file"
     if bits := pixels.frames.bit_offset(frame):
