@@ -40,6 +40,9 @@ def read_header(data: bytes) -> Codestream:
         marker = struct.unpack_from(">H", data, position)[0]
         if marker == 0xFF52:
             mct = data[position + 8] == 1
+        if 0xFF70 <= marker <= 0xFF79:
+            # OpenJPEG passes over most of them, and shows a picture that is wrong.
+            raise CodecError("the frame uses extensions of JPEG 2000 Part 2, which no decoder here knows")
         if marker in (0xFF90, 0xFFD9) or marker < 0xFF00:
             break
         position += 2

@@ -125,7 +125,9 @@ def _pixels_elsewhere(parsed: Parsed) -> tuple[str, ...]:
     return ()
 
 
-def _native(syntax: str, fmt: PixelFormat, extent: Extent, declared: int) -> tuple[PixelFormat, Frames, tuple[str, ...]]:
+def _native(
+    syntax: str, fmt: PixelFormat, extent: Extent, declared: int
+) -> tuple[PixelFormat, Frames, tuple[str, ...]]:
     problems = []
     if syntax not in NATIVE and extent.length:
         fmt = replace(fmt, transfer_syntax=EXPLICIT_LITTLE)

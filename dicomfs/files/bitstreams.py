@@ -1,13 +1,19 @@
 """The frames as they are encoded: bitstreams in `raw/`, the Items of encapsulated Pixel Data in `fragments/`."""
 
+from collections.abc import Sequence
+
 from dicomfs.codestream import sniff
+from dicomfs.extents import Extent
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.instance import Instance
 from dicomfs.nodes import Children, File, Node, NumberedChildren, ReadyDirectory
 from dicomfs.source import SourceFile
+from dicomfs.stream import Stream
 
 # What `sniff` needs to see of a codestream.
 _HEAD = 24
+# Kinds that end with this marker. A pad byte behind it only makes the Item's length even (PS3.5 A.4, E15).
+_ENDED, _END = ("jpg", "jls", "j2k", "jp2", "jph"), b"\xff\xd9"
 
 
 class Raw:
@@ -55,7 +61,7 @@ def _raw_children(instance: Instance, subject: Subject, source: SourceFile) -> C
     while count and not frames.extents(count - 1):
         count -= 1  # declared frames that are not there come last
     kinds: list[str] = []
-    codes = bytearray()
+    codes, padding = bytearray(), bytearray()
     for frame in range(count):
         extents = frames.extents(frame)
         kind = "bin"
@@ -64,12 +70,22 @@ def _raw_children(instance: Instance, subject: Subject, source: SourceFile) -> C
         if kind not in kinds:
             kinds.append(kind)
         codes.append(kinds.index(kind))
+        padding.append(kind in _ENDED and _is_padded(stream, extents))
 
     def file(frame: int) -> File:
         extents = frames.extents(frame)
+        if padding[frame]:
+            extents = (*extents[:-1], Extent(extents[-1].offset, extents[-1].length - 1))
         size = sum(length for _, length in extents)
         return ContentFile(subject.file(size), lambda: subject.stored(extents))
 
-    # A code, two numbers for each fragment and one for each frame.
-    weight = 25 * count
+    # Two codes, two numbers for each fragment and one for each frame.
+    weight = 26 * count
     return NumberedChildren(count, file, lambda frame: f".{kinds[codes[frame]]}", weight=weight)
+
+
+def _is_padded(stream: Stream, extents: Sequence[Extent]) -> bool:
+    """Whether just one byte of padding follows the end marker of a frame."""
+    last = [(offset + length - min(3, length), min(3, length)) for offset, length in extents[-2:]]
+    tail = b"".join(stream.pread(length, offset) for offset, length in last)[-3:]
+    return tail in (_END + b"\0", _END + b"\xff")
