@@ -63,7 +63,7 @@ class Decoder:
 
     def __init__(self, workers: int, timeout: float = 10.0, cache_bytes: int = 64 << 20, memory: int = 2 * GIB) -> None:
         """Prepare, without starting a process."""
-        self._workers = workers
+        self.workers = workers
         self._timeout = timeout
         self._memory = memory
         self._cache: Lru[bytes] = Lru(cache_bytes, len)
@@ -83,7 +83,7 @@ class Decoder:
         kernel ends the processes when that thread ends.
         """
         self._server = ForkServer()
-        for _ in range(self._workers):
+        for _ in range(self.workers):
             if worker := self._server.engage(self._memory):  # else the first task finds out why not
                 self._idle.append(worker)
 
@@ -140,16 +140,19 @@ class Decoder:
 
         Only a worker that has nothing else to do takes it, and only if there is room to keep what every worker makes.
         """
-        room = size * (self._workers + 1) <= self._cache_bytes
+        room = size * (self.workers + 1) <= self._cache_bytes
         if self._nursery is None or not room or not self._permits.value or key in self._cache:
             return False
         self._nursery.start_soon(self._try, key, make)
         return True
 
     async def _try(self, key: Hashable, make: Make) -> None:
-        # Whoever really wants the frame gets the same error, and is told.
-        with contextlib.suppress(OSError):
+        try:
             await self.get(key, make)
+        except trio.Cancelled:
+            raise
+        except BaseException:  # noqa: BLE001, S110 - whoever really wants the frame gets the same error, and is told
+            pass
 
     async def run(self, task: Task, data: Buffer) -> bytes:
         """Have a worker do *task* on the encoded frame *data*: exactly task.size bytes, or DecodeError.

@@ -110,6 +110,19 @@ def test_an_error_reaches_the_one_who_wants_the_frame_and_nobody_else() -> None:
     play(test)
 
 
+@pytest.mark.parametrize("error", [ValueError, IndexError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_whatever_goes_wrong_ahead_ends_nothing(error: type[BaseException]) -> None:
+    async def wrong() -> tuple[Task, bytes]:
+        raise error
+
+    async def test(decoder: Decoder) -> None:
+        assert decoder.ahead(1, wrong, len(FRAME))
+        await trio.testing.wait_all_tasks_blocked()
+        assert await decoder.get(2, make) == FRAME
+
+    play(test)
+
+
 def test_nothing_is_made_ahead_where_nobody_looks_after_it() -> None:
     async def main() -> None:
         async with Decoder(1) as decoder:

@@ -373,3 +373,17 @@ def test_what_may_not_be_read_is_listed_and_refused(tmp_path: Path, program: Pro
             assert errno_of(act) == errno.EACCES
         assert stat.S_IMODE(os.stat(mount.path / "secret.dcm").st_mode) == 0
         assert not mount.warnings()
+
+
+def test_frames_are_made_ahead_of_who_reads_in_order(tmp_path: Path) -> None:
+    """Reading in order decodes each frame once; looking at single frames decodes those alone."""
+    with mounted(PYDICOM / "examples_ybr_color.dcm", tmp_path, "--workers", "2") as mount:
+        frames = mount.path / "frames"
+        for number in (30, 10, 20):
+            (frames / f"{number:04}.png").read_bytes()
+        assert mount.statistics()["decoded"] == 3
+        for number in range(1, 31):
+            (frames / f"{number:04}.png").read_bytes()
+        figures = mount.statistics()
+        assert figures["decoded"] == 30
+        assert figures["cache_hits"] > 10

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from dicomfs.ancillary import PHYSICAL_SIZE, physical, profile_chunk, profile_size
 from dicomfs.content import Buffer, Content, Made
-from dicomfs.decode import DecodeError
+from dicomfs.decode import DecodeError, Make
 from dicomfs.display import check_groups, display_of, wants_automatic_window
 from dicomfs.extents import Frames
 from dicomfs.files.subject import ContentFile, Subject
@@ -70,7 +70,7 @@ def frame_pictures(subject: Subject, instance: Instance, look: Look) -> Callable
     def prepare(frame: int) -> _Prepare:
         return lambda instance, stream: _frame(instance, stream, frame, look, "png", size, window)
 
-    return _files(subject, size, lambda frame: ("picture", frame, look), prepare)
+    return _files(subject, len(pixels.frames), size, lambda frame: ("picture", frame, look), prepare)
 
 
 def overlay_pictures(subject: Subject, instance: Instance, overlay: Overlay) -> Callable[[int], File]:
@@ -81,25 +81,39 @@ def overlay_pictures(subject: Subject, instance: Instance, overlay: Overlay) -> 
     def prepare(frame: int) -> _Prepare:
         return lambda instance, stream: _plane(instance, stream, frame, overlay, size)
 
-    return _files(subject, size, lambda frame: ("overlay", frame, overlay.number), prepare)
+    count = len(instance.pixels.frames) if instance.pixels else len(overlay.frames or ())
+    return _files(subject, count, size, lambda frame: ("overlay", frame, overlay.number), prepare)
 
 
 def _files(
-    subject: Subject, size: int, key: Callable[[int], tuple[Hashable, ...]], prepare: Callable[[int], _Prepare]
+    subject: Subject,
+    count: int,
+    size: int,
+    key: Callable[[int], tuple[Hashable, ...]],
+    prepare: Callable[[int], _Prepare],
 ) -> Callable[[int], File]:
     attributes = subject.file(size)
+    decoder, ahead = subject.services.decoder, subject.services.ahead
+
+    async def picture(frame: int) -> bytes:
+        made = await decoder.get((subject.fingerprint, *key(frame)), _task(subject, prepare(frame)))
+        # While whoever reads in order takes this one away, idle workers make the next.
+        for following in ahead.after((subject.fingerprint, key(0)), frame):
+            if following < count:
+                decoder.ahead((subject.fingerprint, *key(following)), _task(subject, prepare(following)), size)
+        return made
 
     def file(frame: int) -> File:
         async def open_content() -> Content:
-            return Content([Made(size, lambda: _made(subject, key(frame), prepare(frame)))])
+            return Content([Made(size, lambda: picture(frame))])
 
         return ContentFile(attributes, open_content)
 
     return file
 
 
-async def _made(subject: Subject, key: tuple[Hashable, ...], prepare: _Prepare) -> bytes:
-    """Have one picture or range made, unless it is in the cache. Raises DecodeError."""
+def _task(subject: Subject, prepare: _Prepare) -> Make:
+    """Give what prepares the task of making one picture or range, when it is to be made."""
 
     async def make() -> tuple[Task, Buffer]:
         instance = await subject.instance()
@@ -108,7 +122,7 @@ async def _made(subject: Subject, key: tuple[Hashable, ...], prepare: _Prepare) 
             task = replace(task, display=replace(task.display, window=await _window(subject)))
         return task, data
 
-    return await subject.services.decoder.get((subject.fingerprint, *key), make)
+    return make
 
 
 async def _window(subject: Subject) -> Window | None:
@@ -118,7 +132,8 @@ async def _window(subject: Subject) -> Window | None:
     ranges = []
     for frame in sorted({0, count // 2, count - 1}):
         try:
-            low, high = unpack("<dd", await _made(subject, ("range", frame), _ranged(frame)))
+            key = (subject.fingerprint, "range", frame)
+            low, high = unpack("<dd", await subject.services.decoder.get(key, _task(subject, _ranged(frame))))
         except DecodeError:
             continue  # a broken frame says nothing about the others
         if not math.isnan(low):

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import trio
 
+from dicomfs.ahead import Ahead
 from dicomfs.cache import Lru
 from dicomfs.content import Content, Ready, Stored
 from dicomfs.decode import Decoder
@@ -42,6 +43,7 @@ class Services:
     instances: Lru[Instance]
     texts: Lru[bytes]
     children: Lru[Children]
+    ahead: Ahead
     window: Window | None = None
 
     @classmethod
@@ -53,6 +55,7 @@ class Services:
             Lru(HEADER_BYTES, lambda instance: instance.weight),
             Lru(TEXT_BYTES, len),
             Lru(CHILDREN_BYTES, lambda children: children.weight),
+            Ahead(decoder.workers),
             window,
         )
 
