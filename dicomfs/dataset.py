@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dicomfs.elements import DataSet, Element
 from dicomfs.fragments import Fragments
 from dicomfs.reader import KEEP, PIXEL_DATA, Encoding, Reader, guess_encoding, likelihood
-from dicomfs.recognise import HEAD, is_dicom
+from dicomfs.recognise import HEAD, is_dicom, stray_byte
 from dicomfs.stream import Stream
 
 __all__ = ["KEEP", "PIXEL_DATA", "DataSet", "Element", "NotDicom", "Parsed", "parse"]
@@ -103,6 +103,9 @@ def _read_preamble(reader: Reader) -> tuple[bytes, int]:
     if not start and not is_dicom(head, reader.stream.size):
         raise NotDicom
     reader.flag("the preamble is missing (H7)")
+    if stray_byte(head, reader.stream.size):
+        reader.flag("a stray byte before the first element is skipped (H7)")
+        start = 1
     return b"", start
 
 

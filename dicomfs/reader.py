@@ -264,18 +264,30 @@ class Reader:
         """Judge a VR that no edition of the standard knows (H12).
 
         VRs that are still to come have two capital letters and a length of 32 bits (PS3.5 6.2); anything else was
-        written by mistake, mostly with a length of 16.
+        written by mistake, mostly with a length of 16. What follows decides.
         """
         self.flag(f"the VR of {_name(tag)} is unknown; it is read as UN (H12)")
         head = self.peek(position)
-        (short,) = struct.unpack_from(">H" if big_endian else "<H", head, 6)
-        long = _LENGTH[big_endian].unpack_from(head, 8)[0] if len(head) == 12 else None
-        long_fits = long is not None and (long == _UNDEFINED or position + 12 + long <= end)
-        short_fits = position + 8 + short <= end
+        (length,) = struct.unpack_from(">H" if big_endian else "<H", head, 6)
+        short = _Header(tag, "UN", position + 8, length)
+        if len(head) < 12:
+            return short
+        long = _Header(tag, "UN", position + 12, _LENGTH[big_endian].unpack_from(head, 8)[0])
         proper = code.isalpha() and code.isupper()
-        if long is not None and long_fits and (proper or not short_fits):
-            return _Header(tag, "UN", position + 12, long)
-        return _Header(tag, "UN", position + 8, short)
+        stops = [(each, each.start + each.length) for each in ((long, short) if proper else (short, long))]
+        fitting = [(each, stop) for each, stop in stops if stop <= end or each.length == _UNDEFINED]
+        for each, stop in fitting:
+            if each.length == _UNDEFINED or stop == end or self._goes_on(tag, stop, big_endian):
+                return each
+        return fitting[0][0] if fitting else short
+
+    def _goes_on(self, tag: int, position: int, big_endian: bool) -> bool:
+        """Tell whether an element with a greater tag and a VR that is known, or a delimiter, stands at *position*."""
+        head = self.peek(position)
+        if len(head) < 8:
+            return False
+        group, number, code, _ = _EXPLICIT[big_endian].unpack_from(head)
+        return group == 0xFFFE or (group << 16 | number > tag and code in _VRS)
 
     def _private_vr(self, tag: int, here: DataSet) -> str:
         """Look up the VR of a tag that the public dictionary does not know; UN where nothing does."""

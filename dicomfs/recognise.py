@@ -29,10 +29,20 @@ def is_dicom(head: bytes, size: int) -> bool:
         return True
     if head[:4] == b"DICM":
         head = head[4:]  # the prefix alone, without its preamble
-    return any(
+    return stray_byte(head, size) or any(
         _plausible_elements(head, size, explicit, order) >= _ENOUGH[explicit]
         for explicit in (True, False)
         for order in "<>"
+    )
+
+
+def stray_byte(head: bytes, size: int) -> bool:
+    """Tell whether a byte of padding stands before the first element of a data set in Explicit VR (H7).
+
+    Programs that cut File Meta Information off by a length without padding leave the last byte of it behind.
+    """
+    return head[:1] in (b" ", b"\0") and any(
+        _plausible_elements(head[1:], size - 1, True, order) >= _ENOUGH[True] for order in "<>"
     )
 
 

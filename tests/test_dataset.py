@@ -1,5 +1,6 @@
 """The reader of data sets: pydicom judges it on real files; damaged and hostile ones are made here."""
 
+import io
 import os
 import random
 import struct
@@ -130,7 +131,9 @@ def test_reads_what_pydicom_reads(path: Path) -> None:
     assert parsed is not None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = pydicom.dcmread(path, force=True)
+        # pydicom does not skip a stray first byte (H7).
+        stray = "a stray byte before the first element is skipped (H7)" in parsed.problems
+        theirs = pydicom.dcmread(io.BytesIO(path.read_bytes()[stray:]), force=True)
         if any("E12" in problem for problem in parsed.problems):
             # pydicom loses the whole data set where the last fragment is cut.
             assert len(theirs) <= len(parsed.dataset)
