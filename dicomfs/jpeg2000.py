@@ -94,7 +94,7 @@ def end_of_tiles(stream: Stream, start: int, most: int | None = None) -> int | N
                 return None
             position += length
             end = position
-        elif len(head) < 4:
+        elif len(head) < 4 or head[0] != 0xFF:
             return None
         else:
             position += 2 + int.from_bytes(head[2:4], "big")
