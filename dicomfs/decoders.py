@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegxl_decode
 
-from dicomfs import codestream, native
+from dicomfs import codestream, native, predictor
 from dicomfs import jpeg as jpeg_stream
 from dicomfs import jpeg2000 as jpeg2000_stream
 from dicomfs.encoded import CodecError, Codestream
@@ -111,6 +111,8 @@ def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
     values = decoded(stream)
     if _may_be_made_up(values, stream, header) and not np.array_equal(values, decoded(jpeg_stream.with_filler(stream))):
         raise CodecError("the JPEG frame has an end, but not all data before it (E16)")
+    if header.lossless and values.dtype == np.uint16 and jpeg_stream.predictor(stream) == 6:
+        values, repairs = _mend_predictor(values, fmt, repairs)
     return Decoded(_from_stream(values, fmt, header.precision), photometric, repairs)
 
 
@@ -124,6 +126,22 @@ def _may_be_made_up(values: np.ndarray, stream: bytes, header: Codestream) -> bo
         return True
     last = values.reshape(len(values), -1)[-1, -header.components :]
     return bool((last == 1 << (header.precision - 1)).all())
+
+
+def _mend_predictor(
+    values: np.ndarray, fmt: PixelFormat, repairs: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Undo what an encoder did that let predictor 6 overflow (C8). Raises CodecError where it cannot be told."""
+    planes = values.reshape(fmt.rows, fmt.columns, -1)
+    mended = []
+    for plane in (planes[:, :, place] for place in range(planes.shape[2])):
+        meant = predictor.choose(plane, fmt.signed) if predictor.overflows(plane) else plane
+        if meant is None:
+            raise CodecError("predictor 6 of the JPEG frame overflows, and the encoder may have been faulty (C8)")
+        mended.append(meant)
+    if all(np.shares_memory(plane, values) for plane in mended):
+        return values, repairs
+    return np.stack(mended, -1).reshape(values.shape), (*repairs, "undid a faulty predictor of a JPEG encoder (C8)")
 
 
 def _jpeg_colour(header: Codestream, fmt: PixelFormat) -> tuple[str | None, str | None, str]:

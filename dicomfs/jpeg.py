@@ -110,14 +110,25 @@ def seems_whole(stream: Stream) -> bool:
     Entropy-coded data cannot contain the marker (T.81 B.1.1.5).
     """
     end = end_without(stream, b"\0\xff")
-    starts = (max(2, end - TRAILING), max(2, end - 4096))
-    return any(EOI in stream.pread(max(0, end - start), start) for start in starts)
+    start = max(2, end - 4096)
+    return EOI in stream.pread(max(0, end - start), start)
 
 
 def is_ended(stream: Stream) -> bool:
     """Tell whether a JPEG-LS stream has its end marker: CharLS searches for it for seconds."""
     end = end_without(stream, b"\0")
     return stream.pread(2, max(0, end - 2)) == EOI
+
+
+def predictor(data: bytes) -> int:
+    """Give the predictor of a lossless JPEG (T.81 table H.1); 0 where samples are shifted or lines start anew."""
+    if has_restarts(data):
+        return 0
+    for header in scan_headers(data)[0]:
+        end = header + int.from_bytes(data[header : header + 2], "big")
+        selection, _, shifts = data[end - 3 : end]
+        return 0 if shifts & 0x0F else selection
+    return 0
 
 
 def has_restarts(data: bytes) -> bool:
