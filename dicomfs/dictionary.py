@@ -9,7 +9,7 @@ from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
 from pydicom._uid_dict import UID_dictionary
 from pydicom.datadict import get_private_entry, mask_match
 
-__all__ = ["is_private", "is_private_creator", "keyword", "private_name", "private_vr", "public_vr", "uid_keyword"]
+__all__ = ["is_private", "is_private_creator", "keyword", "private_name", "private_vr", "public_vr", "uid_keyword", "uid_name"]
 
 
 def is_private(tag: int) -> bool:
@@ -77,3 +77,9 @@ def uid_keyword(uid: str) -> str:
     """Give the keyword of a UID of PS3.6 Annex A; "" when unknown."""
     entry = UID_dictionary.get(uid)
     return entry[4] if entry else ""
+
+
+def uid_name(uid: str) -> str:
+    """Give the name of a UID of PS3.6 Annex A; itself when unknown."""
+    entry = UID_dictionary.get(uid)
+    return entry[0] if entry else uid

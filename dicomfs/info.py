@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-from pydicom.uid import UID
-
 from dicomfs.codecs import CODECS
 from dicomfs.dataset import Parsed
+from dicomfs.dictionary import uid_name
 from dicomfs.instance import Instance
 
 _SOP_CLASS = 0x00080016
@@ -29,10 +28,10 @@ def describe(instance: Instance) -> Iterator[str]:
 
 def _identity(parsed: Parsed) -> Iterator[str]:
     sop_class = parsed.dataset.text(_SOP_CLASS) or parsed.meta.text(0x00020002)
-    yield _line("SOP class", UID(sop_class).name if sop_class else "not stated")
+    yield _line("SOP class", uid_name(sop_class) if sop_class else "not stated")
     yield _line("modality", parsed.dataset.text(_MODALITY) or "not stated")
     syntax = parsed.transfer_syntax
-    yield _line("transfer syntax", f"{UID(syntax).name} ({syntax})")
+    yield _line("transfer syntax", f"{uid_name(syntax)} ({syntax})")
 
 
 def _pixels(instance: Instance) -> Iterator[str]:

@@ -10,9 +10,8 @@ it is listed: room is kept for the longest that may be said, and spaces fill it.
 import json
 from dataclasses import asdict
 
-from pydicom.uid import UID
-
 from dicomfs.content import Content, Ready
+from dicomfs.dictionary import uid_name
 from dicomfs.elements import DataSet
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.geometry import plane_of
@@ -70,7 +69,7 @@ def _write(instance: Instance, stream: Stream | None) -> bytes:
 def _shared(instance: Instance, dataset: DataSet, pixels: Pixels, timing: Timing | None) -> dict[str, object]:
     fmt = pixels.format
     shared: dict[str, object] = {
-        "transfer_syntax": {"uid": fmt.transfer_syntax, "name": UID(fmt.transfer_syntax).name},
+        "transfer_syntax": {"uid": fmt.transfer_syntax, "name": uid_name(fmt.transfer_syntax)},
         "number_of_frames": len(pixels.frames),
         "found_by": pixels.frames.found_by,
         "extents_in": "inflated data set" if instance.inflated else "original.dcm",
