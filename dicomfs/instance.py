@@ -17,6 +17,8 @@ from dicomfs.stream import Stream
 
 __all__ = ["Instance", "Pixels", "load"]
 
+# Frames that frames.json describes: a few hundred bytes each, made at once.
+MOST_DESCRIBED = 200_000
 # What an Element costs in memory besides its value.
 _ELEMENT_BYTES = 250
 
@@ -74,6 +76,8 @@ def load(stream: Stream) -> Instance:
     icon, icon_problems = icon_of(parsed)
     profile, profile_problems = profile_of(parsed)
     problems = parsed.problems + problems + wrong + icon_problems + profile_problems
+    if pixels is not None and len(pixels.frames) > MOST_DESCRIBED:
+        problems += (f"frames.json is left out: it describes no more than {MOST_DESCRIBED} frames",)
     inflated = parsed.stream if parsed.stream is not stream else None
     return Instance(parsed, pixels, fragments, inflated, tuple(dict.fromkeys(problems)), overlays, icon, profile)
 

@@ -11,11 +11,14 @@ from archives import sample_id
 from mounting import Loop, files_below, read_all, tree_of
 from test_contract import DICOM_SAMPLES
 
-# Bits of a word by VR: what DICOM JSON wants in little endian whatever the file has (PS3.18 F.2.7).
+# Bytes of a word by VR: what DICOM JSON wants in little endian whatever the file has (PS3.18 F.2.7).
 WORDS = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
 
 
-def uris(model: dict[str, dict[str, object]], path: tuple[object, ...] = ()) -> Iterator[tuple[tuple[object, ...], str]]:
+Way = tuple[object, ...]
+
+
+def uris(model: dict[str, dict[str, object]], path: Way = ()) -> Iterator[tuple[Way, str]]:
     """Give every BulkDataURI with the way to its element: tag, item, tag …"""
     for tag, element in model.items():
         if "BulkDataURI" in element:

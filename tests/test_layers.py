@@ -23,7 +23,7 @@ instance
 pixels
 overlays profile
 header header_txt header_json
-timing geometry place quantity display voi functional luts render
+timing geometry place quantity regions display voi functional luts render
 inspection
 codecs rle decoders predictor native
 codestream jpeg jpeg2000 jpegxl encoded
@@ -32,7 +32,7 @@ offsets
 fragments
 extents
 pixelformat
-source recognise stream cache naming
+source access recognise stream cache naming
 __init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent

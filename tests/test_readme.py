@@ -22,6 +22,8 @@ from pathlib import Path
 import pytest
 from archives import PYDICOM
 from mounting import wait_for
+from PIL import ImageCms
+from samples import dicom, image
 
 from dicomfs.decode import Decoder
 from dicomfs.files import VIRTUAL_FILES
@@ -226,13 +228,16 @@ def test_the_table_of_entries_is_that_of_the_code() -> None:
     assert named == [virtual.name for virtual in VIRTUAL_FILES]
 
 
+RARE = {"regions.json", "windows", "overlays", "icon.png", "profile.icc"}
+
+
 @pytest.mark.parametrize(
     ("sample", "absent"),
     [
-        ("JPEG2000.dcm", {"problems.txt"}),
-        ("CT_small.dcm", {"fragments", "problems.txt"}),
-        ("reportsi.dcm", {"frames.json", "frames", "raw", "fragments", "bulk", "problems.txt"}),
-        ("MR_truncated.dcm", {"fragments"}),
+        ("JPEG2000.dcm", {"problems.txt", *RARE}),
+        ("CT_small.dcm", {"fragments", "problems.txt", *RARE}),
+        ("reportsi.dcm", {"frames.json", "frames", "raw", "thumbnail.png", "fragments", "bulk", "problems.txt", *RARE}),
+        ("MR_truncated.dcm", {"fragments", *RARE}),
     ],
 )
 def test_entries_are_absent_as_the_table_says(sample: str, absent: set[str], home: Home) -> None:
@@ -241,7 +246,31 @@ def test_entries_are_absent_as_the_table_says(sample: str, absent: set[str], hom
 
 
 def test_directories_are_marked_as_such(home: Home) -> None:
-    samples = [str(PYDICOM / name) for name in ("MR_small_RLE.dcm", "MR_truncated.dcm")]
+    rich = home.path / "rich.dcm"
+    rich.write_bytes(
+        dicom(
+            image(
+                8,
+                8,
+                bytes(64),
+                more={
+                    0x00281050: ("DS", "40\\80"),
+                    0x00281051: ("DS", "400\\800"),
+                    0x00186011: ("SQ", [{0x00186018: ("UL", 0)}]),
+                    0x00880200: ("SQ", [image(4, 4, bytes(16))]),
+                    0x00282000: ("OB", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()),
+                    0x60000010: ("US", 8),
+                    0x60000011: ("US", 8),
+                    0x60000040: ("CS", "G"),
+                    0x60000050: ("SS", [1, 1]),
+                    0x60000100: ("US", 1),
+                    0x60000102: ("US", 0),
+                    0x60003000: ("OW", bytes(8)),
+                },
+            )
+        )
+    )
+    samples = [str(rich), *(str(PYDICOM / name) for name in ("MR_small_RLE.dcm", "MR_truncated.dcm"))]
     listed = home.run("dicomfs", "ls", "-l", *samples).stdout
     kinds = {line.split()[-1]: line[0] == "d" for line in listed.splitlines()}
     marked = {cells[0].strip("`") for cells in rows(chapter("What a DICOM file holds"))[1:]}
@@ -308,8 +337,8 @@ def fuse_options() -> list[str]:
     table = chapter(title).partition("| `-o` |")[2]
     assert table
     named = [option for cells in rows(f"| |\n{table}") for option in re.findall(r"`([^`]+)`", cells[0])]
-    values = {"SIZE": "1M", "FILE": "log", "NAME": "x", "N": "1", "…": "x"}
-    return [re.sub(r"(?<==)(SIZE|FILE|NAME|N|…)|(?<=-)…", lambda found: values[found[0]], name) for name in named]
+    values = {"SIZE": "1M", "FILE": "log", "NAME": "x", "N": "1", "C/W": "40/400", "…": "x"}
+    return [re.sub(r"(?<==)(SIZE|FILE|NAME|C/W|N|…)|(?<=-)…", lambda found: values[found[0]], name) for name in named]
 
 
 def test_options_for_fstab_are_known(home: Home) -> None:
@@ -437,6 +466,7 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"{defaults['memory'] >> 30} GiB of memory" in limits
     assert f"above {constant('INLINE') / 1024:.0f} KiB or text above {constant('KEEP') / 1024:.0f} KiB" in README
     broken = " ".join(chapter("When a file is broken").split())
+    assert f"or more than {constant('MOST_DESCRIBED'):,.0f} |" in chapter("What a DICOM file holds")
     assert f"more than {constant('MOST_MISSING'):.0f} are missing" in broken
 
 

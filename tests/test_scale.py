@@ -108,3 +108,17 @@ def test_a_hundred_thousand_frames_are_listed_without_an_object_each(many_frames
     assert many_frames.statistics()["inodes"] < 10
     assert many_frames.resident() - before < 24 * MIB
     assert (many_frames.path / "x.dcm/frames/099999.png").read_bytes()
+
+
+def test_millions_of_tiny_frames_are_listed_lazily_and_not_described(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "x.dcm").write_bytes(dicom(image(1, 1, bytes(500_000), frames=4_000_000, bits=1)))
+    with mounted(source, tmp_path) as mount:
+        before = mount.resident()
+        names = os.listdir(mount.path / "x.dcm")
+        assert "frames" in names
+        assert "frames.json" not in names
+        assert "frames.json is left out" in (mount.path / "x.dcm" / "problems.txt").read_text()
+        assert (mount.path / "x.dcm" / "frames" / "4000000.png").read_bytes().startswith(b"\x89PNG")
+        assert mount.resident() - before < 16 * MIB

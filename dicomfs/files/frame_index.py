@@ -16,7 +16,7 @@ from dicomfs.elements import DataSet
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.geometry import plane_of
 from dicomfs.inspection import LONGEST, needs_look, status
-from dicomfs.instance import Instance, Pixels
+from dicomfs.instance import MOST_DESCRIBED, Instance, Pixels
 from dicomfs.nodes import Node
 from dicomfs.place import place_of
 from dicomfs.quantity import Mapping, dose_of, own_mappings, shared_mappings
@@ -35,7 +35,7 @@ class FramesJson:
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there are frames."""
-        if instance.pixels is None:
+        if instance.pixels is None or len(instance.pixels.frames) > MOST_DESCRIBED:
             return None
 
         async def make() -> bytes:
