@@ -9,7 +9,16 @@ from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
 from pydicom._uid_dict import UID_dictionary
 from pydicom.datadict import get_private_entry, mask_match
 
-__all__ = ["is_private", "is_private_creator", "keyword", "private_name", "private_vr", "public_vr", "uid_keyword", "uid_name"]
+__all__ = [
+    "is_private",
+    "is_private_creator",
+    "keyword",
+    "private_name",
+    "private_vr",
+    "public_vr",
+    "uid_keyword",
+    "uid_name",
+]
 
 
 def is_private(tag: int) -> bool:
