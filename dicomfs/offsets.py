@@ -155,11 +155,17 @@ def _proved(table: "array[int]", stream: Stream, fragments: Fragments, declared:
 
 
 def _hides_frames(stream: Stream, fragments: Fragments, firsts: "array[int]") -> bool:
-    """Whether a codestream begins within a frame, right behind the end of another (E5)."""
+    """Whether a codestream begins within a frame, right behind the end of another (E5).
+
+    RLE has no end, but its header is too long to be there by chance.
+    """
     inner = set(range(firsts[0], firsts[-1])).difference(firsts)
     kind = _kind(stream, fragments, firsts[0]) if inner else ""
-    return kind in _ENDED and any(
-        _kind(stream, fragments, index) == kind and _ends(stream, fragments, index - 1) for index in sorted(inner)
+    if kind not in (*_ENDED, "rle"):
+        return False
+    return any(
+        _kind(stream, fragments, index) == kind and (kind == "rle" or _ends(stream, fragments, index - 1))
+        for index in sorted(inner)
     )
 
 
