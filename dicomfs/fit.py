@@ -1,6 +1,7 @@
 """Pictures brought to another size: an overlay laid out on its image, a frame made small (pure numpy)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,13 +36,18 @@ class Shrunk:
 
     def apply(self, picture: np.ndarray) -> np.ndarray:
         """Shrink *picture*."""
-        sums = picture
-        counts = []
-        for axis, length in enumerate((self.rows, self.columns)):
-            starts = np.arange(length) * picture.shape[axis] // length
-            sums = np.add.reduceat(sums, starts, axis=axis, dtype=np.uint64)
-            counts.append(np.diff(starts, append=picture.shape[axis]).astype(np.uint64))
-        areas = np.multiply.outer(*counts).reshape(self.rows, self.columns, *[1] * (picture.ndim - 2))
+        rows, columns = picture.shape[:2]
+        down = [row * rows // self.rows for row in range(self.rows + 1)]
+        across = [column * columns // self.columns for column in range(self.columns + 1)]
+        # 32 bits hold the sum of 16 million pixels, eight times what one of 256 can stand for (L4). Rows are added
+        # block by block: `reduceat` along them takes five times as long.
+        blocks = [picture[first:stop].sum(axis=0, dtype=np.uint32) for first, stop in pairwise(down)]
+        sums = np.add.reduceat(np.stack(blocks), across[:-1], axis=1)
+        areas = (
+            np.multiply.outer(np.diff(down), np.diff(across))
+            .astype(np.uint32)
+            .reshape(self.rows, self.columns, *[1] * (picture.ndim - 2))
+        )
         return np.asarray((sums + areas // 2) // areas).astype(picture.dtype)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from dicomfs.display import MOST_SAMPLES
 from dicomfs.elements import DataSet, Element
-from dicomfs.extents import Frames, NativeFrames
+from dicomfs.extents import MOST_FRAMES, Frames, NativeFrames
 from dicomfs.pixelformat import PixelFormat
 
 MOST_PLANES = 16
@@ -72,7 +72,7 @@ def _overlay(dataset: DataSet, number: int, fmt: PixelFormat | None, frames: int
     if dataset.integer(group + _ALLOCATED) not in (None, 1) and data.length > -(-bits.frame_bits * declared // 16) * 2:
         return None, ["has more than one bit a pixel and is not shown (G20)"]
     problems = [f"has data for {there} of {declared} frames (G20)"] if there < declared else []
-    return _laid_out(dataset, number, bits, data, min(there, declared), frames if fmt else 0, problems)
+    return _laid_out(dataset, number, bits, data, min(there, declared, MOST_FRAMES), frames if fmt else 0, problems)
 
 
 def _laid_out(

@@ -22,8 +22,8 @@ from mounting import Loop, mounted
 from pictures import Shown
 from PIL import Image
 from pydicom import dcmread
-from pydicom.pixels import apply_color_lut
-from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.pixels.encoders.base import RLELosslessEncoder
+from pydicom.pixels.processing import apply_color_lut
 from samples import (
     DEFLATED,
     EXPLICIT_BIG,
