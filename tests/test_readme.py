@@ -25,6 +25,7 @@ from mounting import wait_for
 from PIL import ImageCms
 from samples import dicom, image
 
+from dicomfs.codecs import CODECS
 from dicomfs.decode import Decoder
 from dicomfs.files import VIRTUAL_FILES
 
@@ -226,6 +227,11 @@ def rows(text: str) -> list[list[str]]:
 def test_the_table_of_entries_is_that_of_the_code() -> None:
     named = [cells[0].strip("`").rstrip("/") for cells in rows(chapter("What a DICOM file holds"))[1:]]
     assert named == [virtual.name for virtual in VIRTUAL_FILES]
+
+
+def test_what_decodes_is_what_there_are_codecs_for() -> None:
+    listed = re.findall(r"`(1\.2\.840\.[\d.]+)`", chapter("What a DICOM file holds"))
+    assert sorted(listed) == sorted(CODECS)
 
 
 RARE = {"regions.json", "windows", "overlays", "icon.png", "profile.icc"}
