@@ -230,7 +230,7 @@ def test_the_table_of_entries_is_that_of_the_code() -> None:
 
 
 def test_what_decodes_is_what_there_are_codecs_for() -> None:
-    listed = re.findall(r"`(1\.2\.840\.[\d.]+)`", chapter("What a DICOM file holds"))
+    listed = re.findall(r"`(1\.2\.840\.[\d.]+)`", chapter("What decodes"))
     assert sorted(listed) == sorted(CODECS)
 
 
