@@ -4,10 +4,40 @@ import io
 from pathlib import Path
 
 import numpy as np
+from archives import CORPUS, SAMPLES, files
 from mounting import Loop, files_below, read_all, tree_of
 from PIL import Image
+from samples import DataSet
 
 from dicomfs.nodes import File
+
+FOUND = {path.name: path for path in (*SAMPLES, *(files(CORPUS) if CORPUS.is_dir() else ()))}
+"""Samples by their names."""
+
+
+def of_corpus(*names: str) -> list[str]:
+    """Give those samples that are here: the larger corpus may not be."""
+    return [name for name in names if name in FOUND]
+
+
+def window(low: float, high: float) -> DataSet:
+    """Show *low* black and *high* white."""
+    return {
+        0x00281050: ("DS", f"{(low + high) / 2}"),
+        0x00281051: ("DS", f"{high - low}"),
+        0x00281056: ("CS", "LINEAR_EXACT"),
+    }
+
+
+def spread(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Compute what such a window makes of values."""
+    return np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * 255
+
+
+def close(drawn: np.ndarray, expected: np.ndarray, tolerance: float = 0.501) -> None:
+    """Compare pictures: rounding is all that may differ, unless more is tolerated."""
+    assert drawn.shape == expected.shape
+    assert np.abs(drawn.astype(np.float64) - expected).max() <= tolerance
 
 
 class Shown:

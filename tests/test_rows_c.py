@@ -14,43 +14,16 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from archives import CORPUS, SAMPLES, files
 from mounting import Loop
-from pictures import Shown
+from pictures import FOUND, Shown, close, of_corpus, spread, window
 from PIL import Image
 from pydicom.pixels import pixel_array
-from samples import JPEG, JPEG_2000, JPEG_LS, Value, dicom, encapsulated, image
+from samples import JPEG, JPEG_2000, JPEG_LS, dicom, encapsulated, image
 
 from dicomfs.codecs import decode
 from dicomfs.pixelformat import PixelFormat
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
-FOUND = {path.name: path for path in (*SAMPLES, *(files(CORPUS) if CORPUS.is_dir() else ()))}
-
-
-def of_corpus(*names: str) -> list[str]:
-    """Give those samples that are here: the larger corpus may not be."""
-    return [name for name in names if name in FOUND]
-
-
-def window(low: float, high: float) -> dict[int, tuple[str, Value]]:
-    """Show *low* black and *high* white."""
-    return {
-        0x00281050: ("DS", f"{(low + high) / 2}"),
-        0x00281051: ("DS", f"{high - low}"),
-        0x00281056: ("CS", "LINEAR_EXACT"),
-    }
-
-
-def spread(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Compute what such a window makes of values."""
-    return np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * 255
-
-
-def close(drawn: np.ndarray, expected: np.ndarray, tolerance: float = 0.501) -> None:
-    """Compare pictures."""
-    assert drawn.shape == expected.shape
-    assert np.abs(drawn.astype(np.float64) - expected).max() <= tolerance
 
 
 def colours() -> np.ndarray:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from archives import CORPUS, SAMPLES, files
+from archives import CORPUS
 from mounting import Loop
-from pictures import Shown
+from pictures import FOUND, Shown, close, spread, window
 from pydicom.pixels import pixel_array
 from samples import (
     EXPLICIT_BIG,
@@ -20,16 +20,13 @@ from samples import (
     IMPLICIT_LITTLE,
     JPEG_2000,
     RLE,
-    Value,
     bits,
     dicom,
     encapsulated,
     image,
 )
 
-CENTER, WIDTH = 0x00281050, 0x00281051
 HIGH_BIT = 0x00280102
-FOUND = {path.name: path for path in [*files(CORPUS), *SAMPLES]} if CORPUS.is_dir() else {p.name: p for p in SAMPLES}
 
 
 def sample(loop: Loop, name: str) -> Shown:
@@ -42,26 +39,6 @@ def reference(name: str) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pixel_array(FOUND[name], index=0)
-
-
-def window(low: float, high: float) -> dict[int, tuple[str, Value]]:
-    """Show *low* black and *high* white."""
-    return {
-        CENTER: ("DS", f"{(low + high) / 2}"),
-        WIDTH: ("DS", f"{high - low}"),
-        0x00281056: ("CS", "LINEAR_EXACT"),
-    }
-
-
-def spread(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Compute what such a window makes of values."""
-    return np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * 255
-
-
-def close(drawn: np.ndarray, expected: np.ndarray, tolerance: float = 0.501) -> None:
-    """Compare pictures: rounding is all that may differ."""
-    assert drawn.shape == expected.shape
-    assert np.abs(drawn.astype(np.float64) - expected).max() <= tolerance
 
 
 def grey(rows: int, columns: int, most: int) -> np.ndarray:
@@ -211,7 +188,9 @@ def test_n17_what_jpeg_2000_transformed_comes_back_as_rgb(loop: Loop, tmp_path: 
     y, x = np.mgrid[:32, :40]
     values = np.dstack([y * 7, x * 6, 255 - y * 3]).astype(np.uint8)
     for reversible, photometric in ((True, "YBR_RCT"), (False, "YBR_ICT")):
-        stream = imagecodecs.jpeg2k_encode(values, codecformat="j2k", reversible=reversible, mct=True, level=0 if reversible else 50)
+        stream = imagecodecs.jpeg2k_encode(
+            values, codecformat="j2k", reversible=reversible, mct=True, level=0 if reversible else 50
+        )
         elements = image(32, 40, encapsulated([stream]), samples=3, photometric=photometric, vr="OB")
         close(Shown.of(loop, tmp_path, dicom(elements, JPEG_2000)).picture(), values, 0 if reversible else 5)
 

@@ -11,7 +11,7 @@ from dicomfs.files.bitstreams import Fragments, Raw
 from dicomfs.files.extras import Icon, ProfileIcc
 from dicomfs.files.frame_index import FramesJson
 from dicomfs.files.frames import Frames, Thumbnail, Windows
-from dicomfs.files.header import HeaderJson, HeaderTxt, ProblemsTxt
+from dicomfs.files.header import HeaderJson, HeaderTxt, ProblemsTxt, RegionsJson
 from dicomfs.files.overlays import Overlays
 from dicomfs.files.source import Bulk, OriginalDcm
 from dicomfs.files.subject import Subject
@@ -32,6 +32,7 @@ VIRTUAL_FILES: tuple[VirtualFile, ...] = (
     HeaderJson(),
     HeaderTxt(),
     FramesJson(),
+    RegionsJson(),
     Frames(),
     Windows(),
     Raw(),

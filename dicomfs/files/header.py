@@ -7,6 +7,7 @@ from dicomfs.files.subject import Subject, TextFile
 from dicomfs.header import header_json, header_txt
 from dicomfs.instance import Instance
 from dicomfs.nodes import Node
+from dicomfs.regions import regions_json
 
 
 class HeaderJson:
@@ -27,6 +28,18 @@ class HeaderTxt:
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there is a header."""
         return _of_header(instance, subject, self.name, header_txt)
+
+
+class RegionsJson:
+    """Regions of an ultrasound picture with their units."""
+
+    name = "regions.json"
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve it where the file describes regions."""
+        if instance.parsed is None or not regions_json(instance.parsed.dataset):
+            return None
+        return _of_header(instance, subject, self.name, lambda parsed: regions_json(parsed.dataset) or b"")
 
 
 class ProblemsTxt:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from dicomfs.ancillary import PHYSICAL_SIZE, physical, profile_chunk, profile_size
 from dicomfs.content import Buffer, Content, Made
 from dicomfs.decode import DecodeError, Make
-from dicomfs.display import check_groups, display_of, wants_automatic_window
+from dicomfs.display import GroupMissing, check_groups, display_of, wants_automatic_window
 from dicomfs.extents import Frames
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.fit import Placed, Shrunk
@@ -134,7 +134,7 @@ async def _window(subject: Subject) -> Window | None:
         try:
             key = (subject.fingerprint, "range", frame)
             low, high = unpack("<dd", await subject.services.decoder.get(key, _task(subject, _ranged(frame))))
-        except DecodeError:
+        except (DecodeError, GroupMissing):
             continue  # a broken frame says nothing about the others
         if not math.isnan(low):
             ranges.append((low, high))
