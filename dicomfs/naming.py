@@ -6,7 +6,6 @@ added to a name begins with ~, which no value can bring along.
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable
 
 LONGEST = 200
 """Bytes of a name before the mark of a shortened one; file systems allow 255, of which ours may add some."""
@@ -38,17 +37,6 @@ def safe_name(value: str) -> str:
         kept.append(part)
     digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{''.join(kept)}~{digest[:8]}"
-
-
-def distinct(names: Iterable[str]) -> list[str]:
-    """Add ~2, ~3 ... to names that a file system blind to case or to composition would take for an earlier one."""
-    seen: dict[str, int] = {}
-    told_apart = []
-    for name in names:
-        folded = unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
-        seen[folded] = seen.get(folded, 0) + 1
-        told_apart.append(name if seen[folded] == 1 else f"{name}~{seen[folded]}")
-    return told_apart
 
 
 def _part(character: str, first: bool) -> str:
