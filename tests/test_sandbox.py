@@ -256,3 +256,63 @@ def test_call_numbers_are_those_of_the_kernel_headers() -> None:
         assert {call: numbers[0] for call, numbers in sandbox._CALLS.items()} == {
             call: found[call] for call in sandbox._CALLS
         }
+
+
+def test_what_decoding_falls_back_on_is_loaded_before() -> None:
+    """pylibjpeg-openjpeg and Pillow import parts of themselves at first use, when files cannot be opened any more."""
+    before = """
+from dicomfs import codecs, codestream, decoders
+values = numpy.arange(64 * 48, dtype=numpy.uint8).reshape(64, 48) // 16
+j2k = bytes(imagecodecs.jpeg2k_encode(values, reversible=True))
+jpeg = bytes(imagecodecs.jpeg8_encode(values, 100))
+header = codestream.read_header(jpeg)
+codecs.preload()
+"""
+    code = """
+result = [
+    int(numpy.abs(decoders._openjpeg(j2k).astype(int) - values).max()),
+    int(numpy.abs(decoders._pillow(jpeg, header).astype(int) - values).max()),
+]
+"""
+    exact, close = inside(code, before=before)  # type: ignore[misc]
+    assert exact == 0
+    assert close <= 2
+
+
+def test_all_that_drawing_needs_is_loaded_before() -> None:
+    """NumPy imports parts of itself at first use; every way to draw a frame is tried as the first thing."""
+    before = """
+from dicomfs import codecs, worker
+from dicomfs.pixelformat import PixelFormat
+from dicomfs.render import Display, Lut, Palette, Window
+grey = PixelFormat(300, 300, 1, 16, 12, 11, True, "MONOCHROME1", False, "1.2.840.10008.1.2.4.91")
+words = (numpy.arange(300 * 300) % 1000).astype("<i2").reshape(300, 300)
+words[words < 600] = 10
+j2k = bytes(imagecodecs.jpeg2k_encode(words, codecformat="j2k", reversible=True))
+native = "1.2.840.10008.1.2.1"
+real = PixelFormat(300, 300, 1, 32, 32, 31, False, "MONOCHROME2", False, native, True)
+numbers = words.astype("<f4").tobytes()
+ybr = PixelFormat(300, 300, 3, 8, 8, 7, False, "YBR_FULL", False, native)
+table = Lut(0, 12, bytes(200))
+displays = [
+    Display(2.5, -7, window=Window(100, 300), invert=True),
+    Display(window=Window(100, 300, "SIGMOID"), padding=(-5, 7)),
+    Display(modality_lut=table, voi_lut=table),
+    Display(),
+    Display(palette=Palette(3, bytes(300), True)),
+]
+codecs.preload()
+"""
+    code = """
+def made(fmt, display, data, output="png"):
+    return len(worker.perform(worker.Task(fmt, 0, output, display, 0), memoryview(data)))
+
+result = [made(grey, display, j2k) for display in displays]
+result += [made(grey, Display(padding=(-5, 7)), j2k, "range"), made(grey, displays[2], j2k, "range")]
+result += [made(real, display, numbers) for display in displays]
+result += [made(real, displays[0], numbers, "range"), made(ybr, Display(), bytes(270000))]
+"""
+    sizes = inside(code, before=before)
+    assert isinstance(sizes, list)
+    assert len(sizes) == 14
+    assert min(sizes) == 16
