@@ -110,8 +110,8 @@ def seems_whole(stream: Stream) -> bool:
     Entropy-coded data cannot contain the marker (T.81 B.1.1.5).
     """
     end = end_without(stream, b"\0\xff")
-    start = max(2, end - 4096)
-    return EOI in stream.pread(max(0, end - start), start)
+    starts = (max(2, end - TRAILING), max(2, end - 4096))
+    return any(EOI in stream.pread(max(0, end - start), start) for start in starts)
 
 
 def is_ended(stream: Stream) -> bool:
