@@ -1,0 +1,109 @@
+"""Pictures beside other programs', over every sample: DCMTK judges grey ones, pydicom the colours.
+
+Both are given the same window: through `--window` to us, by option to DCMTK. The first frame of every file with
+frames is compared, and each file that differs stands in a list with the reason and who is right.
+"""
+
+import subprocess
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from archives import CORPUS, SAMPLES, files, sample_id
+from mounting import Loop
+from pictures import Shown
+from PIL import Image
+from pydicom.pixels import pixel_array
+
+from dicomfs.display import display_of
+from dicomfs.instance import Instance, load
+from dicomfs.stream import Memory
+
+Program = Callable[[str], str]
+
+# Files of which DCMTK draws another picture, and why ours is right. A file that no longer differs fails the test.
+GREY_DIFFERS = {
+    "RG3_JPLY": "lossy overshoot beyond Bits Stored: DCMTK cuts the bits off, and white becomes black",
+    "IM_0027_fMAP.dcm": "the frame has a rescaling of its own in its functional groups, which DCMTK does not read",
+}
+COLOUR_DIFFERS: dict[str, str] = {}
+
+
+def thinned(folder: Path) -> list[Path]:
+    # Every tenth slice of the one long series stands for all.
+    return [path for place, path in enumerate(files(folder)) if "series" not in path.parts or place % 10 == 0]
+
+
+def corpus() -> list[object]:
+    found = thinned(CORPUS) if CORPUS.is_dir() else []
+    return [pytest.param(path, id=str(path.relative_to(CORPUS)), marks=pytest.mark.slow) for path in found]
+
+
+EVERY = [*(pytest.param(path, id=sample_id(path)) for path in SAMPLES), *corpus()]
+
+
+def opened(path: Path) -> Instance | None:
+    """Give the object of a file that has frames."""
+    instance = load(Memory(path.read_bytes()))
+    return instance if instance.pixels and len(instance.pixels.frames) else None
+
+
+def by_dcmtk(program: Program, path: Path, folder: Path, options: list[str]) -> np.ndarray | None:
+    """Give DCMTK's picture of the first frame; None where it declines."""
+    target = folder / "dcmtk.pgm"
+    command = [program("dcmj2pnm"), "-O", "+op", "+F", "1", *options, path, target]
+    done = subprocess.run(command, capture_output=True, check=False)
+    return np.asarray(Image.open(target)).astype(int) if done.returncode == 0 and target.exists() else None
+
+
+def grey_options(instance: Instance) -> list[str] | None:
+    """Say to DCMTK what the file says to us; None where it cannot be told."""
+    assert instance.pixels
+    assert instance.parsed
+    display, _ = display_of(instance.pixels.dataset, 0, instance.pixels.format, instance.parsed.stream)
+    if display.padding is not None or display.palette is not None:
+        return None  # DCMTK draws padding like any value, and no supplemental palettes
+    if display.voi_lut is not None:
+        return ["+Wl", "1"]
+    if display.window is None:
+        return None
+    function = {"SIGMOID": ["+Wfs"], "LINEAR": ["+Wfl"]}.get(display.window.function)
+    return None if function is None else [*function, "+Ww", f"{display.window.center}", f"{display.window.width}"]
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_grey_is_as_dcmtk_draws_it(path: Path, loop: Loop, program: Program, tmp_path: Path) -> None:
+    instance = opened(path)
+    if instance is None or instance.pixels is None or not instance.pixels.format.photometric.startswith("MONOCHROME"):
+        return
+    options = grey_options(instance)
+    expected = by_dcmtk(program, path, tmp_path, options) if options else None
+    shown = Shown(loop, path)
+    if expected is None or "frames/0001.png" not in shown.names:
+        return
+    drawn = shown.picture().astype(int)
+    assert drawn.shape == expected.shape
+    differs = int(np.abs(drawn - expected).max()) > 1
+    assert differs == (path.name in GREY_DIFFERS), f"by {np.abs(drawn - expected).max()}"
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_colour_is_as_pydicom_has_it(path: Path, loop: Loop, tmp_path: Path) -> None:
+    instance = opened(path)
+    if instance is None or instance.pixels is None or instance.pixels.format.samples != 3:
+        return
+    bits = instance.pixels.format.bits_stored
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path, force=True)
+            expected = pixel_array(dataset, index=0).astype(int) >> max(0, bits - 8)
+    except (RuntimeError, ValueError, AttributeError, NotImplementedError):
+        return
+    drawn = Shown(loop, path).picture().astype(int)
+    assert drawn.shape == expected.shape
+    differs = int(np.abs(drawn - expected).max()) > 2
+    assert differs == (path.name in COLOUR_DIFFERS), f"by {np.abs(drawn - expected).max()}"
