@@ -20,6 +20,7 @@ import trio
 from dicomfs.decode import Decoder
 from dicomfs.files.subject import Services
 from dicomfs.nodes import Directory, File, Node, NumberedChildren
+from dicomfs.render import Window
 from dicomfs.source import Source
 from dicomfs.tree import root
 
@@ -54,11 +55,11 @@ class Loop:
 
 
 @contextlib.contextmanager
-def tree_of(loop: Loop, archive: Path) -> Iterator[Directory]:
-    """Give the tree of an archive, with caches of its own."""
+def tree_of(loop: Loop, archive: Path, window: Window | None = None) -> Iterator[Directory]:
+    """Give the tree of an archive, with caches of its own; *window* is that of the option `--window`."""
     source = Source(str(archive))
     try:
-        yield root(Services.of(source, loop.decoder))
+        yield root(Services.of(source, loop.decoder, window))
     finally:
         source.close()
 
