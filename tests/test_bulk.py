@@ -43,8 +43,9 @@ def test_uris_resolve(sample: Path, loop: Loop) -> None:
     dataset = pydicom.dcmread(sample, force=True)
     for path, uri in referred:
         if int(str(path[0]), 16) not in dataset:
-            # pydicom gives an element up that the file ends in.
-            assert sample.read_bytes().endswith(shown[uri])
+            # pydicom gives up an element that the file ends in, and a data set behind a stray byte.
+            assert len(shown[uri]) > 1024
+            assert shown[uri] in sample.read_bytes()
             continue
         at: object = dataset
         for step in path:
