@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         verb.add_argument("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
         verb.add_argument(
-            "--cache-memory", type=_size, default="64M", metavar="SIZE", help="for decoded frames (64M)"
+            "--cache-memory", type=_size, default="32M", metavar="SIZE", help="for decoded frames (32M)"
         )
     return parser
 

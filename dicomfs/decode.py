@@ -61,7 +61,7 @@ class Decoder:
     *memory* bytes of address space. Results of `get` are kept up to *cache_bytes*.
     """
 
-    def __init__(self, workers: int, timeout: float = 10.0, cache_bytes: int = 64 << 20, memory: int = 2 * GIB) -> None:
+    def __init__(self, workers: int, timeout: float = 10.0, cache_bytes: int = 32 << 20, memory: int = 2 * GIB) -> None:
         """Prepare, without starting a process."""
         self.workers = workers
         self._timeout = timeout
@@ -72,6 +72,7 @@ class Decoder:
         self._busy: set[Worker] = set()
         self._permits = trio.Semaphore(workers)
         self._cache_bytes = cache_bytes
+        self._promised = 0
         self._nursery: trio.Nursery | None = None
         self._decoded = self._failed = self._replaced = 0
         self._protections: tuple[str, ...] = ()
@@ -138,21 +139,25 @@ class Decoder:
     def ahead(self, key: Hashable, make: Make, size: int) -> bool:
         """Have a result of *size* bytes made that will probably be wanted; tell whether that could be begun.
 
-        Only a worker that has nothing else to do takes it, and only if there is room to keep what every worker makes.
+        Only a worker that has nothing else to do takes it, and only if there is room to keep it beside what others are
+        making ahead and the one that is being read.
         """
-        room = size * (self.workers + 1) <= self._cache_bytes
+        room = self._promised + 2 * size <= self._cache_bytes
         if self._nursery is None or not room or not self._permits.value or key in self._cache:
             return False
-        self._nursery.start_soon(self._try, key, make)
+        self._promised += size
+        self._nursery.start_soon(self._try, key, make, size)
         return True
 
-    async def _try(self, key: Hashable, make: Make) -> None:
+    async def _try(self, key: Hashable, make: Make, size: int) -> None:
         try:
             await self.get(key, make)
         except trio.Cancelled:
             raise
         except BaseException:  # noqa: BLE001, S110 - whoever really wants the frame gets the same error, and is told
             pass
+        finally:
+            self._promised -= size
 
     async def run(self, task: Task, data: Buffer) -> bytes:
         """Have a worker do *task* on the encoded frame *data*: exactly task.size bytes, or DecodeError.
