@@ -1,7 +1,7 @@
 """One DICOM object: its parsed header, its frames and where they are, and what is wrong with it.
 
-An Instance is plain values without an open file, so that it
-can be kept and shared; whoever reads its bytes brings the stream.
+An Instance is plain values without an open file, so that it can be kept and shared; whoever reads its bytes brings
+the stream.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from dicomfs.dataset import NotDicom, Parsed, parse
 from dicomfs.elements import DataSet
 from dicomfs.fragments import Fragments
 from dicomfs.overlays import Overlay, overlays_of
-from dicomfs.pixels import VIDEO, Pixels, icon_of, pixels_of
+from dicomfs.pixels import Pixels, icon_of, pixels_of
 from dicomfs.profile import Profile, profile_of
 from dicomfs.stream import Stream
 
@@ -45,11 +45,6 @@ class Instance:
     def transfer_syntax(self) -> str:
         """UID of the transfer syntax as it is used; empty without a header."""
         return self.parsed.transfer_syntax if self.parsed else ""
-
-    @property
-    def is_video(self) -> bool:
-        """Whether Pixel Data is one video stream."""
-        return self.transfer_syntax.startswith(VIDEO)
 
     @cached_property
     def weight(self) -> int:
