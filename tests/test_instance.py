@@ -148,7 +148,6 @@ def test_no_pixels() -> None:
 
 def test_video_is_one_stream_and_no_frames() -> None:
     instance = load(Memory(dicom(image(16, 16, encapsulated([b"ab" * 50, b"cd"]), frames=9, vr="OB"), MPEG_4)))
-    assert instance.is_video
     assert instance.pixels is None
     assert instance.fragments is not None
     assert len(instance.fragments) == 3
@@ -161,7 +160,6 @@ def test_what_is_no_dicom_is_told() -> None:
         assert instance.pixels is None
         assert len(instance.problems) == 1
         assert instance.transfer_syntax == ""
-        assert not instance.is_video
         assert instance.weight >= 0
 
 
