@@ -16,8 +16,8 @@ from dicomfs import __version__
 
 # The verbs import what they need themselves: `--help` is quick, and all but `mount` work without libfuse.
 if TYPE_CHECKING:
+    from dicomfs.display.render import Window
     from dicomfs.offline import Complain, Tree
-    from dicomfs.render import Window
 
 # Exit codes, as the README states them.
 DONE, FAILED, USAGE = 0, 1, 2
@@ -169,8 +169,8 @@ def _umount(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
+    from dicomfs.image.instance import load
     from dicomfs.info import describe
-    from dicomfs.instance import load
     from dicomfs.source import Source
 
     source = Source(options.file)
@@ -318,7 +318,7 @@ def _count(text: str) -> int:
 
 def _window(text: str) -> "Window":
     """Read a window: two numbers with a comma between them, or a slash where commas part options."""
-    from dicomfs.render import Window
+    from dicomfs.display.render import Window
 
     match = re.fullmatch(f"({_NUMBER})[,/]({_NUMBER})", text)
     if match is None or not float(match[2]) > 0:

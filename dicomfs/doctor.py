@@ -15,11 +15,11 @@ import numpy as np
 import trio
 
 from dicomfs import __version__
-from dicomfs.codecs import CODECS
-from dicomfs.decode import DecodeError, Decoder
+from dicomfs.codecs.table import CODECS
+from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.mount import unmount
-from dicomfs.pixelformat import PixelFormat
-from dicomfs.worker import Task
+from dicomfs.workers.decode import DecodeError, Decoder
+from dicomfs.workers.worker import Task
 
 _PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal", "pylibjpeg", "pylibjpeg-openjpeg", "pillow")
 _TRIAL_SECONDS = 30

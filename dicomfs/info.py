@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from dicomfs.codecs import CODECS
-from dicomfs.dataset import Parsed
-from dicomfs.dictionary import uid_name
-from dicomfs.instance import Instance
+from dicomfs.codecs.table import CODECS
+from dicomfs.dicom.dataset import Parsed
+from dicomfs.dicom.dictionary import uid_name
+from dicomfs.image.instance import Instance
 
 _SOP_CLASS = 0x00080016
 _MODALITY = 0x00080060

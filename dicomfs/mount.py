@@ -21,12 +21,12 @@ from dataclasses import dataclass
 import pyfuse3
 import trio
 
-from dicomfs.decode import Decoder
+from dicomfs.display.render import Window
 from dicomfs.files.subject import Services
 from dicomfs.operations import Operations
-from dicomfs.render import Window
 from dicomfs.source import Source
 from dicomfs.tree import root
+from dicomfs.workers.decode import Decoder
 
 log = logging.getLogger(__name__)
 

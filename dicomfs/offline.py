@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from dicomfs.decode import Decoder
+from dicomfs.display.render import Window
 from dicomfs.files.subject import Services
 from dicomfs.nodes import Directory, File, Node
-from dicomfs.render import Window
 from dicomfs.source import Source
 from dicomfs.tree import root
+from dicomfs.workers.decode import Decoder
 
 # What is read at a time: a frame of the usual size.
 CHUNK = 1024 * 1024

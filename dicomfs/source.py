@@ -20,7 +20,7 @@ from enum import Enum
 import numpy as np
 
 from dicomfs.access import without_masks
-from dicomfs.recognise import HEAD, is_dicom
+from dicomfs.dicom.recognise import HEAD, is_dicom
 
 # As the kernel counts (MAXSYMLINKS).
 MOST_LINKS = 40

@@ -10,7 +10,7 @@ import trio
 from dicomfs.content import Content, Stored
 from dicomfs.files import VIRTUAL_FILES
 from dicomfs.files.subject import ContentFile, Services, Subject
-from dicomfs.instance import Instance
+from dicomfs.image.instance import Instance
 from dicomfs.nodes import (
     Attributes,
     Child,

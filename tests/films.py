@@ -12,7 +12,7 @@ from mounting import Loop
 from pictures import Shown
 from samples import Value, dicom, image
 
-from dicomfs.inspection import LONGEST
+from dicomfs.image.inspection import LONGEST
 
 SYNTAXES = {
     "rle": "1.2.840.10008.1.2.5",

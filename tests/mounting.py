@@ -17,12 +17,12 @@ from typing import TypeVar
 
 import trio
 
-from dicomfs.decode import Decoder
+from dicomfs.display.render import Window
 from dicomfs.files.subject import Services
 from dicomfs.nodes import Directory, File, Node, NumberedChildren
-from dicomfs.render import Window
 from dicomfs.source import Source
 from dicomfs.tree import root
+from dicomfs.workers.decode import Decoder
 
 T = TypeVar("T")
 PATIENCE = 30.0

@@ -20,11 +20,11 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
-from dicomfs import codecs
-from dicomfs.codecs import CodecError
-from dicomfs.instance import Instance, load
-from dicomfs.stream import Memory
-from dicomfs.worker import Task, perform
+from dicomfs.codecs import table
+from dicomfs.codecs.table import CodecError
+from dicomfs.dicom.stream import Memory
+from dicomfs.image.instance import Instance, load
+from dicomfs.workers.worker import Task, perform
 
 MOST_FRAMES = 12
 Answers = list[np.ndarray | None]
@@ -56,7 +56,7 @@ class Ours:
     def lossy(self) -> bool:
         """Whether decoders may differ: by the transfer syntax that the frames have."""
         assert self.instance.pixels
-        return codecs.CODECS[self.instance.pixels.format.transfer_syntax].lossy
+        return table.CODECS[self.instance.pixels.format.transfer_syntax].lossy
 
 
 def ours(data: bytes) -> Ours | None:
@@ -81,7 +81,7 @@ def ours(data: bytes) -> Ours | None:
             made.append(str(error.strerror))
             continue
         if fmt.samples == 3 and not any(isinstance(values, np.ndarray) for values in made):
-            rgb = codecs.decode(encoded, fmt, bits).photometric == "RGB"
+            rgb = table.decode(encoded, fmt, bits).photometric == "RGB"
         made.append(np.frombuffer(stored, fmt.dtype).reshape(fmt.shape))
     return Ours(instance, made, rgb)
 

@@ -10,10 +10,10 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomfs.ahead import Ahead
-from dicomfs.decode import DecodeError, Decoder
-from dicomfs.pixelformat import PixelFormat
-from dicomfs.worker import Task
+from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.workers.ahead import Ahead
+from dicomfs.workers.decode import DecodeError, Decoder
+from dicomfs.workers.worker import Task
 
 SIDE = 64
 FORMAT = PixelFormat(SIDE, SIDE, 1, 8, 8, 7, False, "MONOCHROME2", False, "1.2.840.10008.1.2.1")

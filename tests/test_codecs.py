@@ -25,11 +25,11 @@ from PIL import Image
 from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 
-from dicomfs.codecs import CODECS, CodecError, Decoded, decode, sniff
-from dicomfs.dataset import parse
-from dicomfs.display import pixel_format
-from dicomfs.pixelformat import PixelFormat
-from dicomfs.stream import Memory
+from dicomfs.codecs.table import CODECS, CodecError, Decoded, decode, sniff
+from dicomfs.dicom.dataset import parse
+from dicomfs.dicom.stream import Memory
+from dicomfs.display.display import pixel_format
+from dicomfs.image.pixelformat import PixelFormat
 
 NATIVE, RLE, DEFLATED_FRAMES = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.8.1"
 JPEG, JPEG12, JPEGLL, JPEGLS, J2K, HTJ2K, JXL = (
@@ -551,7 +551,7 @@ def test_c6_samples_wider_than_the_header_allows_are_an_error() -> None:
 
 def test_l5_a_stream_that_claims_a_huge_picture_never_reaches_a_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("jpeg8_decode", "jpegls_decode", "jpeg2k_decode", "jpegxl_decode"):
-        monkeypatch.delattr(f"dicomfs.decoders.{name}")
+        monkeypatch.delattr(f"dicomfs.codecs.decoders.{name}")
     huge = struct.pack(">HH", 65500, 65500)
     for syntax, stream in (
         (JPEG, jpeg(smooth(GREY8, 8)).replace(struct.pack(">HH", 40, 52), huge, 1)),

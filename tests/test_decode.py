@@ -22,12 +22,12 @@ import PIL.Image
 import pytest
 import trio
 
-from dicomfs import decode, processes, worker
-from dicomfs.decode import DecodeError, Decoder
-from dicomfs.pixelformat import PixelFormat
-from dicomfs.png import chunk, png_size
-from dicomfs.render import Display
-from dicomfs.worker import ANSWER, Task
+from dicomfs.display.render import Display
+from dicomfs.formats.png import chunk, png_size
+from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.workers import decode, processes, worker
+from dicomfs.workers.decode import DecodeError, Decoder
+from dicomfs.workers.worker import ANSWER, Task
 
 NATIVE, JPEG2000, JPEGLS = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"
 
@@ -71,7 +71,7 @@ def children(parent: int) -> list[int]:
 
 def servers(daemon: int) -> list[int]:
     """List the fork servers of process *daemon*."""
-    return [pid for pid in children(daemon) if b"dicomfs.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in children(daemon) if b"dicomfs.workers.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def workers(daemon: int | None = None) -> list[int]:
@@ -548,7 +548,7 @@ def test_processes_hold_no_descriptor_of_the_daemon(tmp_path: Path) -> None:
 
 DAEMON = """
 import os, signal, sys, trio
-from dicomfs.decode import Decoder
+from dicomfs.workers.decode import Decoder
 from tests.test_decode import noise, serves, workers, servers
 async def play():
     task, data, _ = noise()

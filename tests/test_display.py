@@ -13,11 +13,18 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
-from dicomfs.dataset import Parsed, parse
-from dicomfs.display import GroupMissing, PixelsUnusable, check_groups, display_of, pixel_format, wants_automatic_window
-from dicomfs.pixelformat import PixelFormat
-from dicomfs.render import Display, Window, modality
-from dicomfs.stream import Memory
+from dicomfs.dicom.dataset import Parsed, parse
+from dicomfs.dicom.stream import Memory
+from dicomfs.display.display import (
+    GroupMissing,
+    PixelsUnusable,
+    check_groups,
+    display_of,
+    pixel_format,
+    wants_automatic_window,
+)
+from dicomfs.display.render import Display, Window, modality
+from dicomfs.image.pixelformat import PixelFormat
 
 LITTLE, BIG, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
 

@@ -19,10 +19,10 @@ from pictures import Shown
 from PIL import Image
 from pydicom.pixels import pixel_array
 
-from dicomfs.display import display_of
-from dicomfs.instance import Instance, load
-from dicomfs.render import Window
-from dicomfs.stream import Memory
+from dicomfs.dicom.stream import Memory
+from dicomfs.display.display import display_of
+from dicomfs.display.render import Window
+from dicomfs.image.instance import Instance, load
 
 Program = Callable[[str], str]
 

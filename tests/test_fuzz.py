@@ -16,10 +16,10 @@ import trio
 from archives import CORPUS, SAMPLES, files
 from mounting import Loop, answer_of_path, files_below, mounted, read_all, tree_of
 
-from dicomfs.dataset import NotDicom, parse
-from dicomfs.elements import DataSet
+from dicomfs.dicom.dataset import NotDicom, parse
+from dicomfs.dicom.elements import DataSet
+from dicomfs.dicom.stream import Memory
 from dicomfs.nodes import File
-from dicomfs.stream import Memory
 
 pytestmark = pytest.mark.slow
 

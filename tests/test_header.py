@@ -31,9 +31,9 @@ from test_dataset import (
     read,
 )
 
-from dicomfs.dataset import NotDicom, Parsed, parse
-from dicomfs.header import BulkValue, bulk_values, header_json, header_txt
-from dicomfs.stream import Memory
+from dicomfs.dicom.dataset import NotDicom, Parsed, parse
+from dicomfs.dicom.header import BulkValue, bulk_values, header_json, header_txt
+from dicomfs.dicom.stream import Memory
 
 ALL_VRS = ["AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM",
            "UI", "UL", "US", *LONG_VRS]  # fmt: skip

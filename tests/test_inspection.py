@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import dicom, encapsulated, image, pieces
 
-from dicomfs.codecs import CodecError, decode
-from dicomfs.inspection import looked_at, status
-from dicomfs.instance import Instance, load
-from dicomfs.stream import Memory, Stream
+from dicomfs.codecs.table import CodecError, decode
+from dicomfs.dicom.stream import Memory, Stream
+from dicomfs.image.inspection import looked_at, status
+from dicomfs.image.instance import Instance, load
 
 MOST_FRAMES = 5
 

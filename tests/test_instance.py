@@ -38,12 +38,12 @@ from samples import (
     pieces,
 )
 
-from dicomfs.codecs import decode
-from dicomfs.elements import DataSet
-from dicomfs.instance import Instance, load
-from dicomfs.pixels import number_of_frames
+from dicomfs.codecs.table import decode
+from dicomfs.dicom.elements import DataSet
+from dicomfs.dicom.stream import Memory
+from dicomfs.image.instance import Instance, load
+from dicomfs.image.pixels import number_of_frames
 from dicomfs.source import Source
-from dicomfs.stream import Memory
 
 
 def frames_of(file: bytes) -> tuple[list[bytes | None], Instance]:

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from pydicom.encaps import generate_frames
 from samples import ITEM, SEQUENCE_END, bits, codestream, items, offsets, pieces
 
-from dicomfs.extents import MOST_FRAMES, MOST_MISSING, Extent, Frames, native_frames
-from dicomfs.fragments import MOST_FRAGMENTS, scan_fragments
-from dicomfs.offsets import encapsulated_frames
-from dicomfs.stream import Memory
+from dicomfs.dicom.stream import Memory
+from dicomfs.image.extents import MOST_FRAMES, MOST_MISSING, Extent, Frames, native_frames
+from dicomfs.image.fragments import MOST_FRAGMENTS, scan_fragments
+from dicomfs.image.offsets import encapsulated_frames
 
 KINDS = ("jpeg", "j2k", "jp2", "jxl", "rle")
 # What stands before the Pixel Data in these tests, so that an offset into the value is not one into the stream.

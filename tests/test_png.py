@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dicomfs.png import BLOCK, chunk, png_size, write_png
+from dicomfs.formats.png import BLOCK, chunk, png_size, write_png
 
 
 def noise(rows: int, columns: int, samples: int) -> np.ndarray:

@@ -25,9 +25,9 @@ from mounting import wait_for
 from PIL import ImageCms
 from samples import dicom, image
 
-from dicomfs.codecs import CODECS
-from dicomfs.decode import Decoder
+from dicomfs.codecs.table import CODECS
 from dicomfs.files import VIRTUAL_FILES
+from dicomfs.workers.decode import Decoder
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from samples import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, acr_nema, dicom, image
 
-from dicomfs.recognise import HEAD, is_dicom
+from dicomfs.dicom.recognise import HEAD, is_dicom
 from dicomfs.source import Kind, Source
 
 

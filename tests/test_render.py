@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.pixels import convert_color_space
 
-from dicomfs.codecs import Decoded, decode
-from dicomfs.dataset import parse
-from dicomfs.display import display_of, pixel_format
-from dicomfs.pixelformat import PixelFormat
-from dicomfs.render import (
+from dicomfs.codecs.table import Decoded, decode
+from dicomfs.dicom.dataset import parse
+from dicomfs.dicom.stream import Memory
+from dicomfs.display.display import display_of, pixel_format
+from dicomfs.display.render import (
     Display,
     Lut,
     Palette,
@@ -29,7 +29,7 @@ from dicomfs.render import (
     picture_samples,
     value_range,
 )
-from dicomfs.stream import Memory
+from dicomfs.image.pixelformat import PixelFormat
 
 GREY = PixelFormat(2, 3, 1, 16, 12, 11, False, "MONOCHROME2", False, "1.2.840.10008.1.2.1")
 RGB = replace(GREY, samples=3, bits_allocated=8, bits_stored=8, high_bit=7, photometric="RGB")

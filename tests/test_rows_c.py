@@ -20,8 +20,8 @@ from PIL import Image
 from pydicom.pixels import pixel_array
 from samples import JPEG, JPEG_2000, JPEG_LS, dicom, encapsulated, image
 
-from dicomfs.codecs import decode
-from dicomfs.pixelformat import PixelFormat
+from dicomfs.codecs.table import decode
+from dicomfs.image.pixelformat import PixelFormat
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 

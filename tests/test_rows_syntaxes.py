@@ -34,8 +34,8 @@ from samples import (
     pieces,
 )
 
-from dicomfs.inspection import status
-from dicomfs.instance import load
+from dicomfs.image.inspection import status
+from dicomfs.image.instance import load
 
 FOUND = {path.name: path for path in [*(files(CORPUS) if CORPUS.is_dir() else []), *SAMPLES]}
 TS = "1.2.840.10008.1.2"

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from dicomfs import sandbox
+from dicomfs.workers import sandbox
 
 PREPARE = """
 import ctypes, errno, json, mmap, os, resource, signal, socket, sys, threading
 import imagecodecs, numpy
 from imagecodecs import dicomrle_decode, htj2k_decode, jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegxl_decode
-from dicomfs import sandbox
+from dicomfs.workers import sandbox
 
 def attempt(action):
     try:
@@ -165,7 +165,7 @@ def test_dies_with_its_parent(shut: str) -> None:
     """A child is killed when its parent is, also one that has become another user meanwhile."""
     script = f"""
 import os, sys, time
-from dicomfs import sandbox
+from dicomfs.workers import sandbox
 parent = os.getpid()
 if os.fork() == 0:
     sandbox.{shut}(parent)
@@ -182,7 +182,7 @@ time.sleep(600)
 
 def test_does_not_outlive_a_parent_that_is_gone_already() -> None:
     """A process whose parent is not the expected one ends."""
-    script = "import os; from dicomfs import sandbox; sandbox.die_with(os.getpid()); print('alive')"
+    script = "import os; from dicomfs.workers import sandbox; sandbox.die_with(os.getpid()); print('alive')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=100)
     assert (done.returncode, done.stdout) == (1, b"")
 
@@ -261,12 +261,13 @@ def test_call_numbers_are_those_of_the_kernel_headers() -> None:
 def test_what_decoding_falls_back_on_is_loaded_before() -> None:
     """pylibjpeg-openjpeg and Pillow import parts of themselves at first use, when files cannot be opened any more."""
     before = """
-from dicomfs import codecs, codestream, decoders
+from dicomfs.codecs import table
+from dicomfs.codecs import codestream, decoders
 values = numpy.arange(64 * 48, dtype=numpy.uint8).reshape(64, 48) // 16
 j2k = bytes(imagecodecs.jpeg2k_encode(values, reversible=True))
 jpeg = bytes(imagecodecs.jpeg8_encode(values, 100))
 header = codestream.read_header(jpeg)
-codecs.preload()
+table.preload()
 """
     code = """
 result = [
@@ -282,9 +283,10 @@ result = [
 def test_all_that_drawing_needs_is_loaded_before() -> None:
     """NumPy imports parts of itself at first use; every way to draw a frame is tried as the first thing."""
     before = """
-from dicomfs import codecs, worker
-from dicomfs.pixelformat import PixelFormat
-from dicomfs.render import Display, Lut, Palette, Window
+from dicomfs.codecs import table
+from dicomfs.workers import worker
+from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.display.render import Display, Lut, Palette, Window
 grey = PixelFormat(300, 300, 1, 16, 12, 11, True, "MONOCHROME1", False, "1.2.840.10008.1.2.4.91")
 words = (numpy.arange(300 * 300) % 1000).astype("<i2").reshape(300, 300)
 words[words < 600] = 10
@@ -301,7 +303,7 @@ displays = [
     Display(),
     Display(palette=Palette(3, bytes(300), True)),
 ]
-codecs.preload()
+table.preload()
 """
     code = """
 def made(fmt, display, data, output="png"):

@@ -3,9 +3,9 @@
 import pytest
 from samples import DataSet, dicom, image
 
-from dicomfs.dataset import parse
-from dicomfs.stream import Memory
-from dicomfs.timing import Timing, timing_of
+from dicomfs.dicom.dataset import parse
+from dicomfs.dicom.stream import Memory
+from dicomfs.image.timing import Timing, timing_of
 
 POINTER, FRAME_TIME, VECTOR = 0x00280009, 0x00181063, 0x00181065
 RECOMMENDED, CINE, DURATION = 0x00082144, 0x00180040, 0x00181242

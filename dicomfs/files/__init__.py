@@ -15,7 +15,7 @@ from dicomfs.files.header import HeaderJson, HeaderTxt, ProblemsTxt, RegionsJson
 from dicomfs.files.overlays import Overlays
 from dicomfs.files.source import Bulk, OriginalDcm
 from dicomfs.files.subject import Subject
-from dicomfs.instance import Instance
+from dicomfs.image.instance import Instance
 from dicomfs.nodes import Node
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from dicomfs.codestream import sniff
-from dicomfs.extents import Extent
+from dicomfs.codecs.codestream import sniff
+from dicomfs.dicom.stream import Stream
 from dicomfs.files.subject import ContentFile, Subject
-from dicomfs.instance import Instance
+from dicomfs.image.extents import Extent
+from dicomfs.image.instance import Instance
 from dicomfs.nodes import Children, File, Node, NumberedChildren, ReadyDirectory
 from dicomfs.source import SourceFile
-from dicomfs.stream import Stream
 
 # What `sniff` needs to see of a codestream.
 _HEAD = 24

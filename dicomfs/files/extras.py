@@ -1,9 +1,9 @@
 """What a file brings along for its pictures: `icon.png` and `profile.icc`."""
 
-from dicomfs.extents import Extent
 from dicomfs.files.pictures import Look, frame_pictures
 from dicomfs.files.subject import ContentFile, Subject
-from dicomfs.instance import Instance
+from dicomfs.image.extents import Extent
+from dicomfs.image.instance import Instance
 from dicomfs.nodes import Node
 
 

@@ -11,17 +11,17 @@ import json
 from dataclasses import asdict
 
 from dicomfs.content import Content, Ready
-from dicomfs.dictionary import uid_name
-from dicomfs.elements import DataSet
+from dicomfs.dicom.dictionary import uid_name
+from dicomfs.dicom.elements import DataSet
+from dicomfs.dicom.stream import Stream
 from dicomfs.files.subject import ContentFile, Subject
-from dicomfs.geometry import plane_of
-from dicomfs.inspection import LONGEST, needs_look, status
-from dicomfs.instance import MOST_DESCRIBED, Instance, Pixels
+from dicomfs.image.geometry import plane_of
+from dicomfs.image.inspection import LONGEST, needs_look, status
+from dicomfs.image.instance import MOST_DESCRIBED, Instance, Pixels
+from dicomfs.image.place import place_of
+from dicomfs.image.quantity import Mapping, dose_of, own_mappings, shared_mappings
+from dicomfs.image.timing import Timing, timing_of
 from dicomfs.nodes import Node
-from dicomfs.place import place_of
-from dicomfs.quantity import Mapping, dose_of, own_mappings, shared_mappings
-from dicomfs.stream import Stream
-from dicomfs.timing import Timing, timing_of
 
 _IMAGE_TYPE = 0x00080008
 # What Siemens and United Imaging call a picture that is tiled from the slices of a volume (M6).

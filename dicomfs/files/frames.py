@@ -1,13 +1,13 @@
 """The frames as pictures: `frames/`, the same through each further window in `windows/`, one of them small."""
 
+from dicomfs.display.fit import shrunk_to
+from dicomfs.display.voi import voi_names
 from dicomfs.files.pictures import MONOCHROME, Look, frame_pictures
 from dicomfs.files.subject import Subject
-from dicomfs.fit import shrunk_to
-from dicomfs.instance import Instance
+from dicomfs.image.instance import Instance
+from dicomfs.image.pixels import Pixels
 from dicomfs.naming import safe_name
 from dicomfs.nodes import NamedChildren, Node, NumberedChildren, ReadyDirectory
-from dicomfs.pixels import Pixels
-from dicomfs.voi import voi_names
 
 THUMBNAIL = 256
 """Pixels along the longer side of a small picture: the "large" size of the freedesktop thumbnail specification."""

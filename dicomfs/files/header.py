@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from dicomfs.dataset import Parsed
+from dicomfs.dicom.dataset import Parsed
+from dicomfs.dicom.header import header_json, header_txt
 from dicomfs.files.subject import Subject, TextFile
-from dicomfs.header import header_json, header_txt
-from dicomfs.instance import Instance
+from dicomfs.image.instance import Instance
+from dicomfs.image.regions import regions_json
 from dicomfs.nodes import Node
-from dicomfs.regions import regions_json
 
 
 class HeaderJson:

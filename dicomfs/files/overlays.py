@@ -2,9 +2,9 @@
 
 from dicomfs.files.pictures import overlay_pictures
 from dicomfs.files.subject import Subject
-from dicomfs.instance import Instance
+from dicomfs.image.instance import Instance
+from dicomfs.image.overlays import Overlay
 from dicomfs.nodes import NamedChildren, Node, NumberedChildren, ReadyDirectory
-from dicomfs.overlays import Overlay
 
 
 class Overlays:

@@ -10,22 +10,22 @@ from dataclasses import dataclass, replace
 from struct import unpack
 from typing import Literal, NamedTuple
 
-from dicomfs.ancillary import PHYSICAL_SIZE, physical, profile_chunk, profile_size
 from dicomfs.content import Buffer, Content, Made
-from dicomfs.decode import DecodeError, Make
-from dicomfs.display import GroupMissing, check_groups, display_of, wants_automatic_window
-from dicomfs.extents import Frames
+from dicomfs.dicom.stream import Stream
+from dicomfs.display.display import GroupMissing, check_groups, display_of, wants_automatic_window
+from dicomfs.display.fit import Placed, Shrunk
+from dicomfs.display.render import Display, Window, automatic_window
 from dicomfs.files.subject import ContentFile, Subject
-from dicomfs.fit import Placed, Shrunk
-from dicomfs.instance import Instance
+from dicomfs.formats.ancillary import PHYSICAL_SIZE, physical, profile_chunk, profile_size
+from dicomfs.formats.png import png_size
+from dicomfs.image.extents import Frames
+from dicomfs.image.instance import Instance
+from dicomfs.image.overlays import Overlay
+from dicomfs.image.pixels import Pixels
+from dicomfs.image.profile import Profile
 from dicomfs.nodes import File
-from dicomfs.overlays import Overlay
-from dicomfs.pixels import Pixels
-from dicomfs.png import png_size
-from dicomfs.profile import Profile
-from dicomfs.render import Display, Window, automatic_window
-from dicomfs.stream import Stream
-from dicomfs.worker import Task
+from dicomfs.workers.decode import DecodeError, Make
+from dicomfs.workers.worker import Task
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 

@@ -1,10 +1,10 @@
 """What is in the source as it stands: `original.dcm`, and each large value in `bulk/`."""
 
 from dicomfs.content import Content, Stored
-from dicomfs.extents import Extent
+from dicomfs.dicom.header import BulkValue, bulk_values
 from dicomfs.files.subject import ContentFile, Subject
-from dicomfs.header import BulkValue, bulk_values
-from dicomfs.instance import Instance
+from dicomfs.image.extents import Extent
+from dicomfs.image.instance import Instance
 from dicomfs.nodes import NamedChildren, Node, ReadyDirectory
 
 

@@ -10,15 +10,15 @@ from typing import TypeVar
 
 import trio
 
-from dicomfs.ahead import Ahead
 from dicomfs.cache import Lru
 from dicomfs.content import Content, Ready, Stored
-from dicomfs.decode import Decoder
-from dicomfs.extents import Extent
-from dicomfs.instance import Instance, load
+from dicomfs.display.render import Window
+from dicomfs.image.extents import Extent
+from dicomfs.image.instance import Instance, load
 from dicomfs.nodes import Attributes, Children, File, LateDirectory, read_only
-from dicomfs.render import Window
 from dicomfs.source import Entry, Fingerprint, Source, SourceFile
+from dicomfs.workers.ahead import Ahead
+from dicomfs.workers.decode import Decoder
 
 Read = TypeVar("Read")
 

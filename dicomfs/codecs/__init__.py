@@ -1,0 +1,1 @@
+"""Encoded bytes of one frame to its stored values; importable in a bare process."""

@@ -1,0 +1,232 @@
+"""Encoded frames to their stored values: JPEG, JPEG-LS, JPEG 2000 and JPEG XL.
+
+Only this module and `rle` call decoders, and every failure of one leaves them as a CodecError. What a stream claims
+is compared with the Image Pixel attributes before a decoder sees it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegxl_decode
+
+from dicomfs.codecs import codestream, native, predictor
+from dicomfs.codecs import jpeg as jpeg_stream
+from dicomfs.codecs import jpeg2000 as jpeg2000_stream
+from dicomfs.codecs.encoded import CodecError, Codestream
+from dicomfs.dicom.stream import Memory
+from dicomfs.image.pixelformat import PixelFormat
+
+# What decoders raise on bad input; imagecodecs' own errors are RuntimeErrors.
+_DECLINED = (RuntimeError, ValueError, TypeError, OverflowError, MemoryError, IndexError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The stored values of one frame.
+
+    *values* has the shape and type that the PixelFormat states. *photometric* says what they are now, which is
+    "RGB" where a decoder undid a colour transform. *repairs* are sentences on what was mended or overruled.
+    """
+
+    values: np.ndarray
+    photometric: str
+    repairs: tuple[str, ...] = ()
+
+
+def plain_photometric(fmt: PixelFormat) -> str:
+    """Name what native samples are: 4:2:2 has been brought to full resolution, RCT and ICT are JPEG 2000's."""
+    if fmt.photometric in ("YBR_RCT", "YBR_ICT"):
+        return "RGB"
+    return {"YBR_FULL_422": "YBR_FULL", "YBR_PARTIAL_422": "YBR_PARTIAL"}.get(fmt.photometric, fmt.photometric)
+
+
+def check_header(header: Codestream, fmt: PixelFormat) -> None:
+    """Refuse a frame whose header does not match the Image Pixel attributes (E21). Raises CodecError."""
+    if (header.rows, header.columns) != (fmt.rows, fmt.columns):
+        raise CodecError(
+            f"the frame is {header.columns} x {header.rows} pixels, the header says {fmt.columns} x {fmt.rows} (E21)"
+        )
+    if header.components not in (0, fmt.samples):
+        raise CodecError(f"the frame has {header.components} components, the header says {fmt.samples} (E21)")
+    if header.precision > fmt.dtype.itemsize * 8:
+        raise CodecError(f"the frame has {header.precision} bits a sample, the header says {fmt.bits_allocated} (C6)")
+
+
+def _checked_header(stream: bytes, fmt: PixelFormat) -> Codestream:
+    header = codestream.read_header(stream)
+    check_header(header, fmt)
+    return header
+
+
+def run(decoder: Callable[[], np.ndarray], fallback: Callable[[], np.ndarray] | None = None) -> np.ndarray:
+    """Call *decoder*, and *fallback* where it declines; turn every failure into a CodecError."""
+    try:
+        return decoder()
+    except _DECLINED as error:
+        if fallback is not None:
+            try:
+                return fallback()
+            except _DECLINED:
+                pass  # the first decoder's reason is the better one
+        raise CodecError(f"the frame cannot be decoded: {error}") from error
+
+
+def _from_stream(values: np.ndarray, fmt: PixelFormat, precision: int) -> np.ndarray:
+    """Give decoded samples the type of the stored values.
+
+    The precision of the stream, not Bits Stored, tells where the sign bit is; whether there is one, Pixel
+    Representation tells (C5, C6). Only where no sample reaches beyond Bits Stored, the sign cannot be further up (C7).
+    """
+    if values.dtype.kind not in "iub":
+        raise CodecError(f"the frame decodes to {values.dtype} samples")
+    values = np.ascontiguousarray(values)
+    if fmt.spare_bits and fmt.high_bit < precision:
+        return native.cut(values, fmt.dtype, fmt.bits_stored, fmt.high_bit + 1 - fmt.bits_stored)
+    if fmt.spare_bits and fmt.bits_stored == 1:
+        raise CodecError(f"the compressed frame has {precision} bits a sample, no bit {fmt.high_bit} (G21)")
+    if fmt.signed and fmt.bits_stored < precision:
+        highest = int(values.view(f"<u{values.itemsize}").max())
+        precision = precision if highest >> fmt.bits_stored else fmt.bits_stored
+    return native.cut(values, fmt.dtype, precision)
+
+
+def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
+    """Decode any JPEG process but JPEG-LS (T.81)."""
+    header = _checked_header(stream, fmt)
+    if not jpeg_stream.is_whole(stream):
+        raise CodecError(jpeg_stream.CUT)
+    repairs: tuple[str, ...] = ()
+    mended = jpeg_stream.mend_spectral_selection(stream)
+    if mended is not None:
+        stream, repairs = mended, (jpeg_stream.MENDED,)
+    source, target, photometric = _jpeg_colour(header, fmt)
+
+    def decoded(data: bytes) -> np.ndarray:
+        return run(
+            lambda: jpeg8_decode(data, colorspace=source, outcolorspace=target),
+            lambda: _pillow(data, header),
+        )
+
+    values = decoded(stream)
+    if _may_be_made_up(values, stream, header) and not np.array_equal(values, decoded(jpeg_stream.with_filler(stream))):
+        raise CodecError("the JPEG frame has an end, but not all data before it (E16)")
+    if header.lossless and values.dtype == np.uint16 and jpeg_stream.predictor(stream) == 6:
+        values, repairs = _mend_predictor(values, fmt, repairs)
+    return Decoded(_from_stream(values, fmt, header.precision), photometric, repairs)
+
+
+def _may_be_made_up(values: np.ndarray, stream: bytes, header: Codestream) -> bool:
+    """Tell whether the end of a decoded JPEG looks like what libjpeg fills in for missing data: middle grey.
+
+    It does so behind the group of blocks (of a lossless JPEG: the row) in which the data ended, so that a gap within
+    the last one is not noticed. After a gap before a restart marker or in one of several scans the end looks right.
+    """
+    if len(jpeg_stream.scan_headers(stream)[0]) > 1 or jpeg_stream.has_restarts(stream):
+        return True
+    last = values.reshape(len(values), -1)[-1, -header.components :]
+    return bool((last == 1 << (header.precision - 1)).all())
+
+
+def _mend_predictor(
+    values: np.ndarray, fmt: PixelFormat, repairs: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Undo what an encoder did that let predictor 6 overflow (C8). Raises CodecError where it cannot be told."""
+    planes = values.reshape(fmt.rows, fmt.columns, -1)
+    mended = []
+    for plane in (planes[:, :, place] for place in range(planes.shape[2])):
+        meant = predictor.choose(plane, fmt.signed) if predictor.overflows(plane) else plane
+        if meant is None:
+            raise CodecError("predictor 6 of the JPEG frame overflows, and the encoder may have been faulty (C8)")
+        mended.append(meant)
+    if all(np.shares_memory(plane, values) for plane in mended):
+        return values, repairs
+    return np.stack(mended, -1).reshape(values.shape), (*repairs, "undid a faulty predictor of a JPEG encoder (C8)")
+
+
+def _jpeg_colour(header: Codestream, fmt: PixelFormat) -> tuple[str | None, str | None, str]:
+    """Choose the colour space of a JPEG, the one to decode to, and what the values then are (C1, C2)."""
+    if header.components != 3:
+        return None, None, fmt.photometric
+    stated = fmt.photometric.startswith("YBR")
+    if header.transform is not None:
+        ybr = header.transform == 1
+    elif header.lossless:
+        ybr = stated
+    elif header.ids == b"RGB":
+        ybr = False
+    else:
+        ybr = header.jfif or stated
+    if header.lossless:
+        # Nothing is transformed, so that the stored values are the ones that were compressed.
+        return "RGB", "RGB", "YBR_FULL" if ybr else "RGB"
+    return ("YCbCr" if ybr else "RGB"), "RGB", "RGB"
+
+
+def _pillow(stream: bytes, header: Codestream) -> np.ndarray:
+    """Decode an 8-bit JPEG with Pillow, whose libjpeg is lenient in other places."""
+    import io
+
+    import PIL.Image
+
+    if header.precision != 8 or header.components != 1:
+        raise ValueError("Pillow is asked for 8-bit grey frames only")
+    return np.asarray(PIL.Image.open(io.BytesIO(stream)))
+
+
+def jpegls(stream: bytes, fmt: PixelFormat) -> Decoded:
+    """Decode JPEG-LS (T.87)."""
+    header = _checked_header(stream, fmt)
+    repairs: tuple[str, ...] = ()
+    if not jpeg_stream.is_ended(Memory(stream)):
+        stream, repairs = stream + jpeg_stream.EOI, (jpeg_stream.UNENDED,)
+    values = run(lambda: jpegls_decode(stream))
+    if values.shape != fmt.shape and values.shape == fmt.shape[2:] + fmt.shape[:2]:
+        values = values.transpose(1, 2, 0)
+    return Decoded(_from_stream(values, fmt, header.precision), plain_photometric(fmt), repairs)
+
+
+def jpeg2000(stream: bytes, fmt: PixelFormat) -> Decoded:
+    """Decode JPEG 2000 part 1 and HTJ2K (T.800, T.814)."""
+    header = _checked_header(stream, fmt)
+    end = jpeg2000_stream.end_of_tiles(Memory(stream), jpeg2000_stream.codestream_offset(stream))
+    if end is None:
+        raise CodecError(jpeg2000_stream.CUT)
+    repairs = jpeg2000_repairs(header, fmt)
+    mended = jpeg2000_stream.mend_after_tiles(stream, end)
+    if mended is not None:
+        stream, repairs = mended, (*repairs, jpeg2000_stream.MENDED)
+    # OpenJPEG for HTJ2K too: imagecodecs' OpenJPH is twice as fast, but drops the errors of damaged streams and
+    # lets samples beyond the range wrap around, so that white shows as black.
+    values = run(lambda: jpeg2k_decode(stream), lambda: _openjpeg(stream))
+    photometric = fmt.photometric
+    if header.components == 3 and (header.mct or photometric in ("YBR_RCT", "YBR_ICT")):
+        photometric = "RGB"
+    return Decoded(_from_stream(values, fmt, header.precision), photometric, repairs)
+
+
+def jpeg2000_repairs(header: Codestream, fmt: PixelFormat) -> tuple[str, ...]:
+    """Say where the header of a JPEG 2000 stream overrules the Image Pixel attributes (C4, C5)."""
+    repairs: tuple[str, ...] = ()
+    if header.components == 3 and not header.mct and fmt.photometric in ("YBR_RCT", "YBR_ICT"):
+        repairs = (f"{fmt.photometric}, but the stream has no colour transform: taken as RGB (C4)",)
+    if header.signed != fmt.signed:
+        repairs += ("the sign of the JPEG 2000 stream contradicts Pixel Representation (C5)",)
+    return repairs
+
+
+def _openjpeg(stream: bytes) -> np.ndarray:
+    """Decode JPEG 2000 with pylibjpeg-openjpeg, which forgives some broken marker segments (C9)."""
+    import openjpeg.utils
+
+    return np.asarray(openjpeg.utils.decode(stream))
+
+
+def jpegxl(stream: bytes, fmt: PixelFormat) -> Decoded:
+    """Decode JPEG XL (ISO/IEC 18181); a recompressed JPEG comes out as RGB."""
+    _checked_header(stream, fmt)
+    values = run(lambda: jpegxl_decode(stream, index=0))
+    if values.dtype.itemsize > fmt.dtype.itemsize:
+        raise CodecError(f"the frame decodes to {values.dtype}, the header says {fmt.dtype} (C6)")
+    photometric = "RGB" if fmt.samples == 3 else fmt.photometric
+    return Decoded(_from_stream(values, fmt, fmt.bits_stored), photometric)

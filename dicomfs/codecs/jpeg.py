@@ -1,0 +1,185 @@
+"""JPEG and JPEG-LS streams, read without decoding: markers, frame header, scans (ITU-T T.81 Annex B, T.87 Annex C).
+
+Only this module walks their markers, and only it mends them.
+"""
+
+import re
+import struct
+
+from dicomfs.codecs.encoded import CodecError, Codestream, HeaderCut, end_without
+from dicomfs.dicom.stream import Stream
+
+TRAILING = 64
+"""Bytes of padding after an End Of Image marker among which it is found without walking the scans."""
+
+EOI = b"\xff\xd9"
+MENDED = "corrected the spectral selection of a JPEG scan (E22)"
+CUT = "the JPEG frame is cut short (E16)"
+UNENDED = "the JPEG-LS frame has no end marker (E16)"
+
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+# Without a pattern, so that it decodes to anything but a flat grey; without FF, so that it holds no marker.
+_FILLER = bytes([(7 + place * place * 89 + place * 31) % 251 for place in range(256)])
+
+
+def read_header(data: bytes) -> Codestream:
+    """Walk the segments up to the frame header."""
+    jfif, transform, position = False, None, 2
+    while True:
+        position, marker = _next_marker(data, position)
+        if marker in (0xD8, 0x01):
+            continue
+        length = struct.unpack_from(">H", data, position)[0]
+        body = data[position + 2 : position + length]
+        if marker == 0xE0 and body.startswith(b"JFIF\0"):
+            jfif = True
+        elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+            transform = body[11]
+        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            precision, rows, columns, components = struct.unpack_from(">BHHB", body)
+            # APP14 may still follow; nobody writes it behind the frame header, but it is as valid there.
+            transform = _late_transform(data, position + length) if transform is None else transform
+            return Codestream(
+                "jls" if marker == 0xF7 else "jpg",
+                rows,
+                columns,
+                components,
+                precision,
+                lossless=marker in (0xC3, 0xC7, 0xCB, 0xCF, 0xF7),
+                jfif=jfif,
+                transform=transform,
+                ids=body[6 : 6 + 3 * components : 3],
+            )
+        elif marker in (0xDA, 0xD9):
+            raise CodecError("the JPEG stream has no frame header")
+        position += length
+
+
+def _next_marker(data: bytes, position: int) -> tuple[int, int]:
+    """Find the next marker at or behind *position*; give the position after it and its second byte."""
+    match = _MARKER.search(data, position)
+    if match is None:
+        raise HeaderCut
+    return match.end(), data[match.end() - 1]
+
+
+def _late_transform(data: bytes, position: int) -> int | None:
+    """Look for an Adobe segment between the frame header and the first scan."""
+    while True:
+        try:
+            position, marker = _next_marker(data, position)
+            length = struct.unpack_from(">H", data, position)[0]
+        except (CodecError, struct.error):
+            return None
+        if marker == 0xEE and data[position + 2 : position + 7] == b"Adobe" and length >= 14:
+            return data[position + 13]
+        if marker in (0xDA, 0xD9):
+            return None
+        position += length
+
+
+def scan_headers(data: bytes) -> tuple[list[int], int | None]:
+    """Walk a whole JPEG: the offsets of its SOS segments' length fields, and of the byte after EOI (None without)."""
+    scans: list[int] = []
+    position = 2
+    while True:
+        try:
+            position, marker = _next_marker(data, position)
+            if marker == 0xD9:
+                return scans, position
+            if marker in (0xD8, 0x01):
+                continue
+            if marker == 0xDA:
+                scans.append(position)
+            position += struct.unpack_from(">H", data, position)[0]
+        except (CodecError, struct.error):
+            return scans, None
+
+
+def is_whole(data: bytes) -> bool:
+    """Tell whether a JPEG ends as it should: libjpeg fills in grey for what is missing and says nothing (E16)."""
+    if data.rfind(EOI, max(2, len(data) - TRAILING)) >= 0 and data.rstrip(b"\0\xff").endswith(b"\xd9"):
+        return True
+    return scan_headers(data)[1] is not None
+
+
+def seems_whole(stream: Stream) -> bool:
+    """Tell the same from the last bytes alone; wrong only where more than 4 KiB of anything follow the end marker.
+
+    Entropy-coded data cannot contain the marker (T.81 B.1.1.5).
+    """
+    end = end_without(stream, b"\0\xff")
+    starts = (max(2, end - TRAILING), max(2, end - 4096))
+    return any(EOI in stream.pread(max(0, end - start), start) for start in starts)
+
+
+def is_ended(stream: Stream) -> bool:
+    """Tell whether a JPEG-LS stream has its end marker: CharLS searches for it for seconds."""
+    end = end_without(stream, b"\0")
+    return stream.pread(2, max(0, end - 2)) == EOI
+
+
+def predictor(data: bytes) -> int:
+    """Give the predictor of a lossless JPEG (T.81 table H.1); 0 where samples are shifted or lines start anew."""
+    if has_restarts(data):
+        return 0
+    for header in scan_headers(data)[0]:
+        end = header + int.from_bytes(data[header : header + 2], "big")
+        selection, _, shifts = data[end - 3 : end]
+        return 0 if shifts & 0x0F else selection
+    return 0
+
+
+def has_restarts(data: bytes) -> bool:
+    """Tell whether the stream has restart markers, behind which a decoder goes on after a gap."""
+    return b"\xff\xdd\0\4" in data
+
+
+def with_filler(data: bytes) -> bytes:
+    """Put filler behind the entropy-coded data of each restart interval and scan (T.81 B.1.1.5).
+
+    A decoder that has all it needs never reads it; one that had to make up for missing data makes another picture
+    of it. That is how streams that lost some data but not their end are found out: libjpeg only warns, and the
+    warning is not passed on.
+    """
+    parts, position = [], 0
+    for header in scan_headers(data)[0]:
+        start = header + int.from_bytes(data[header : header + 2], "big")
+        end = _MARKER.search(data, start)
+        stop = end.start() if end else len(data)
+        parts += [data[position:start], _RESTART.sub(lambda marker: _FILLER + marker[0], data[start:stop]), _FILLER]
+        position = stop
+    return b"".join(parts) + data[position:]
+
+
+def mend_spectral_selection(data: bytes) -> bytes | None:
+    """Write 0..63 into scans of a sequential JPEG that claim Ss=0, Se=0 (E22); None when there is nothing to mend.
+
+    T.81 B.2.3 demands Se=63 in sequential processes; several vendors' 12-bit encoders wrote 0, and libjpeg
+    then sees a broken progressive stream.
+    """
+    kind = frame_marker(data)
+    if kind not in (0xC0, 0xC1):
+        return None
+    mended = bytearray(data)
+    for offset in scan_headers(data)[0]:
+        length = struct.unpack_from(">H", data, offset)[0]
+        selection = offset + length - 3
+        if data[selection : selection + 2] == b"\0\0":
+            mended[selection + 1] = 63
+    return bytes(mended) if mended != data else None
+
+
+def frame_marker(data: bytes) -> int:
+    """Give the second byte of the frame header's marker (0xC0 baseline, 0xC3 lossless, 0xF7 JPEG-LS ...)."""
+    position = 2
+    while True:
+        position, marker = _next_marker(data, position)
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return marker
+        if marker in (0xD8, 0x01):
+            continue
+        if marker in (0xDA, 0xD9) or position + 2 > len(data):
+            raise CodecError("the JPEG stream has no frame header")
+        position += struct.unpack_from(">H", data, position)[0]

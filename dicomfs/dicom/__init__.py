@@ -1,0 +1,1 @@
+"""DICOM data sets: recognised, read, decoded, and written as text."""

@@ -1,0 +1,122 @@
+"""A data set as text for people: one line per element, laid out as `dcmdump` does it.
+
+Only this module holds that layout. Control characters never get through, whatever a value holds.
+"""
+
+import re
+from collections.abc import Iterator
+
+from dicomfs.dicom.dataset import PIXEL_DATA, DataSet, Element, Parsed
+from dicomfs.dicom.dictionary import is_private, keyword, private_name, uid_keyword
+from dicomfs.dicom.header_json import bulk_name, is_bulk
+from dicomfs.dicom.values import SIZES, TEXT, decode, unpack, unpack_tags
+
+__all__ = ["header_txt"]
+
+# How wide a value is printed at most and at least; dcmdump's numbers.
+_WIDEST = 70
+_COLUMN = 40
+_SHORTENED = 66
+_ACTIVE = re.compile("[\x00-\x1f\x7f-\x9f]")
+_MARKS = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_HEX_DIGITS = {"OB": 2, "UN": 2, "OW": 4, "OL": 8, "OV": 16}
+_KINDS = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "BigTIFF", b"MM\0+": "BigTIFF"}
+
+
+def header_txt(parsed: Parsed) -> bytes:
+    """Write meta information and data set, one line per element, Items indented; UTF-8."""
+    text = bytearray()
+    if any(parsed.preamble):
+        kind = _KINDS.get(parsed.preamble[:4])
+        note = f"makes this file a {kind} as well" if kind else "is not empty"
+        text += f"# The preamble {note}\n\n".encode()
+    if len(parsed.meta):
+        text += b"# File Meta Information\n"
+        for line in _lines(parsed, parsed.meta, "", ""):
+            text += line.encode()
+        text += b"\n"
+    syntax = uid_keyword(parsed.transfer_syntax) or _clean(parsed.transfer_syntax)
+    text += f"# Data Set, {syntax}\n".encode()
+    for line in _lines(parsed, parsed.dataset, "", ""):
+        text += line.encode()
+    return bytes(text)
+
+
+def _lines(parsed: Parsed, dataset: DataSet, prefix: str, indent: str) -> Iterator[str]:
+    for element in dataset:
+        text, count = _value(parsed, element, dataset, prefix)
+        tag = f"({element.tag >> 16:04x},{element.tag & 0xFFFF:04x})"
+        length = "u/l" if element.undefined else f"{element.length:3}"
+        yield f"{indent}{tag} {element.vr} {text:<{_COLUMN}} # {length},{count:2} {_name(element.tag, dataset)}\n"
+        for number, item in enumerate(element.items or (), 1):
+            kind = "undefined" if item.undefined else "explicit"
+            text = f"(Item with {kind} length #={len(item)})"
+            length = "u/l" if item.undefined else f"{item.length:3}"
+            yield f"{indent}  (fffe,e000) na {text:<{_COLUMN}} # {length}, 1 Item\n"
+            yield from _lines(parsed, item, f"{prefix}{element.tag:08X}.{number}.", indent + "    ")
+
+
+def _name(tag: int, dataset: DataSet) -> str:
+    """Name an element by its keyword, or what its private creator's dictionary calls it."""
+    known = keyword(tag)
+    if not known and is_private(tag):
+        creator = dataset.text((tag & 0xFFFF0000) | (tag >> 8 & 0xFF))
+        known = private_name(tag, creator) if creator else ""
+    return known or "Unknown"
+
+
+def _value(parsed: Parsed, element: Element, dataset: DataSet, prefix: str) -> tuple[str, int]:
+    """Print a value as it fits into a line, and count its values."""
+    value, vr = element.value, element.vr
+    if element.items is not None:
+        kind = "undefined" if element.undefined else "explicit"
+        return f"(Sequence with {kind} length #={len(element.items)})", 1
+    if not element.length:
+        return "(no value available)", 0
+    if value is None or element.tag in PIXEL_DATA:
+        place = f" in bulk/{bulk_name(prefix, element.tag)}" if is_bulk(element) else ""
+        what = f"{element.length} bytes"
+        if element.tag == 0x7FE00010 and not prefix and parsed.fragments:
+            what = f"{len(parsed.fragments)} Items"
+        return f"({what}{place})", 1
+    if vr in TEXT:
+        return _text(value, vr, dataset)
+    if vr == "AT":
+        tags = unpack_tags(value, dataset.big_endian)
+        texts = [f"({tag >> 16:04x},{tag & 0xFFFF:04x})" for tag in tags[:_WIDEST]]
+        return _shortened("\\".join(texts)), len(tags)
+    size = SIZES.get(vr, 1)
+    count = len(value) // size
+    numbers = unpack(value[: _WIDEST * size], "OB" if vr == "UN" else vr, dataset.big_endian)
+    digits = _HEX_DIGITS.get(vr)
+    if digits:
+        return _shortened("\\".join([f"{number:0{digits}x}" for number in numbers])).replace("\\...", "..."), 1
+    style = ".9g" if vr in ("FL", "OF") else ""
+    texts = [format(number, style) for number in numbers]
+    return _shortened("\\".join(texts)), 1 if vr in ("OF", "OD") else count
+
+
+def _text(value: bytes, vr: str, dataset: DataSet) -> tuple[str, int]:
+    """Print text in brackets, or the names of UIDs that have one behind an equals sign."""
+    charset = dataset.charset if vr in ("LO", "LT", "PN", "SH", "ST", "UC", "UT") else ()
+    text = decode(value, charset, vr == "PN").rstrip(" \0")
+    count = 1 if vr in ("LT", "ST", "UR", "UT") else text.count("\\") + 1
+    if not text:
+        return "(no value available)", 0
+    if vr == "UI":
+        names = [uid_keyword(uid.strip(" \0")) for uid in text.split("\\")[:_WIDEST]]
+        if all(names):
+            return _shortened("\\".join([f"={name}" for name in names])), count
+    if len(text) > _WIDEST:
+        return "[" + _clean(text[:_SHORTENED]) + "...", count
+    return f"[{_clean(text)}]", count
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _WIDEST else text[:_SHORTENED] + "..."
+
+
+def _clean(text: str) -> str:
+    """Replace control characters, and marks that turn the direction of text, by their numbers."""
+    text = _ACTIVE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return _MARKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -1,0 +1,298 @@
+"""What a data set says about showing its frames: attributes to PixelFormat and Display, tolerant of nonsense.
+
+Only this module reads the Image Pixel, Modality LUT, Palette Color and functional group attributes that decide how a
+picture looks. Look-up tables that must be parsed are in `luts`, windows and VOI LUTs in `voi`.
+"""
+
+import errno
+import math
+from dataclasses import replace
+
+from dicomfs.dicom.elements import DataSet
+from dicomfs.dicom.stream import Stream
+from dicomfs.display.luts import read_lut, read_palette
+from dicomfs.display.render import Display, Lut, Palette, Window
+from dicomfs.display.voi import FRAME_VOI_LUT, Voi, voi_source, vois_of
+from dicomfs.image.functional import PER_FRAME_GROUPS, SHARED_GROUPS, functional_group
+from dicomfs.image.pixelformat import PixelFormat
+
+PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
+
+# Functional group macros (PS3.3 C.7.6.16.2.9, C.7.6.16.2.10).
+PIXEL_VALUE_TRANSFORMATION, RESCALE_SLOPE = 0x00289145, 0x00281053
+_MACROS = {PIXEL_VALUE_TRANSFORMATION: "Pixel Value Transformation", FRAME_VOI_LUT: "Frame VOI LUT"}
+
+_RETIRED = {
+    "ARGB": "its alpha, which may stand for an overlay, is left out",
+    "CMYK": "it is shown without a profile",
+    "HSV": "it cannot be shown",
+}
+
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+GE_PRIVATE = "1.2.840.113619.5.2"
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", EXPLICIT_BIG, GE_PRIVATE)
+
+# X-ray angiography and radiofluoroscopy: their Modality LUT leads back to X-ray intensity, not to a picture (G4).
+_INTENSITY = ("1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.2")
+
+MOST_SAMPLES = 1 << 29
+"""Samples of one frame that are tried: beyond any real frame, and a PNG of it still is one IDAT chunk (L4)."""
+
+ONE_SAMPLE = frozenset(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"))
+
+
+class PixelsUnusable(OSError):
+    """The Image Pixel attributes do not describe frames."""
+
+    def __init__(self, reason: str) -> None:
+        """Say why in a sentence for a user."""
+        super().__init__(errno.EIO, reason)
+
+
+class GroupMissing(OSError):
+    """The values of one frame have no meaning, since it lacks a functional group that others have."""
+
+    def __init__(self, frame: int) -> None:
+        """Name the frame, counted from 0, as the user counts."""
+        super().__init__(errno.EIO, f"frame {frame + 1} has no Pixel Value Transformation, others have one (G6)")
+
+
+class VoiMissing(OSError):
+    """One frame has nothing of use where others have a VOI LUT or window."""
+
+    def __init__(self, place: int, frame: int) -> None:
+        """Name both, counted from 0, as the user counts."""
+        super().__init__(errno.EIO, f"frame {frame + 1} has no usable window or VOI LUT {place + 1} (G11)")
+
+
+def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
+    """Read how frames are stored (PS3.3 C.7.6.3). Raises PixelsUnusable."""
+    rows = _needed(dataset, 0x00280010, "Rows")
+    columns = _needed(dataset, 0x00280011, "Columns")
+    samples = dataset.integer(0x00280002)
+    samples = 1 if samples is None else samples
+    real, allocated = _allocated(dataset)
+    if samples not in (1, 3, 4):
+        raise PixelsUnusable(f"frames of {samples} samples a pixel cannot be shown (N19)")
+    if rows * columns * samples > MOST_SAMPLES:
+        raise PixelsUnusable(f"frames of {columns} x {rows} pixels are too large (L4)")
+    photometric = (dataset.text(0x00280004) or "").strip().upper()
+    photometric = photometric or ("MONOCHROME2" if samples == 1 else "RGB")
+    if (samples == 1) != (photometric in ONE_SAMPLE):
+        raise PixelsUnusable(f"{samples} samples a pixel contradict the photometric interpretation (N19)")
+    stored = dataset.integer(0x00280101) or 0
+    if not 0 < stored <= allocated or real:
+        stored = allocated
+    high = dataset.integer(0x00280102)
+    if high is None or not stored - 1 <= high < allocated:
+        high = stored - 1
+    tag = next((tag for tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA) if tag in dataset), None)
+    element = dataset.get(tag) if tag is not None else None
+    fmt = PixelFormat(
+        rows=rows,
+        columns=columns,
+        samples=samples,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=high,
+        signed=dataset.integer(0x00280103) == 1 and not real,
+        photometric=photometric,
+        planar=dataset.integer(0x00280006) == 1,
+        transfer_syntax=transfer_syntax,
+        real=real,
+        big_endian=transfer_syntax in (EXPLICIT_BIG, GE_PRIVATE),
+        pixel_vr=element.vr if element else "OW",
+    )
+    if fmt.halved and element and _is_full_444(fmt, element.length, dataset):
+        return replace(fmt, photometric=photometric.removesuffix("_422"))
+    return fmt
+
+
+def display_of(
+    dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None, place: int | None = None
+) -> tuple[Display, tuple[str, ...]]:
+    """Read how frame *frame* (from 0) is shown; give it with a sentence for each thing that makes no sense.
+
+    *stream* is what the offsets in *dataset* refer to: long look-up tables are still in it. *place* chooses a VOI LUT
+    or window (see `voi`) other than the first that can be used; raises VoiMissing where it cannot be used.
+    """
+    problems: dict[str, None] = {}
+    if frame == 0:
+        _object_problems(dataset, fmt, problems)
+    if fmt.samples != 1:
+        return Display(), tuple(problems)
+    palette = _palette(dataset, fmt, stream, problems)
+    if fmt.photometric == "PALETTE COLOR":
+        return Display(palette=palette), tuple(problems)
+    modality_lut = _modality_lut(dataset, fmt, stream, problems)
+    slope, intercept = (1.0, 0.0) if modality_lut else _rescale(dataset, frame, problems)
+    negative = modality_lut is None and (fmt.signed or intercept < 0)
+    vois = vois_of(voi_source(dataset, frame), negative, stream, problems)
+    if place is not None:
+        vois = vois[place : place + 1]
+    voi = next((voi for voi in vois if voi.usable), None)
+    if voi is None and place is not None:
+        raise VoiMissing(place, frame)
+    voi = voi or Voi(_fractions(dataset))
+    window = voi.window
+    if fmt.real and window and window.function == "LINEAR":
+        # The half and the one in LINEAR are steps between integers; with them, all of 0..1 in 0.5, 1 would be white.
+        window = replace(window, function="LINEAR_EXACT")
+        problems["VOI LUT Function of real numbers is LINEAR; LINEAR_EXACT is taken (G10)"] = None
+    invert = fmt.photometric == "MONOCHROME1"
+    shape = dataset.text(0x20500020)
+    if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != invert:
+        problems["Presentation LUT Shape contradicts the photometric interpretation, which is followed (G2)"] = None
+    padding = _padding(dataset, fmt)
+    return Display(slope, intercept, modality_lut, window, voi.lut, invert, palette, padding), tuple(problems)
+
+
+def check_groups(dataset: DataSet, frame: int) -> None:
+    """Refuse a frame that has no Pixel Value Transformation where others have one (G6). Raises GroupMissing.
+
+    Nothing else that the file states would then be right for it: neither another frame's rescaling nor none.
+    """
+    own = dataset.items(PER_FRAME_GROUPS)
+    # The ends and the middle stand for all: slides have 100,000 frames and this is asked for each that is read.
+    some = [own[place] for place in sorted({0, len(own) // 2, len(own) - 1})] if own else []
+    if not any(group.items(PIXEL_VALUE_TRANSFORMATION) for group in some):
+        return
+    if functional_group(dataset, frame, PIXEL_VALUE_TRANSFORMATION) is None and RESCALE_SLOPE not in dataset:
+        raise GroupMissing(frame)
+
+
+def wants_automatic_window(dataset: DataSet, fmt: PixelFormat, display: Display) -> bool:
+    """Tell whether a window must be found in the pixels: the file states none, and its full range would mislead (G13).
+
+    The full range is right for 8-bit values as they stand, and for images made for presentation.
+    """
+    if fmt.samples != 1 or fmt.photometric == "PALETTE COLOR" or display.window or display.voi_lut:
+        return False
+    if fmt.real:
+        return True
+    plain = display.modality_lut is None and (display.slope, display.intercept) == (1.0, 0.0)
+    if plain and fmt.bits_stored <= 8 and not fmt.signed:
+        return False
+    return not (plain and dataset.text(0x00080068) == "FOR PRESENTATION")
+
+
+# Image Pixel attributes
+
+
+def _needed(dataset: DataSet, tag: int, name: str) -> int:
+    """Read a count that has to be there and positive (N20)."""
+    value = dataset.integer(tag)
+    if value is None or value <= 0:
+        raise PixelsUnusable(f"{name} is {'missing' if value is None else value} (N20)")
+    if value > 0xFFFFFFFF:
+        raise PixelsUnusable(f"{name} is too large (L4)")
+    return value
+
+
+def _allocated(dataset: DataSet) -> tuple[bool, int]:
+    """Read whether samples are real numbers and how many bits each takes."""
+    if PIXEL_DATA not in dataset:
+        if FLOAT_PIXEL_DATA in dataset:
+            return True, 32
+        if DOUBLE_FLOAT_PIXEL_DATA in dataset:
+            return True, 64
+    allocated = _needed(dataset, 0x00280100, "Bits Allocated")
+    if allocated not in (1, 8, 12, 16, 32, 64):
+        raise PixelsUnusable(f"samples of {allocated} bits cannot be read (N8)")
+    return False, allocated
+
+
+def _is_full_444(fmt: PixelFormat, length: int, dataset: DataSet) -> bool:
+    """Tell whether native data called 4:2:2 has full chrominance by its length (N2)."""
+    frames = max(dataset.integer(0x00280008) or 1, 1)
+    full = fmt.pixels * 3 * fmt.bits_allocated // 8 * frames
+    return fmt.transfer_syntax in _NATIVE and length >= full
+
+
+# What concerns all frames
+
+
+def _object_problems(dataset: DataSet, fmt: PixelFormat, problems: dict[str, None]) -> None:
+    """Say what is wrong with the functional groups, and what of the object is not shown (G6, G7, G22, N18)."""
+    own, shared = dataset.items(PER_FRAME_GROUPS), dataset.items(SHARED_GROUPS)
+    frames = dataset.integer(0x00280008) or 1
+    if own and len(own) < frames:
+        problems["the Per-frame Functional Groups Sequence has fewer Items than there are frames (G6)"] = None
+    for tag, name in _MACROS.items():
+        having = sum([bool(group.items(tag)) for group in own])
+        common = any(group.items(tag) for group in shared[:1])
+        if having and common:
+            problems[f"{name} is both shared and per frame; a frame's own is used (G7)"] = None
+        elif 0 < having < len(own):
+            problems[f"some frames have no {name}, others have one (G6)"] = None
+    if 0x00181600 in dataset:
+        problems["there is a display shutter; it is not applied (G22)"] = None
+    if fmt.photometric in _RETIRED:
+        problems[f"{fmt.photometric} is a retired colour model; {_RETIRED[fmt.photometric]} (N18)"] = None
+
+
+# Modality
+
+
+def _modality_lut(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, problems: dict[str, None]) -> Lut | None:
+    """Read the Modality LUT Sequence, which overrules rescaling (PS3.3 C.11.1, G3, G4)."""
+    items = dataset.items(0x00283000)
+    if not items or dataset.text(0x00080016) in _INTENSITY:
+        return None
+    lut = read_lut(items[0], fmt.signed, stream)
+    if lut is None:
+        problems["the Modality LUT cannot be used (G3)"] = None
+    return lut
+
+
+def _rescale(dataset: DataSet, frame: int, problems: dict[str, None]) -> tuple[float, float]:
+    """Read slope and intercept of a frame, or the dose grid's scale (G5, G8, M1)."""
+    source = functional_group(dataset, frame, PIXEL_VALUE_TRANSFORMATION) or dataset
+    slope, intercept = source.number(RESCALE_SLOPE), source.number(0x00281052)
+    if slope is None and intercept is None:
+        scaling = dataset.number(0x3004000E)
+        return (scaling, 0.0) if scaling and math.isfinite(scaling) else (1.0, 0.0)
+    if slope is None or intercept is None:
+        problems["Rescale Slope or Rescale Intercept is missing; the other one is used (G8)"] = None
+    slope = 1.0 if slope is None else slope
+    intercept = 0.0 if intercept is None else intercept
+    if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
+        problems["Rescale Slope is senseless; the values are not rescaled (G8)"] = None
+        return 1.0, 0.0
+    return slope, intercept
+
+
+def _fractions(dataset: DataSet) -> Window | None:
+    """Give the window from nothing to all of a segment; None for other objects and label maps (PS3.3 C.8.20.2, M2)."""
+    kind = dataset.text(0x00620001)
+    most = {"BINARY": 1, "FRACTIONAL": dataset.integer(0x0062000E)}.get(kind or "")
+    return Window(most / 2, most, "LINEAR_EXACT") if most and most > 0 else None
+
+
+def _padding(dataset: DataSet, fmt: PixelFormat) -> tuple[float, float] | None:
+    """Read the range of padding values, in the sign of the stored values (PS3.3 C.7.5.1.1.2, G14)."""
+    if fmt.real:
+        value = dataset.number(0x00280122) if fmt.bits_allocated == 32 else dataset.number(0x00280123)
+        limit = dataset.number(0x00280124) if fmt.bits_allocated == 32 else dataset.number(0x00280125)
+        return None if value is None else (value, value if limit is None else limit)
+    ends = [dataset.integers(tag, fmt.signed)[:1] for tag in (0x00280120, 0x00280121)]
+    values = [_stored(end[0], fmt) for end in ends if end]
+    return (values[0], values[-1]) if ends[0] else None
+
+
+def _stored(value: int, fmt: PixelFormat) -> int:
+    """Extend the sign of a padding value from Bits Stored, as that of the pixels is."""
+    if not fmt.signed:
+        return value
+    half = 1 << (fmt.bits_stored - 1)
+    return (value & (2 * half - 1)) - 2 * half if value & half else value & (half - 1)
+
+
+def _palette(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, problems: dict[str, None]) -> Palette | None:
+    """Read the palette of PALETTE COLOR, or the supplemental one of an image shown in colour (G15, G17)."""
+    supplemental = fmt.photometric != "PALETTE COLOR"
+    if supplemental and (dataset.text(0x00089205) not in ("COLOR", "MIXED") or 0x00281101 not in dataset):
+        return None
+    palette, wrong = read_palette(dataset, fmt.signed, stream, supplemental)
+    problems.update(dict.fromkeys(wrong))
+    return palette

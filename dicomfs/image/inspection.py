@@ -1,0 +1,213 @@
+"""What can be told of a frame without decoding it: that it is right, what must be repaired, or why it cannot be read.
+
+Only this module judges frames by their first and last bytes. A frame that it calls right may still be damaged
+within; then reading it is an error. One that it calls an error is one for the decoder, too.
+"""
+
+import re
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from dicomfs.codecs import jpeg, jpeg2000, rle
+from dicomfs.codecs.codestream import read_header
+from dicomfs.codecs.decoders import check_header, jpeg2000_repairs
+from dicomfs.codecs.encoded import CodecError, Codestream, HeaderCut
+from dicomfs.codecs.table import CODECS, recognise
+from dicomfs.dicom.stream import Stream
+from dicomfs.image.extents import Extent, Frames
+from dicomfs.image.pixelformat import PixelFormat
+
+# Most headers end within the first; tables of contents and colour profiles before them may need more. A header that
+# is longer than the last is taken for right.
+_HEADS = (1024, 1 << 16, 1 << 20)
+# What a frame's end must show: an end marker, padding, the last tile-part of JPEG 2000.
+_TAIL = 64
+# Marker segments and tile-parts of one frame that are looked at.
+_MOST_SEGMENTS = 200
+# The longest segment that begins a scan (T.81 B.2.3).
+_SCAN_HEADER = 14
+# Of objects with more frames than this, the first, the middle and the last stand for all when the object is loaded.
+_ALL_LOOKED_AT = 8
+
+ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
+_RULE = re.compile(r"\(([A-Z]\d+)\)$")
+
+
+class Status(NamedTuple):
+    """How a frame fares, and the sentences that say why."""
+
+    state: Literal["ok", "repaired", "error"]
+    reasons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Write it with the rules that the reasons name, such as "repaired (E15, E22)"."""
+        rules = [found[1] for reason in self.reasons if (found := _RULE.search(reason))]
+        return f"{self.state} ({', '.join(rules)})" if rules else self.state
+
+
+OK = Status("ok")
+# The longest that a Status can be written: all repairs that one frame may need.
+LONGEST = len("repaired (E15, E17, E24, C4, C5, C9)")
+
+
+@dataclass(slots=True)
+class _Frame:
+    """The bytes of one frame as a stream, its fragments joined; *skip* bytes before it are left out.
+
+    The first and last bytes are read once.
+    """
+
+    stream: Stream
+    extents: Sequence[Extent]
+    skip: int = 0
+    head: bytes = b""
+    tail: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.head = self._read(_HEADS[0], 0)
+        self.tail = self._read(_TAIL, max(0, self.size - _TAIL))
+
+    @property
+    def size(self) -> int:
+        """Bytes in the frame."""
+        return sum(length for _, length in self.extents) - self.skip
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Read *length* bytes at *offset*; fewer only where the frame ends."""
+        if offset + length <= len(self.head):
+            return self.head[offset : offset + length]
+        start = self.size - len(self.tail)
+        if offset >= start:
+            return self.tail[offset - start : offset - start + length]
+        return self._read(length, offset)
+
+    def _read(self, length: int, offset: int) -> bytes:
+        parts, offset = [], offset + self.skip
+        for start, there in self.extents:
+            if offset < there and length:
+                parts.append(self.stream.pread(min(length, there - offset), start + offset))
+                length -= len(parts[-1])
+                offset = there
+            offset -= there
+        return b"".join(parts)
+
+
+def needs_look(fmt: PixelFormat) -> bool:
+    """Whether frames of *fmt* must be read to be judged; others are judged by their extents."""
+    codec = CODECS.get(fmt.transfer_syntax)
+    return codec is not None and not codec.missing and codec.extension != "bin"
+
+
+def status(stream: Stream | None, fmt: PixelFormat, frames: Frames, frame: int) -> Status:
+    """Tell how frame *frame* (from 0) fares, by a few small reads; a *stream* is there if `needs_look`."""
+    extents = frames.extents(frame)
+    if not extents:
+        encapsulated = frames.found_by != "arithmetic"
+        return Status("error", (f"the frame is declared but not in the file ({'E6' if encapsulated else 'N3'})",))
+    codec = CODECS.get(fmt.transfer_syntax)
+    if codec is None:
+        return Status("error", (f"no decoder reads transfer syntax {fmt.transfer_syntax}",))
+    if codec.missing:
+        return Status("error", (codec.missing,))
+    if stream is None or codec.extension == "bin":
+        return _native(sum(length for _, length in extents), fmt)
+    try:
+        reasons = _repairs(_Frame(stream, extents), fmt)
+    except (CodecError, struct.error) as error:
+        sentence = str(error.strerror) if isinstance(error, CodecError) else "the codestream ends inside its header"
+        return Status("error", (sentence,))
+    return Status("repaired", reasons) if reasons else OK
+
+
+def looked_at(count: int) -> list[int]:
+    """Choose the frames that stand for all of *count*."""
+    return sorted(range(count) if count <= _ALL_LOOKED_AT else {0, count // 2, count - 1})
+
+
+def problems(stream: Stream, fmt: PixelFormat, frames: Frames) -> tuple[str, ...]:
+    """Say what is wrong with the frames that stand for all, those left out that are not in the file at all."""
+    found: dict[tuple[bool, str], list[int]] = {}
+    chosen = [frame for frame in looked_at(len(frames)) if frames.extents(frame)]
+    for frame in chosen:
+        state, reasons = status(stream, fmt, frames, frame)
+        for reason in reasons:
+            found.setdefault((state == "error", reason), []).append(frame + 1)
+    lines = []
+    for (is_error, reason), numbers in found.items():
+        subject = "all frames" if len(numbers) == len(frames) > 1 else _named(numbers)
+        lines.append(f"{subject} cannot be read: {reason}" if is_error else f"{subject}: {reason}")
+    return tuple(lines)
+
+
+def _named(numbers: Iterable[int]) -> str:
+    named = [str(number) for number in numbers]
+    return f"frame{'s' if len(named) > 1 else ''} {', '.join(named)}"
+
+
+def _native(length: int, fmt: PixelFormat) -> Status:
+    """Judge an uncompressed frame by its length; that of a deflated one says nothing."""
+    needed = -(-fmt.frame_bits // 8)
+    if fmt.transfer_syntax != ENCAPSULATED_UNCOMPRESSED or needed <= length <= needed + 1:
+        return OK
+    if length < needed:
+        return Status("error", (f"the frame is cut short: {length} of {needed} bytes (N3)",))
+    return Status("repaired", (f"left out {length - needed} bytes behind the pixels of the frame (N2)",))
+
+
+def _repairs(frame: _Frame, fmt: PixelFormat) -> tuple[str, ...]:
+    """Look at the header and the end of an encoded frame; say what decoding it repairs. Raises CodecError."""
+    found = recognise(frame, fmt)
+    if found.start:
+        frame = _Frame(frame.stream, frame.extents, found.start)
+    if found.kind == "rle":
+        rle.segment_bounds(frame.pread(64, 0), frame.size, rle.segment_count(fmt))
+        return found.repairs
+    head = found.head if found.scrambled else b""
+    header = read_header(head) if head else None
+    for length in _HEADS:
+        if header is None:
+            head = frame.pread(length, 0)
+            header = _complete_header(head, frame.size)
+    if header is None:
+        return found.repairs
+    check_header(header, fmt)
+    if found.kind == "jpg":
+        return found.repairs + _jpeg(frame)
+    if found.kind == "jls" and not jpeg.is_ended(frame):
+        return (*found.repairs, jpeg.UNENDED)
+    if found.kind == "j2k":
+        repairs = found.repairs + jpeg2000_repairs(header, fmt)
+        return repairs if found.scrambled else repairs + _jpeg2000(frame, head)
+    return found.repairs
+
+
+def _complete_header(head: bytes, size: int) -> Codestream | None:
+    """Read a header, or say that more than *head* of the *size* bytes must be read for it. Raises CodecError."""
+    try:
+        return read_header(head)
+    except HeaderCut:
+        if len(head) >= size:
+            raise
+        return None
+
+
+def _jpeg(frame: _Frame) -> tuple[str, ...]:
+    """Judge the end of a JPEG, and its first scan for all."""
+    if not jpeg.seems_whole(frame):
+        raise CodecError(jpeg.CUT)
+    for length in _HEADS:
+        head = frame.pread(length, 0)
+        scans, _ = jpeg.scan_headers(head)
+        if scans and scans[0] + _SCAN_HEADER <= len(head):
+            return (jpeg.MENDED,) if jpeg.mend_spectral_selection(head) is not None else ()
+    return ()
+
+
+def _jpeg2000(frame: _Frame, head: bytes) -> tuple[str, ...]:
+    """Walk the tile-parts of JPEG 2000 to see whether the last is there, and what follows it."""
+    end = jpeg2000.end_of_tiles(frame, jpeg2000.codestream_offset(head), _MOST_SEGMENTS)
+    if end is None:
+        raise CodecError(jpeg2000.CUT)
+    return (jpeg2000.MENDED,) if frame.pread(2, end) == jpeg2000.COMMENT else ()

@@ -1,0 +1,86 @@
+"""One DICOM object: its parsed header, its frames and where they are, and what is wrong with it.
+
+An Instance is plain values without an open file, so that it can be kept and shared; whoever reads its bytes brings
+the stream.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from dicomfs.dicom.dataset import NotDicom, Parsed, parse
+from dicomfs.dicom.elements import DataSet
+from dicomfs.dicom.stream import Stream
+from dicomfs.image.fragments import Fragments
+from dicomfs.image.overlays import Overlay, overlays_of
+from dicomfs.image.pixels import Pixels, icon_of, pixels_of
+from dicomfs.image.profile import Profile, profile_of
+
+__all__ = ["Instance", "Pixels", "load"]
+
+# Frames that frames.json describes: a few hundred bytes each, made at once.
+MOST_DESCRIBED = 200_000
+# What an Element costs in memory besides its value.
+_ELEMENT_BYTES = 250
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One DICOM object; *parsed* is None when not even a header could be read.
+
+    *fragments* are there for all encapsulated Pixel Data, *pixels* only where frames can be made of it.
+    *inflated* is the data set of a deflated file, which all extents then refer to. *problems* has a line for whatever
+    is wrong. *icon* has one frame.
+    """
+
+    parsed: Parsed | None
+    pixels: Pixels | None
+    fragments: Fragments | None
+    inflated: Stream | None
+    problems: tuple[str, ...]
+    overlays: tuple[Overlay, ...] = ()
+    icon: Pixels | None = None
+    profile: Profile | None = None
+
+    @property
+    def transfer_syntax(self) -> str:
+        """UID of the transfer syntax as it is used; empty without a header."""
+        return self.parsed.transfer_syntax if self.parsed else ""
+
+    @cached_property
+    def weight(self) -> int:
+        """Bytes of memory that this costs, roughly."""
+        total = 16 * len(self.fragments) if self.fragments else 0
+        if self.parsed:
+            total += _weight(self.parsed.meta) + _weight(self.parsed.dataset)
+        if self.inflated:
+            total += self.inflated.size
+        return total
+
+
+def load(stream: Stream) -> Instance:
+    """Read one DICOM object; what cannot be read is a problem, not an error. Raises OSError of the source only."""
+    try:
+        parsed = parse(stream)
+    except NotDicom as error:
+        return Instance(None, None, None, None, (str(error.strerror),))
+    pixels, fragments, problems = pixels_of(parsed)
+    image = (pixels.format, len(pixels.frames)) if pixels else (None, 0)
+    overlays, wrong = overlays_of(parsed.dataset, *image)
+    if pixels and any(overlay.frames is None for overlay in overlays):
+        pixels = replace(pixels, format=replace(pixels.format, spare_bits=True))
+    icon, icon_problems = icon_of(parsed)
+    profile, profile_problems = profile_of(parsed)
+    problems = parsed.problems + problems + wrong + icon_problems + profile_problems
+    if pixels is not None and len(pixels.frames) > MOST_DESCRIBED:
+        problems += (f"frames.json is left out: it describes no more than {MOST_DESCRIBED} frames",)
+    inflated = parsed.stream if parsed.stream is not stream else None
+    return Instance(parsed, pixels, fragments, inflated, tuple(dict.fromkeys(problems)), overlays, icon, profile)
+
+
+def _weight(dataset: DataSet) -> int:
+    total = 0
+    for element in dataset.elements.values():
+        total += _ELEMENT_BYTES + len(element.value or b"")
+        for item in element.items or ():
+            total += _weight(item)
+    return total

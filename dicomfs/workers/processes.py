@@ -1,0 +1,224 @@
+"""The worker processes as the daemon sees them: the fork server, the memory shared with each worker, one exchange.
+
+Only this module starts and ends processes and talks to them. What a worker says is believed only as far as a sound
+worker would say it; whatever else happens is WorkerLost.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import trio
+
+from dicomfs.workers.worker import ANSWER, REASON_LIMIT, REQUEST, START, Task
+
+Buffer = bytes | bytearray | memoryview
+
+# A slot is made anew when it is too small, and given back when it is larger than this.
+_SLOT_KEPT = 32 << 20
+_SLOT_STEP = 1 << 20
+
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class WorkerLost(Exception):
+    """A worker ended, or answered what no sound worker answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker made of a task, or why it could not; one that *retires* takes no further task."""
+
+    payload: bytes | None
+    reason: str
+    retires: bool
+
+
+class _Slot:
+    """Memory shared with one worker. Its size is sealed, so that touching it cannot fail in the daemon (SIGBUS)."""
+
+    __slots__ = ("_file", "memory", "size")
+
+    def __init__(self, needed: int) -> None:
+        self.size = -(-needed // _SLOT_STEP) * _SLOT_STEP
+        self._file = os.memfd_create("dicomfs", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(self._file, self.size)
+            fcntl.fcntl(self._file, fcntl.F_ADD_SEALS, _SEALS)
+            self.memory = mmap.mmap(self._file, self.size)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def hand_over(self) -> int:
+        """Give the descriptor of a slot that its worker does not know yet, once; the caller closes it."""
+        file, self._file = self._file, -1
+        return file
+
+    def close(self) -> None:
+        self.memory.close()
+        if self._file >= 0:
+            os.close(self.hand_over())
+
+
+class Worker:
+    """The daemon's end of one worker process."""
+
+    __slots__ = ("_channel", "_pidfd", "_sequence", "_slot", "protections")
+
+    def __init__(self, channel: socket.socket) -> None:
+        """Take over the end of a *channel* whose other end a new process has."""
+        channel.setblocking(False)
+        self._channel = channel
+        self._pidfd = -1
+        self._slot: _Slot | None = None
+        self._sequence = 0
+        self.protections: tuple[str, ...] = ()
+
+    async def ready(self) -> bool:
+        """Wait for the greeting of a new worker; tell whether the worker lives and is silent as it should be."""
+        if self._pidfd < 0:
+            await trio.lowlevel.wait_readable(self._channel)
+            try:
+                message, descriptors, _, _ = socket.recv_fds(self._channel, 1000, 1)
+            except OSError:
+                return False
+            if not descriptors:
+                return False
+            self._pidfd = descriptors[0]
+            self.protections = tuple(message.decode().split(", "))
+        try:
+            self._channel.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    async def perform(self, task: Task, data: Buffer) -> Answer:
+        """Have *task* done; raises WorkerLost when there is no sound answer."""
+        described = pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
+        encoded = memoryview(data).nbytes
+        descriptors = self._fit_slot(max(len(described) + encoded, task.size))
+        assert self._slot is not None  # noqa: S101  it fits now
+        self._sequence += 1
+        request = REQUEST.pack(self._sequence, len(described), encoded, self._slot.size)
+        try:
+            self._slot.memory[: len(described)] = described
+            self._slot.memory[len(described) : len(described) + encoded] = data
+            socket.send_fds(self._channel, [request], descriptors)
+        except OSError as error:
+            raise WorkerLost from error
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        return self._understand(await self._receive(), task.size)
+
+    def _fit_slot(self, needed: int) -> list[int]:
+        """Have a slot of at least *needed* bytes; give its descriptor when the worker has yet to get it."""
+        if self._slot is not None and self._slot.size >= needed:
+            return []
+        self._free_slot()
+        self._slot = _Slot(needed)
+        return [self._slot.hand_over()]
+
+    async def _receive(self) -> bytes:
+        while True:
+            try:
+                # Without room for ancillary data the kernel drops descriptors that a worker might send.
+                return self._channel.recv(ANSWER.size + REASON_LIMIT)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._channel)
+            except OSError as error:
+                raise WorkerLost from error
+
+    def _understand(self, message: bytes, size: int) -> Answer:
+        try:
+            sequence, length, made, retires = ANSWER.unpack_from(message)
+        except struct.error:
+            raise WorkerLost from None
+        assert self._slot is not None  # noqa: S101  a request was sent
+        if sequence != self._sequence or (made and length != size):
+            raise WorkerLost
+        payload = self._slot.memory[:size] if made else None
+        if self._slot.size > _SLOT_KEPT:
+            self._free_slot()
+        return Answer(payload, message[ANSWER.size :].decode("utf-8", "replace"), bool(retires))
+
+    def _free_slot(self) -> None:
+        if self._slot is not None:
+            self._slot.close()
+            self._slot = None
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(OSError):  # ended already
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def dispose(self) -> None:
+        """End the process and give everything back; nobody may be waiting for it."""
+        self.kill()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        self._channel.close()  # ends a worker that has not greeted yet
+        self._free_slot()
+
+
+class ForkServer:
+    """The daemon's end of the process that starts workers."""
+
+    __slots__ = ("_control", "_process", "proved", "started")
+
+    def __init__(self) -> None:
+        """Start the process and return at once, while it is still loading the decoders."""
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        self.started = time.monotonic()
+        self.proved = False
+        # The same modules that the daemon found, and never one from the current directory. Threads of numerical
+        # libraries would not survive the fork.
+        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-P", "-m", "dicomfs.workers.worker", str(theirs.fileno()), str(os.getpid())]
+        with theirs:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    cwd="/",
+                    env=environment,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            except OSError:
+                self._control.close()
+                raise
+
+    def engage(self, memory: int) -> Worker | None:
+        """Ask for a worker that may use *memory* bytes; None when the process has ended or hangs."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                socket.send_fds(self._control, [START.pack(memory)], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                return None
+        return Worker(ours)
+
+    def end(self) -> None:
+        """End the process, and with it its workers."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
