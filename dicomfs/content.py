@@ -17,6 +17,9 @@ from dicomfs.source import SourceFile
 
 Buffer = bytes | memoryview
 
+# Requests of one reader skip no more than this when they overtake each other, and reach back no further than that.
+_SKIPPED, _READ_AGAIN = 128 << 10, 1 << 20
+
 
 class WrongSize(OSError):
     """What was made is not as long as its size said."""
@@ -100,6 +103,101 @@ class Made:
                 raise WrongSize(self.size, len(data))
             self._data = data
         return memoryview(self._data)[start:stop]
+
+
+class Row:
+    """Equal pieces end to end, made one by one when they are wanted; there is no object for each.
+
+    The last one made is kept as long as the content is open. Give `close` to the Content that the row is put into.
+    """
+
+    __slots__ = ("_close", "_each", "_first", "_last", "_make", "_stop", "size")
+
+    def __init__(
+        self, count: int, each: int, make: Callable[[int], Awaitable[Buffer]], close: Callable[[], None] | None = None
+    ) -> None:
+        """Promise *count* pieces of *each* bytes, at least 1, from *make*, which is given the index from 0."""
+        self._each = each
+        self._make = make
+        self._close = close
+        self._last: tuple[int, Buffer] | None = None
+        self._first = self._stop = 0
+        self.size = count * each
+
+    @property
+    def in_order(self) -> int:
+        """Bytes that were read one after the other up to now; a jump begins anew."""
+        return self._stop - self._first
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Read across pieces."""
+        if not self._stop - _READ_AGAIN <= start <= self._stop + _SKIPPED:
+            self._first = self._stop = start
+        self._stop = max(self._stop, stop)
+        parts = []
+        while start < stop:
+            index, offset = divmod(start, self._each)
+            end = min(stop - start + offset, self._each)
+            parts.append(await self.part(index, offset, end))
+            start += end - offset
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def part(self, index: int, start: int, stop: int) -> Buffer:
+        """Give a part of one piece, which is made as a whole unless it is the last one made."""
+        last = self._last
+        if last is None or last[0] != index:
+            data = await self._make(index)
+            if len(data) != self._each:
+                raise WrongSize(self._each, len(data))
+            self._last = last = index, data
+        return memoryview(last[1])[start:stop]
+
+    def close(self) -> None:
+        """Give back what the pieces are made from."""
+        if self._close is not None:
+            self._close()
+
+
+class StoredRow(Row):
+    """Equal pieces of a source file, *each* bytes at the place that *offset* gives; only what is wanted is read.
+
+    The file is opened with *open_source* when first read.
+    """
+
+    __slots__ = ("_file", "_offset", "_open")
+
+    def __init__(
+        self, count: int, each: int, offset: Callable[[int], int], open_source: Callable[[], Awaitable[SourceFile]]
+    ) -> None:
+        """Promise *count* pieces."""
+        super().__init__(count, each, self._whole)
+        self._offset = offset
+        self._open = open_source
+        self._file: SourceFile | None = None
+
+    async def part(self, index: int, start: int, stop: int) -> Buffer:
+        """Read a part of one piece."""
+        offset = self._offset(index) + start
+        data = await read_source(self._file or await self._opened(), stop - start, offset)
+        if len(data) != stop - start:
+            raise WrongSize(stop - start, len(data))
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    async def _opened(self) -> SourceFile:
+        file = await self._open()
+        if self._file is None:
+            self._file = file
+        else:
+            file.close()  # another reader was faster
+        return self._file
+
+    async def _whole(self, index: int) -> Buffer:
+        return await self.part(index, 0, self._each)
 
 
 class Content:

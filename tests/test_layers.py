@@ -13,6 +13,7 @@ tree
 files.__init__
 files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source
 files.pictures
+files.samples
 files.subject
 nodes
 workers.decode workers.ahead workers.processes workers.worker workers.sandbox
@@ -24,7 +25,8 @@ image.pixels
 image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json
 image.timing image.geometry image.place image.quantity image.regions
-display.display display.voi image.functional display.luts display.render
+display.quantities
+display.display display.voi image.functional display.luts display.scale display.render display.colour
 image.inspection
 codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded

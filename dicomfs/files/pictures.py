@@ -15,10 +15,10 @@ from dicomfs.dicom.stream import Stream
 from dicomfs.display.display import GroupMissing, check_groups, display_of, wants_automatic_window
 from dicomfs.display.fit import Placed, Shrunk
 from dicomfs.display.render import Display, Window, automatic_window
+from dicomfs.files.samples import FrameMissing, encoded_frame
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats.ancillary import PHYSICAL_SIZE, physical, profile_chunk, profile_size
 from dicomfs.formats.png import png_size
-from dicomfs.image.extents import Frames
 from dicomfs.image.instance import Instance
 from dicomfs.image.overlays import Overlay
 from dicomfs.image.pixels import Pixels
@@ -28,14 +28,6 @@ from dicomfs.workers.decode import DecodeError, Make
 from dicomfs.workers.worker import Task
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
-
-
-class FrameMissing(DecodeError):
-    """The header declares a frame that is not in the file."""
-
-    def __init__(self, frame: int) -> None:
-        """Name the frame, counted from 0, as the user counts."""
-        super().__init__(f"frame {frame + 1} is declared but not in the file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +156,7 @@ def _frame(
     """Read what is stored of one frame, and how it is shown; *window* takes the place of what the file says first."""
     pixels = _pixels(instance, look)
     fmt = pixels.format
-    data = _stored(pixels.frames, frame, stream)
+    data = encoded_frame(pixels.frames, frame, stream)
     check_groups(pixels.dataset, frame)
     display, _ = display_of(pixels.dataset, frame, fmt, stream, look.place)
     if window is not None and not look.icon and look.place is None and fmt.photometric in MONOCHROME:
@@ -190,14 +182,7 @@ def _plane(instance: Instance, stream: Stream, frame: int, overlay: Overlay, siz
     fit = Placed(pixels.format.rows, pixels.format.columns, overlay.top, overlay.left) if pixels else None
     chunks = physical(instance.parsed.dataset, frame)
     task = Task(fmt, frames.bit_offset(index), "png", Display(), size, chunks, fit)
-    return _Prepared(task, _stored(frames, index, stream))
-
-
-def _stored(frames: Frames, frame: int, stream: Stream) -> bytes:
-    extents = frames.extents(frame)
-    if not extents:
-        raise FrameMissing(frame)
-    return b"".join([stream.pread(length, offset) for offset, length in extents])
+    return _Prepared(task, encoded_frame(frames, index, stream))
 
 
 def _pixels(instance: Instance, look: Look) -> Pixels:

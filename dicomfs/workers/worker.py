@@ -25,8 +25,10 @@ from typing import Literal
 import numpy as np
 
 from dicomfs.codecs import table
+from dicomfs.display.colour import rgb
 from dicomfs.display.fit import Placed, Shrunk
 from dicomfs.display.render import Display, RenderError, picture, value_range
+from dicomfs.display.scale import Scale
 from dicomfs.formats.png import write_png
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.workers import sandbox
@@ -68,23 +70,30 @@ class Task:
 
     *size* is the bytes that the result must have; *chunks* are ancillary chunks of the PNG, already framed; *fit*
     brings the picture to another size.
-    *display* is needed for "png" and "range". "stored" gives the stored values, little endian, in rows.
+    *display* is needed for "png" and "range". The others give values, little endian, in rows: "stored" as they are
+    stored, "rgb" with YBR turned to RGB, "rescaled" as float32 through *scale*.
     """
 
     fmt: PixelFormat
     bit_offset: int
-    output: Literal["png", "range", "stored"]
+    output: Literal["png", "range", "stored", "rgb", "rescaled"]
     display: Display | None
     size: int
     chunks: bytes = b""
     fit: Placed | Shrunk | None = None
+    scale: Scale | None = None
 
 
 def perform(task: Task, data: memoryview) -> memoryview:
     """Decode the frame in *data* and make of it what *task* asks for."""
     decoded = table.decode(data, task.fmt, task.bit_offset)
-    if task.output == "stored":
-        return np.ascontiguousarray(decoded.values).reshape(-1).view(np.uint8).data
+    if task.output in ("stored", "rgb", "rescaled"):
+        values = decoded.values
+        if task.output == "rgb":
+            values = rgb(values, decoded.photometric, task.fmt.bits_stored)
+        elif task.output == "rescaled":
+            values = (task.scale or Scale()).apply(values)
+        return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
     if task.display is None:
         raise ValueError("a picture needs a display")
     if task.output == "png":

@@ -1,0 +1,146 @@
+"""The values of an object's frames as a row of bytes: what arrays, volumes and other files than pictures are made of.
+
+Only this module decides what of the values comes straight from the source and what a worker makes.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from dicomfs.content import Buffer, Row, StoredRow
+from dicomfs.dicom.stream import Stream
+from dicomfs.display.quantities import scale_of
+from dicomfs.files.subject import Subject
+from dicomfs.image.extents import Frames
+from dicomfs.image.instance import Instance
+from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.image.pixels import NATIVE, Pixels
+from dicomfs.workers.decode import DecodeError
+from dicomfs.workers.worker import Task
+
+Output = Literal["stored", "rgb", "rescaled"]
+"""Values as stored; the same with YBR turned to RGB, as pydicom's `pixel_array`; float32 as `scale_of` says."""
+
+# A reader of one frame has the kernel read up to 1 MiB before and behind it. Who has read more reads in order.
+_IN_ORDER = 2 << 20
+
+
+class FrameMissing(DecodeError):
+    """The header declares a frame that is not in the file."""
+
+    def __init__(self, frame: int) -> None:
+        """Name the frame, counted from 0, as the user counts."""
+        super().__init__(f"frame {frame + 1} is declared but not in the file")
+
+
+def encoded_frame(frames: Frames, frame: int, stream: Stream) -> bytes:
+    """Read what is stored of *frame*, counted from 0. Raises FrameMissing."""
+    extents = frames.extents(frame)
+    if not extents:
+        raise FrameMissing(frame)
+    return b"".join([stream.pread(length, offset) for offset, length in extents])
+
+
+def values_dtype(fmt: PixelFormat, output: Output) -> np.dtype[np.generic]:
+    """Give the little endian type of the values of a frame; their shape is *fmt.shape*."""
+    return np.dtype("<f4") if output == "rescaled" else fmt.dtype
+
+
+def frame_size(fmt: PixelFormat, output: Output) -> int:
+    """Compute the bytes of one frame's values."""
+    return fmt.pixels * fmt.samples * values_dtype(fmt, output).itemsize
+
+
+def values_row(
+    subject: Subject, instance: Instance, output: Output, *, order: Sequence[int] | None = None, flip: bool = False
+) -> Row:
+    """Give the values of all frames of an object that has them, end to end; of those in *order*, where it is given.
+
+    *flip* reverses the rows of each frame. Nothing is opened before the first read; give `close` to the Content that
+    the row is put into. A frame that cannot be decoded raises OSError (EIO) when it is read.
+    """
+    assert instance.pixels is not None  # noqa: S101 - the caller looked
+    fmt, frames = instance.pixels.format, instance.pixels.frames
+    each = frame_size(fmt, output)
+    indices = range(len(frames)) if order is None else order
+    row: Row
+    if is_straight(instance.pixels, output) and instance.inflated is None:
+        row = _straight(subject, frames, each, indices)
+    else:
+        row = _decoded(subject, fmt, output, indices)
+    return _flipped(row, len(indices), each, fmt.rows) if flip else row
+
+
+def is_straight(pixels: Pixels, output: Output) -> bool:
+    """Tell whether the bytes of the source are the values: native, little endian, every bit used, no planes."""
+    fmt = pixels.format
+    if fmt.transfer_syntax not in NATIVE or fmt.big_endian or output == "rescaled":
+        return False
+    whole = fmt.bits_allocated in (8, 16, 32, 64) and fmt.bits_stored == fmt.bits_allocated
+    converted = output == "rgb" and fmt.photometric.startswith("YBR")
+    return whole and (fmt.samples == 1 or not (fmt.planar or fmt.halved or converted))
+
+
+def _straight(subject: Subject, frames: Frames, each: int, indices: Sequence[int]) -> Row:
+    """Serve extents of the source; all frames are one when they are there and in their own order."""
+
+    def offset(place: int) -> int:
+        extents = frames.extents(indices[place])
+        if not extents:
+            raise FrameMissing(indices[place])
+        return extents[0].offset
+
+    count = len(indices)
+    # Frames that are declared and not there come last.
+    if indices == range(len(frames)) and frames.extents(count - 1):
+        return StoredRow(1, each * count, offset, subject.open)
+    return StoredRow(count, each, offset, subject.open)
+
+
+def _decoded(subject: Subject, fmt: PixelFormat, output: Output, indices: Sequence[int]) -> Row:
+    """Have workers make the values, ahead of who reads in order."""
+    decoder = subject.services.decoder
+    each, count = frame_size(fmt, output), len(indices)
+    # Where nothing is scaled or converted, outputs are the same, and kept once.
+    kind = "stored" if output == "rgb" and fmt.samples == 1 else output
+
+    def key(place: int) -> tuple[object, ...]:
+        return subject.fingerprint, "values", kind, indices[place]
+
+    async def make(place: int) -> Buffer:
+        made = await decoder.get(key(place), _task(subject, indices[place], output, each))
+        if row.in_order > each + _IN_ORDER:
+            for following in range(place + 1, min(place + 1 + decoder.workers, count)):
+                decoder.ahead(key(following), _task(subject, indices[following], output, each), each)
+        return made
+
+    row = Row(count, each, make)
+    return row
+
+
+def _task(subject: Subject, frame: int, output: Output, size: int) -> Callable[[], Awaitable[tuple[Task, Buffer]]]:
+    """Give what prepares the task of making the values of *frame*, when they are to be made."""
+
+    def prepare(instance: Instance, stream: Stream) -> tuple[Task, Buffer]:
+        pixels = instance.pixels
+        assert pixels is not None  # noqa: S101 - it is the same file
+        data = encoded_frame(pixels.frames, frame, stream)
+        scale = scale_of(pixels.dataset, frame, pixels.format, stream) if output == "rescaled" else None
+        return Task(pixels.format, pixels.frames.bit_offset(frame), output, None, size, scale=scale), data
+
+    async def make() -> tuple[Task, Buffer]:
+        instance = await subject.instance()
+        return await subject.read(lambda file: prepare(instance, instance.inflated or file))
+
+    return make
+
+
+def _flipped(row: Row, count: int, each: int, rows: int) -> Row:
+    """Reverse the rows of each piece of *row*."""
+
+    async def make(place: int) -> Buffer:
+        data = await row.read(place * each, (place + 1) * each)
+        return np.frombuffer(data, np.uint8).reshape(rows, -1)[::-1].tobytes()
+
+    return Row(count, each, make, row.close)
