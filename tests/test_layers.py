@@ -14,14 +14,17 @@ files.__init__
 files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source
 files.pictures
 files.samples
+files.built
 files.subject
 nodes
 workers.decode workers.ahead workers.processes workers.worker workers.sandbox
+builds
 content
 formats.ancillary
 formats.png display.fit
 image.instance
 image.pixels
+image.video
 image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json
 image.timing image.geometry image.place image.quantity image.regions
@@ -86,6 +89,6 @@ def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
 
 def test_async_is_known_above_the_seam_alone() -> None:
     users = {name for name, path in modules().items() if "import trio" in path.read_text()}
-    seam = {"cache", "content", "workers.processes", "workers.decode"}
+    seam = {"builds", "cache", "content", "workers.processes", "workers.decode"}
     above = {"files.subject", "tree", "operations", "mount", "doctor", "cli"}
     assert users <= seam | above

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import trio
 
+from dicomfs.builds import Builds
 from dicomfs.cache import Lru
 from dicomfs.content import Content, Ready, Stored
 from dicomfs.display.render import Window
@@ -29,6 +30,8 @@ FOREVER = 3600.0
 HEADER_BYTES = 32 << 20
 TEXT_BYTES = 8 << 20
 CHILDREN_BYTES = 64 << 20
+# On disk, of files that were built and that nobody has open.
+BUILT_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Services:
     texts: Lru[bytes]
     children: Lru[Children]
     ahead: Ahead
+    builds: Builds
     window: Window | None = None
 
     @classmethod
@@ -56,6 +60,7 @@ class Services:
             Lru(TEXT_BYTES, len),
             Lru(CHILDREN_BYTES, lambda children: children.weight),
             Ahead(decoder.workers),
+            Builds(BUILT_BYTES, max(2, decoder.workers)),
             window,
         )
 

@@ -1,0 +1,256 @@
+"""Content whose size nobody knows before it is made: made once for all who wait, kept on disk while there is room.
+
+Only this module starts builds. One runs in a task of its own, so that it outlives the opener that began it for as long
+as another one waits, and ends with the last.
+"""
+
+import errno
+import hashlib
+import logging
+import os
+import tempfile
+import traceback
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+import trio
+
+from dicomfs import __version__
+from dicomfs.content import Buffer, Content
+from dicomfs.source import Fingerprint
+
+log = logging.getLogger(__name__)
+
+Build = Callable[[BinaryIO], Awaitable[None]]
+"""Writes the whole content into a file that is empty at first. Raises OSError; may be cancelled."""
+
+# How often an opener that waits is asked whether it still wants the content, in seconds; a system call stays as long.
+POLL = 1.0
+# Exact sizes that are remembered, about 100 bytes each.
+_SIZES = 100_000
+_VAR_TMP = "/var/tmp"  # noqa: S108 - only files without a name are put there
+
+
+class BuildFailed(OSError):
+    """The content could not be made; the text says why."""
+
+    def __init__(self, reason: str) -> None:
+        """Carry EIO."""
+        super().__init__(errno.EIO, reason)
+
+
+class OpenAbandoned(OSError):
+    """Whoever wanted the content no longer waits for it."""
+
+    def __init__(self) -> None:
+        """Carry EINTR."""
+        super().__init__(errno.EINTR, "the opener was interrupted")
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStats:
+    """What was done so far: builds begun, those that failed, and those that nobody waited for any longer."""
+
+    begun: int
+    failed: int
+    cancelled: int
+
+
+def build_key(fingerprint: Fingerprint, recipe: str) -> bytes:
+    """Give the key of what *recipe* makes of one version of a file: a digest that tells neither."""
+    version = (fingerprint.device, fingerprint.inode, fingerprint.size, fingerprint.mtime_ns, fingerprint.ctime_ns)
+    return hashlib.blake2b(repr((__version__, version, recipe)).encode(), digest_size=20).digest()
+
+
+class _Built:
+    """One built file, open as long as somebody holds it or it is kept; also the one piece of its content."""
+
+    __slots__ = ("_descriptor", "holders", "size")
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self.size = size
+        self.holders = 1
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Read at once what is in the page cache, in a thread what is not."""
+        buffer = np.empty(stop - start, np.uint8).data  # unlike a bytearray not filled with zeros first
+        try:
+            if os.preadv(self._descriptor, [buffer], start, os.RWF_NOWAIT) == len(buffer):
+                return buffer
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EINTR, errno.EOPNOTSUPP):
+                raise
+        return await trio.to_thread.run_sync(os.pread, self._descriptor, stop - start, start, abandon_on_cancel=True)
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class _Flight:
+    """One build under way, for how many openers, and how it ended."""
+
+    __slots__ = ("built", "ended", "error", "openers", "scope")
+
+    def __init__(self) -> None:
+        self.ended = trio.Event()
+        self.scope = trio.CancelScope()
+        self.openers = 0
+        self.built: _Built | None = None
+        self.error: OSError | None = None
+
+
+class Builds:
+    """Builds under way and what was built: open files, and up to *limit* bytes of those that nobody has open."""
+
+    def __init__(self, limit: int, at_once: int) -> None:
+        """Run up to *at_once* builds at a time; the others wait for their turn."""
+        self._limit = limit
+        self._flights: dict[bytes, _Flight] = {}
+        self._held: dict[bytes, _Built] = {}
+        self._idle: OrderedDict[bytes, _Built] = OrderedDict()
+        self._idle_bytes = 0
+        self._sizes: OrderedDict[bytes, int] = OrderedDict()
+        self._permits = trio.Semaphore(at_once)
+        self._begun = self._failed = self._cancelled = 0
+
+    @property
+    def stats(self) -> BuildStats:
+        """What was done so far."""
+        return BuildStats(self._begun, self._failed, self._cancelled)
+
+    def size(self, key: bytes) -> int | None:
+        """Give the exact size, where it is known; this never waits and starts nothing."""
+        return self._sizes.get(key)
+
+    async def open(self, key: bytes, build: Build, wanted: Callable[[], bool] = lambda: True) -> Content:
+        """Give the content of *key*, kept or made by *build* once for all who ask meanwhile.
+
+        Raises OSError where it cannot be made, and OpenAbandoned when *wanted* says, while it is made, that it no
+        longer is.
+        """
+        built = self._hold(key) or await self._wait(key, build, wanted)
+        return Content([built], lambda: self._release(key, built))
+
+    def close(self) -> None:
+        """Let go what is kept."""
+        while self._idle:
+            self._idle.popitem()[1].close()
+        self._idle_bytes = 0
+
+    def _hold(self, key: bytes) -> _Built | None:
+        if built := self._held.get(key):
+            built.holders += 1
+        elif built := self._idle.pop(key, None):
+            self._idle_bytes -= built.size
+            built.holders = 1
+            self._held[key] = built
+        return built
+
+    def _release(self, key: bytes, built: _Built) -> None:
+        built.holders -= 1
+        if built.holders:
+            return
+        del self._held[key]
+        if built.size > self._limit:
+            built.close()
+            return
+        self._idle[key] = built
+        self._idle_bytes += built.size
+        while self._idle_bytes > self._limit:
+            _, oldest = self._idle.popitem(last=False)
+            self._idle_bytes -= oldest.size
+            oldest.close()
+
+    async def _wait(self, key: bytes, build: Build, wanted: Callable[[], bool]) -> _Built:
+        """Wait for the build of *key*, which others may wait for too, and hold what it gives."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight()
+            trio.lowlevel.spawn_system_task(self._fly, key, build, flight)
+        flight.openers += 1
+        try:
+            while not flight.ended.is_set():
+                with trio.move_on_after(POLL):
+                    await flight.ended.wait()
+                if not flight.ended.is_set() and not wanted():
+                    raise OpenAbandoned
+            if flight.error is not None:
+                raise flight.error
+            assert flight.built is not None  # noqa: S101 - neither an error nor cancelled
+            flight.built.holders += 1
+            return flight.built
+        finally:
+            flight.openers -= 1
+            if not flight.openers:
+                self._leave(key, flight)
+
+    def _leave(self, key: bytes, flight: _Flight) -> None:
+        """Nobody waits any longer: end the build, or let go what it has made."""
+        if flight.built is not None:
+            self._release(key, flight.built)
+        elif not flight.ended.is_set():
+            del self._flights[key]
+            flight.scope.cancel()
+            self._cancelled += 1
+
+    async def _fly(self, key: bytes, build: Build, flight: _Flight) -> None:
+        """Be the task of one build."""
+        try:
+            with flight.scope:
+                async with self._permits:
+                    self._begun += 1
+                    built = await _made(build)
+                if flight.scope.cancel_called:
+                    built.close()
+                else:
+                    flight.built = self._held[key] = built
+                    self._remember(key, built.size)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a codec's panic is no Exception, and this task has no parent
+            self._failed += 1
+            flight.error = _said(error)
+        finally:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            flight.ended.set()
+
+    def _remember(self, key: bytes, size: int) -> None:
+        self._sizes[key] = size
+        self._sizes.move_to_end(key)
+        if len(self._sizes) > _SIZES:
+            self._sizes.popitem(last=False)
+
+
+async def _made(build: Build) -> _Built:
+    """Build into an unnamed file that only this process can reach."""
+    with tempfile.TemporaryFile(dir=_spacious()) as file:
+        await build(file)
+        file.flush()
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            raise BuildFailed("nothing was made")
+        return _Built(os.dup(file.fileno()), size)
+
+
+def _spacious() -> str:
+    """Name the directory for large temporary files: what the environment says, else the one that is not in memory."""
+    return os.environ.get("TMPDIR") or (_VAR_TMP if os.access(_VAR_TMP, os.W_OK) else tempfile.gettempdir())
+
+
+def _said(error: BaseException) -> OSError:
+    """Turn what a builder raised into what its openers get."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, OSError):
+        return error
+    # The message may quote a patient's values; where it happened does not.
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("a build: unexpected %s at %s:%d", type(error).__name__, os.path.basename(frame.filename), frame.lineno)
+    return BuildFailed(f"the file cannot be made ({type(error).__name__})")
