@@ -64,8 +64,11 @@ def _guarded(
     async def guard(self: "Operations", /, *args: P.args, **kwargs: P.kwargs) -> R:
         self.statistics.requests += 1
         try:
-            with trio.fail_after(TIME_LIMIT):
+            # What `trio.fail_after` does, at a third of its cost, which every request pays.
+            with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
                 return await handler(self, *args, **kwargs)
+            assert scope.cancelled_caught  # noqa: S101 - nothing else leads here
+            raise trio.TooSlowError
         except (trio.Cancelled, pyfuse3.FUSEError):
             raise
         except trio.TooSlowError:
@@ -144,10 +147,15 @@ class Operations(pyfuse3.Operations):
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Give names with their attributes, as many as fit."""
         inode, listing = self._listings[fh]
+        described, entry = None, pyfuse3.EntryAttributes()
         for place in range(start_id, len(listing)):
             child = listing[place]
             number = self.inodes.hold(inode, child)
-            entry = _entry(number, child.node.attributes)
+            attributes = child.node.attributes
+            if attributes is described:  # as the frames of one file mostly are
+                entry.st_ino = number
+            else:
+                described, entry = attributes, _entry(number, attributes)
             if not pyfuse3.readdir_reply(token, child.name, entry, place + 1):
                 self.inodes.forget(number, 1)
                 break

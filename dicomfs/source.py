@@ -12,10 +12,12 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,9 +50,8 @@ class OutsideSource(OSError):
         super().__init__(number, os.strerror(number))
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """What tells one version of a file from another."""
+class Fingerprint(NamedTuple):
+    """What tells one version of a file from another; a tuple, since every cache looks it up."""
 
     device: int
     inode: int
@@ -197,8 +198,11 @@ class Source:
         with self._opened(directory) as (descriptor, path):
             return self._describe(descriptor, path, name)
 
-    def entries(self, directory: bytes) -> list[Entry]:
-        """Describe all of a directory, sorted by name; what vanishes meanwhile or is never shown is left out."""
+    def entries(self, directory: bytes, known: Mapping[bytes, Entry] = MappingProxyType({})) -> list[Entry]:
+        """Describe all of a directory, sorted by name; what vanishes meanwhile or is never shown is left out.
+
+        What was *known* by its name before and has not changed is given again without looking into it.
+        """
         with self._opened(directory) as (step, path):
             descriptor = _open_to_read(b".", step, os.O_DIRECTORY)
             try:
@@ -206,7 +210,7 @@ class Source:
                 found = []
                 for name in names:
                     try:
-                        found.append(self._describe(descriptor, path, name))
+                        found.append(self._describe(descriptor, path, name, known.get(name)))
                     except OSError as error:
                         if error.errno in _OURS:
                             raise  # a listing that lacks files because we ran short would be mirrored as deletions
@@ -235,9 +239,13 @@ class Source:
             raise SourceChanged
         return SourceFile(descriptor, fingerprint)
 
-    def _describe(self, directory: int, path: bytes, name: bytes) -> Entry:
+    def _describe(self, directory: int, path: bytes, name: bytes, known: Entry | None = None) -> Entry:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         here = path + b"/" + name if path else name
+        # Permissions and lists change the ctime, and a link's own fingerprint is nobody's. An other file may be one
+        # that could not be read for a moment.
+        if known is not None and known.kind is not Kind.OTHER and known.fingerprint == Fingerprint.of(status):
+            return known
         if stat.S_ISLNK(status.st_mode):
             if self.is_file:
                 raise OutsideSource  # its neighbours are no part of an archive of one file

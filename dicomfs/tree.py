@@ -10,18 +10,18 @@ import trio
 from dicomfs.content import Content, Stored
 from dicomfs.files import VIRTUAL_FILES
 from dicomfs.files.subject import ContentFile, Services, Subject
-from dicomfs.image.instance import Instance
+from dicomfs.image.instance import Instance, load
 from dicomfs.nodes import (
     Attributes,
     Child,
     Children,
     Directory,
-    LateDirectory,
+    FixedDirectory,
     NamedChildren,
     Node,
     read_only,
 )
-from dicomfs.source import Entry, Kind
+from dicomfs.source import Entry, Kind, SourceFile
 
 # How long the kernel may show what it saw of the archive before it asks again. A file that is opened is checked in any
 # case: an old version gives ESTALE, upon which the kernel looks anew by itself.
@@ -31,7 +31,7 @@ MIRROR_SECONDS = 5.0
 class MirrorDirectory(Directory):
     """A directory of the archive."""
 
-    __slots__ = ("_ancestors", "_path", "_services")
+    __slots__ = ("_ancestors", "_known", "_path", "_services")
 
     def __init__(self, entry: Entry, services: Services, ancestors: frozenset[tuple[int, int]] = frozenset()) -> None:
         """Mirror the directory *entry*; *ancestors* are those on the way to it, by device and inode."""
@@ -40,6 +40,8 @@ class MirrorDirectory(Directory):
         self._path = entry.path
         self._services = services
         self._ancestors = ancestors | {here}
+        # As last listed. The kernel holds them all anyway, and most are the same the next time.
+        self._known: dict[bytes, tuple[Entry, Node]] = {}
 
     async def current(self) -> Attributes:
         """Look at the directory again: names come and go, and its time tells."""
@@ -55,13 +57,23 @@ class MirrorDirectory(Directory):
 
     async def listing(self) -> Sequence[Child]:
         """List the archive's directory."""
-        entries = await trio.to_thread.run_sync(self._services.source.entries, self._path, abandon_on_cancel=True)
-        nodes = [(entry.name, self._node(entry)) for entry in entries]
-        return [Child(name, node) for name, node in nodes if node is not None]
+        known = {name: entry for name, (entry, _) in self._known.items()}
+        entries = await trio.to_thread.run_sync(
+            self._services.source.entries, self._path, known, abandon_on_cancel=True
+        )
+        found: dict[bytes, tuple[Entry, Node]] = {}
+        for entry in entries:
+            before, node = self._known.get(entry.name, (None, None))
+            if before is not entry:
+                node = self._node(entry)
+            if node is not None:
+                found[entry.name] = entry, node
+        self._known = found
+        return [Child(name, node) for name, (_, node) in found.items()]
 
     def _node(self, entry: Entry) -> Node | None:
         if entry.kind is Kind.DICOM:
-            return instance_directory(entry, self._services)
+            return InstanceDirectory(entry, self._services)
         if entry.kind is Kind.OTHER:
             return _other_file(entry, self._services)
         if (entry.fingerprint.device, entry.fingerprint.inode) in self._ancestors:
@@ -77,14 +89,14 @@ class SingleFile(Directory):
     def __init__(self, entry: Entry, services: Services) -> None:
         """Show the DICOM file *entry*."""
         self._services = services
-        self._current = instance_directory(entry, services)
+        self._current = InstanceDirectory(entry, services)
         super().__init__(self._current.attributes, self._current.identity)
 
     async def current(self) -> Attributes:
         """Look at the file again; another version of it is another set of files."""
         entry = await trio.to_thread.run_sync(self._services.source.root_entry, abandon_on_cancel=True)
         if entry.fingerprint != self._current.identity:
-            self._current = instance_directory(entry, self._services)
+            self._current = InstanceDirectory(entry, self._services)
             self.attributes = self._current.attributes
         return self.attributes
 
@@ -116,15 +128,35 @@ def root(services: Services) -> Directory:
     return SingleFile(entry, services)
 
 
-def instance_directory(entry: Entry, services: Services) -> LateDirectory:
-    """Give the directory that stands for one DICOM file. Nothing is read before somebody looks into it."""
-    subject = Subject(entry, services)
+class InstanceDirectory(FixedDirectory):
+    """The directory that stands for one DICOM file. Nothing is read before somebody looks into it."""
 
-    async def find() -> Children:
-        instance = await subject.instance()
-        return await trio.to_thread.run_sync(_children, instance, subject, abandon_on_cancel=True)
+    __slots__ = ("_subject",)
 
-    return subject.late_directory("", _directory(entry), find)
+    def __init__(self, entry: Entry, services: Services) -> None:
+        """Stand for the version of a file that *entry* describes."""
+        super().__init__(_directory(entry), entry.fingerprint)
+        self._subject = Subject(entry, services)
+
+    async def children(self) -> Children:
+        """Give the virtual files, from the cache or by parsing the header."""
+        subject = self._subject
+        return await subject.services.children.get((subject.fingerprint, ""), self._find)
+
+    async def _find(self) -> Children:
+        subject = self._subject
+        found: list[Children] = []
+
+        def look(file: SourceFile) -> Instance:
+            # Header and names in one go: a hop to a thread and back costs as much as a small header.
+            instance = load(file)
+            found.append(_children(instance, subject))
+            return instance
+
+        instance = await subject.services.instances.get(subject.fingerprint, lambda: subject.read(look))
+        if not found:
+            return await trio.to_thread.run_sync(_children, instance, subject, abandon_on_cancel=True)
+        return found[0]
 
 
 def _children(instance: Instance, subject: Subject) -> Children:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from json.encoder import encode_basestring
 
 from dicomfs.dicom.dataset import GE_PRIVATE, PIXEL_DATA, DataSet, Element, Parsed
@@ -29,6 +30,8 @@ _UTF_8 = '{"vr":"CS","Value":["ISO_IR 192"]}'
 _ACTIVE = re.compile("[\x7f-\x9f<>&\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NUMBER = re.compile(r"([+-]?)0*([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?")
 _LONGEST_NUMBER = 64
+# Most values stand in every file of a series: those up to this length are written once for as many as are remembered.
+_REPEATED = 64
 # Values that are JSON numbers as they stand and exact: the usual case, told for a whole value field at once.
 _PLAIN = r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,6})?"
 _PLAIN_NUMBER = re.compile(_PLAIN)
@@ -118,7 +121,8 @@ def _entries(dataset: DataSet, prefix: str) -> Iterator[tuple[int, str]]:
         elif element.vr in _BINARY:
             yield tag, f'{{"vr":"{element.vr}","InlineBinary":"{_base64(element, dataset.big_endian)}"}}'
         else:
-            values = _values(element.value, element.vr, dataset)
+            write = _values_again if len(element.value) <= _REPEATED else _values
+            values = write(element.value, element.vr, dataset.charset, dataset.big_endian)
             yield tag, f'{{"vr":"{element.vr}","Value":[{values}]}}' if values else f'{{"vr":"{element.vr}"}}'
 
 
@@ -131,17 +135,20 @@ def _items(element: Element, prefix: str) -> str:
     return ",".join(written)
 
 
-def _values(value: bytes, vr: str, dataset: DataSet) -> str:
+def _values(value: bytes, vr: str, charset: tuple[str, ...], big_endian: bool) -> str:
     """Write the values of one element, separated by commas (PS3.18 F.2.3)."""
     if vr in TEXT:
         if vr == "DS" and _PLAIN_NUMBERS.fullmatch(plain := value.strip(b" \0")):
             return plain.decode("ascii").replace("\\", ",")
-        texts = decode_text(value, vr, dataset.charset)
+        texts = decode_text(value, vr, charset)
         write = {"DS": _decimal, "IS": _integer, "PN": _person}.get(vr, _string)
         return ",".join([write(text) if text else "null" for text in texts])
     if vr == "AT":
-        return ",".join([f'"{tag:08X}"' for tag in unpack_tags(value, dataset.big_endian)])
-    return ",".join([_number(number) for number in unpack(value, vr, dataset.big_endian)])
+        return ",".join([f'"{tag:08X}"' for tag in unpack_tags(value, big_endian)])
+    return ",".join([_number(number) for number in unpack(value, vr, big_endian)])
+
+
+_values_again = lru_cache(maxsize=8192)(_values)
 
 
 def _string(text: str) -> str:

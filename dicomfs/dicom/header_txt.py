@@ -5,11 +5,12 @@ Only this module holds that layout. Control characters never get through, whatev
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from dicomfs.dicom.dataset import PIXEL_DATA, DataSet, Element, Parsed
 from dicomfs.dicom.dictionary import is_private, keyword, private_name, uid_keyword
 from dicomfs.dicom.header_json import bulk_name, is_bulk
-from dicomfs.dicom.values import SIZES, TEXT, decode, unpack, unpack_tags
+from dicomfs.dicom.values import CHARSET_TEXT, SIZES, TEXT, decode, unpack, unpack_tags
 
 __all__ = ["header_txt"]
 
@@ -17,6 +18,8 @@ __all__ = ["header_txt"]
 _WIDEST = 70
 _COLUMN = 40
 _SHORTENED = 66
+# Most values stand in every file of a series: those up to this length are written once for as many as are remembered.
+_REPEATED = 64
 _ACTIVE = re.compile("[\x00-\x1f\x7f-\x9f]")
 _MARKS = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _HEX_DIGITS = {"OB": 2, "UN": 2, "OW": 4, "OL": 8, "OV": 16}
@@ -45,15 +48,20 @@ def header_txt(parsed: Parsed) -> bytes:
 def _lines(parsed: Parsed, dataset: DataSet, prefix: str, indent: str) -> Iterator[str]:
     for element in dataset:
         text, count = _value(parsed, element, dataset, prefix)
-        tag = f"({element.tag >> 16:04x},{element.tag & 0xFFFF:04x})"
+        tag = _tag(element.tag)
         length = "u/l" if element.undefined else f"{element.length:3}"
-        yield f"{indent}{tag} {element.vr} {text:<{_COLUMN}} # {length},{count:2} {_name(element.tag, dataset)}\n"
+        yield f"{indent}{tag} {element.vr} {text:<40} # {length},{count:2} {_name(element.tag, dataset)}\n"
         for number, item in enumerate(element.items or (), 1):
             kind = "undefined" if item.undefined else "explicit"
             text = f"(Item with {kind} length #={len(item)})"
             length = "u/l" if item.undefined else f"{item.length:3}"
             yield f"{indent}  (fffe,e000) na {text:<{_COLUMN}} # {length}, 1 Item\n"
             yield from _lines(parsed, item, f"{prefix}{element.tag:08X}.{number}.", indent + "    ")
+
+
+@lru_cache(maxsize=8192)
+def _tag(tag: int) -> str:
+    return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
 
 
 def _name(tag: int, dataset: DataSet) -> str:
@@ -80,7 +88,8 @@ def _value(parsed: Parsed, element: Element, dataset: DataSet, prefix: str) -> t
             what = f"{len(parsed.fragments)} Items"
         return f"({what}{place})", 1
     if vr in TEXT:
-        return _text(value, vr, dataset)
+        charset = dataset.charset if vr in CHARSET_TEXT else ()
+        return (_text_again if len(value) <= _REPEATED else _text)(value, vr, charset)
     if vr == "AT":
         tags = unpack_tags(value, dataset.big_endian)
         texts = [f"({tag >> 16:04x},{tag & 0xFFFF:04x})" for tag in tags[:_WIDEST]]
@@ -96,9 +105,8 @@ def _value(parsed: Parsed, element: Element, dataset: DataSet, prefix: str) -> t
     return _shortened("\\".join(texts)), 1 if vr in ("OF", "OD") else count
 
 
-def _text(value: bytes, vr: str, dataset: DataSet) -> tuple[str, int]:
+def _text(value: bytes, vr: str, charset: tuple[str, ...]) -> tuple[str, int]:
     """Print text in brackets, or the names of UIDs that have one behind an equals sign."""
-    charset = dataset.charset if vr in ("LO", "LT", "PN", "SH", "ST", "UC", "UT") else ()
     text = decode(value, charset, vr == "PN").rstrip(" \0")
     count = 1 if vr in ("LT", "ST", "UR", "UT") else text.count("\\") + 1
     if not text:
@@ -112,11 +120,16 @@ def _text(value: bytes, vr: str, dataset: DataSet) -> tuple[str, int]:
     return f"[{_clean(text)}]", count
 
 
+_text_again = lru_cache(maxsize=8192)(_text)
+
+
 def _shortened(text: str) -> str:
     return text if len(text) <= _WIDEST else text[:_SHORTENED] + "..."
 
 
 def _clean(text: str) -> str:
     """Replace control characters, and marks that turn the direction of text, by their numbers."""
+    if text.isprintable():  # none of them is
+        return text
     text = _ACTIVE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
     return _MARKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -8,11 +8,21 @@ import re
 import struct
 from functools import lru_cache
 
-__all__ = ["SIZES", "TEXT", "decode", "decode_text", "parse_integer", "parse_number", "unpack", "unpack_tags"]
+__all__ = [
+    "CHARSET_TEXT",
+    "SIZES",
+    "TEXT",
+    "decode",
+    "decode_text",
+    "parse_integer",
+    "parse_number",
+    "unpack",
+    "unpack_tags",
+]
 
 _ASCII_TEXT = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"))
-_CHARSET_TEXT = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
-TEXT = _ASCII_TEXT | _CHARSET_TEXT
+CHARSET_TEXT = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+TEXT = _ASCII_TEXT | CHARSET_TEXT
 # A backslash is an ordinary character in these (PS3.5 6.2), and leading spaces count.
 _SINGLE = frozenset(("LT", "ST", "UR", "UT"))
 _SPACES_COUNT_IN_FRONT = _SINGLE | {"DA", "DT", "PN", "TM", "UC"}
@@ -102,7 +112,7 @@ def _decode_escaped(value: bytes, first: str, resets: re.Pattern[bytes]) -> str:
 
 def decode_text(value: bytes, vr: str, charset: tuple[str, ...]) -> tuple[str, ...]:
     """Give the values of a text element without their padding; () when there is none."""
-    text = decode(value, charset if vr in _CHARSET_TEXT else (), vr == "PN")
+    text = decode(value, charset if vr in CHARSET_TEXT else (), vr == "PN")
     if vr in _SINGLE:
         text = text.rstrip(_PADDING)
         return (text,) if text else ()

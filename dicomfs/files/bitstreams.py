@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dicomfs.codecs.codestream import sniff
 from dicomfs.dicom.stream import Stream
 from dicomfs.files.subject import ContentFile, Subject
-from dicomfs.image.extents import Extent
+from dicomfs.image.extents import Extent, Frames
 from dicomfs.image.instance import Instance
 from dicomfs.nodes import Children, File, Node, NumberedChildren, ReadyDirectory
 from dicomfs.source import SourceFile
@@ -25,6 +25,8 @@ class Raw:
         """Serve what is there; what each bitstream is, is found out when somebody lists them."""
         if instance.pixels is None:
             return None
+        if instance.fragments is None:
+            return ReadyDirectory(subject.directory(), _native_children(instance.pixels.frames, subject))
 
         async def find() -> Children:
             instance = await subject.instance()
@@ -52,21 +54,27 @@ class Fragments:
         return ReadyDirectory(subject.directory(), children)
 
 
+def _native_children(frames: Frames, subject: Subject) -> Children:
+    """Give the files of frames that are not encoded: nothing needs to be looked at."""
+
+    def file(frame: int) -> File:
+        extents = frames.extents(frame)
+        return ContentFile(subject.file(_size(extents)), lambda: subject.stored(extents))
+
+    return NumberedChildren(_there(frames), file, lambda _: ".bin")
+
+
 def _raw_children(instance: Instance, subject: Subject, source: SourceFile) -> Children:
     """Look at the first bytes of every frame, and give the files."""
     assert instance.pixels is not None  # noqa: S101 - the caller looked
     frames = instance.pixels.frames
     stream = instance.inflated or source
-    count = len(frames)
-    while count and not frames.extents(count - 1):
-        count -= 1  # declared frames that are not there come last
+    count = _there(frames)
     kinds: list[str] = []
     codes, padding = bytearray(), bytearray()
     for frame in range(count):
         extents = frames.extents(frame)
-        kind = "bin"
-        if instance.fragments is not None and extents:
-            kind = sniff(stream.pread(_HEAD, extents[0].offset))
+        kind = sniff(stream.pread(_HEAD, extents[0].offset)) if extents else "bin"
         if kind not in kinds:
             kinds.append(kind)
         codes.append(kinds.index(kind))
@@ -76,12 +84,23 @@ def _raw_children(instance: Instance, subject: Subject, source: SourceFile) -> C
         extents = frames.extents(frame)
         if padding[frame]:
             extents = (*extents[:-1], Extent(extents[-1].offset, extents[-1].length - 1))
-        size = sum(length for _, length in extents)
-        return ContentFile(subject.file(size), lambda: subject.stored(extents))
+        return ContentFile(subject.file(_size(extents)), lambda: subject.stored(extents))
 
     # Two codes, two numbers for each fragment and one for each frame.
     weight = 26 * count
     return NumberedChildren(count, file, lambda frame: f".{kinds[codes[frame]]}", weight=weight)
+
+
+def _there(frames: Frames) -> int:
+    """Count the frames up to the last one that is in the file: those declared beyond come last."""
+    count = len(frames)
+    while count and not frames.extents(count - 1):
+        count -= 1
+    return count
+
+
+def _size(extents: Sequence[Extent]) -> int:
+    return sum(length for _, length in extents)
 
 
 def _is_padded(stream: Stream, extents: Sequence[Extent]) -> bool:

@@ -42,7 +42,10 @@ class Overlay:
 def overlays_of(dataset: DataSet, fmt: PixelFormat | None, frames: int) -> tuple[tuple[Overlay, ...], tuple[str, ...]]:
     """Read all overlay planes of an image of *frames* frames, or of an object without pixels (G20, G21)."""
     overlays, problems = [], []
+    groups = {tag >> 16 for tag in dataset.elements}
     for number in range(1, MOST_PLANES + 1):
+        if (_GROUP >> 16) + (number - 1) * (_STEP >> 16) not in groups:
+            continue
         overlay, wrong = _overlay(dataset, number, fmt, frames)
         if overlay is not None:
             overlays.append(overlay)
