@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
+from pydicom.pixels.encoders import RLELosslessEncoder
 
 from dicomfs.codecs.table import CODECS, CodecError, Decoded, decode, sniff
 from dicomfs.dicom.dataset import parse
@@ -540,6 +541,88 @@ def test_e21_a_frame_of_another_size_is_an_error(name: str) -> None:
     for wrong in (replace(GREY8, rows=41), replace(GREY8, columns=51), replace(RGB8)):
         with pytest.raises(CodecError, match=r"E21"):
             decode(stream, replace(wrong, transfer_syntax=syntax))
+
+
+def quiet(rows: int, columns: int, fmt: PixelFormat) -> np.ndarray:
+    """Draw an image with wide margins, whose ends a run of zeros holds, as most images have."""
+    y, x = np.mgrid[:rows, :columns]
+    disc = ((y - rows / 2) ** 2 + (x - columns / 2) ** 2 < (min(rows, columns) / 3) ** 2) * (y * 7 + x * 3 + 9)
+    planes = [disc * (sample + 1) % (1 << fmt.bits_stored) for sample in range(fmt.samples)]
+    return np.stack(planes, -1).reshape((rows, columns, *fmt.shape[2:])).astype(fmt.dtype)
+
+
+def rle_by_rows(values: np.ndarray) -> bytes:
+    """Have pydicom encode a frame: row by row, as PS3.5 G.3.1 has it."""
+    rows, columns, samples = (*values.shape, 1)[:3]
+    bits = values.itemsize * 8
+    return RLELosslessEncoder.encode(
+        np.ascontiguousarray(values),
+        rows=rows,
+        columns=columns,
+        samples_per_pixel=samples,
+        bits_allocated=bits,
+        bits_stored=bits,
+        pixel_representation=0,
+        number_of_frames=1,
+        planar_configuration=0,
+        photometric_interpretation="RGB" if samples == 3 else "MONOCHROME2",
+        encoding_plugin="pydicom",
+    )
+
+
+def rle_by_planes(values: np.ndarray) -> bytes:
+    """Encode a frame of 8 bits by whole planes, as careless encoders do."""
+    planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(values.reshape(*values.shape[:2], -1), -1, 0)]
+    segments = [bytes(imagecodecs.packbits_encode(plane.tobytes())) for plane in planes]
+    places = [64 + sum(map(len, segments[:number])) for number in range(len(segments))]
+    return struct.pack("<16I", len(segments), *places, *[0] * (15 - len(segments))) + b"".join(segments)
+
+
+@pytest.mark.parametrize("fmt", [GREY8, GREY16, RGB8])
+@pytest.mark.parametrize(
+    "draw", [quiet, lambda rows, columns, fmt: smooth(replace(fmt, rows=rows, columns=columns), 8)]
+)
+def test_e21_an_rle_frame_of_any_other_size_is_an_error(
+    fmt: PixelFormat, draw: Callable[[int, int, PixelFormat], np.ndarray]
+) -> None:
+    encoders = [rle_by_rows] if fmt is GREY16 else [rle_by_rows, rle_by_planes]
+    for encode in encoders:
+        right = draw(fmt.rows, fmt.columns, fmt)
+        assert np.array_equal(decode(encode(right), replace(fmt, transfer_syntax=RLE)).values, right)
+        for rows in range(36, 45):
+            for columns in range(49, 56):
+                if rows * columns != fmt.pixels:
+                    rule = "E21" if rows * columns > fmt.pixels else "E16"
+                    with pytest.raises(CodecError, match=rule):
+                        decode(encode(draw(rows, columns, fmt)), replace(fmt, transfer_syntax=RLE))
+
+
+@pytest.mark.parametrize("padding", [1, 2, 3, 100, 1000])
+def test_e21_zeros_behind_the_segments_of_an_rle_frame_are_padding(padding: int) -> None:
+    values = smooth(GREY8, 8)
+    assert np.array_equal(
+        decode(rle_by_rows(values) + bytes(padding), replace(GREY8, transfer_syntax=RLE)).values, values
+    )
+    with pytest.raises(CodecError, match="E21"):
+        decode(rle_by_rows(values) + b"\xff" * 2, replace(GREY8, transfer_syntax=RLE))
+
+
+@pytest.mark.parametrize("excess", [1, 30, 51, 52, 70])
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_e21_an_rle_encoder_may_go_on_within_its_last_run(excess: int, by_rows: bool) -> None:
+    """Only where every other run keeps to the rows, which proves how long they are, and for less than a row."""
+    values = smooth(GREY8, 8)
+    values[-1, -20:] = 7
+    body = values.tobytes()[:-20]
+    segment = rle_by_rows(values[:-1])[64:] if by_rows else bytes(imagecodecs.packbits_encode(body))
+    if by_rows:
+        segment = segment.rstrip(b"\0") + bytes([31]) + body[-32:]
+    stream = struct.pack("<16I", 1, 64, *[0] * 14) + segment + bytes([257 - 20 - excess, 7])
+    if by_rows and excess < 52:
+        assert np.array_equal(decode(stream, replace(GREY8, transfer_syntax=RLE)).values, values)
+    else:
+        with pytest.raises(CodecError, match="E21"):
+            decode(stream, replace(GREY8, transfer_syntax=RLE))
 
 
 def test_c6_samples_wider_than_the_header_allows_are_an_error() -> None:

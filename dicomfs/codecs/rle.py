@@ -2,26 +2,28 @@
 
 import struct
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from imagecodecs import packbits_decode
 
 from dicomfs.codecs import native
-from dicomfs.codecs.decoders import Decoded, plain_photometric, run
+from dicomfs.codecs.decoders import Decoded, plain_photometric
 from dicomfs.codecs.encoded import CodecError
 from dicomfs.image.pixelformat import PixelFormat
+
+# The byte that begins neither a literal run, as smaller ones do, nor a replicate run (PS3.5 G.3.2).
+_NO_RUN = 128
 
 
 def rle(stream: bytes, fmt: PixelFormat) -> Decoded:
     """Decode RLE (PS3.5 Annex G): byte planes, most significant first, colour always by plane."""
     count = segment_count(fmt)
     if fmt.bits_allocated == 1:
-        packed = _planes(stream, count, -(-fmt.pixels * fmt.samples // 8))
+        packed = _planes(stream, count, -(-fmt.pixels * fmt.samples // 8), 0)
         return Decoded(native.unpack(packed.reshape(-1).data, replace(fmt, big_endian=False)), fmt.photometric)
     size = fmt.bits_allocated // 8
-    planes = _planes(stream, count, fmt.pixels).reshape(fmt.samples, size, fmt.pixels)
+    planes = _planes(stream, count, fmt.pixels, fmt.columns).reshape(fmt.samples, size, fmt.pixels)
     samples = np.empty((fmt.samples, fmt.pixels, size), np.uint8)
     for place in range(size):
         samples[:, :, size - 1 - place] = planes[:, place]
@@ -52,21 +54,49 @@ def segment_bounds(head: bytes, size: int, count: int) -> list[int]:
     return bounds
 
 
-def _planes(stream: bytes, count: int, length: int) -> np.ndarray:
-    """Decode the *count* segments of an RLE frame to *length* bytes each (PS3.5 G.3, G.5).
+def _planes(stream: bytes, count: int, length: int, row: int) -> np.ndarray:
+    """Decode the *count* segments of an RLE frame to *length* bytes each, *row* bytes a row (PS3.5 G.3, G.5).
 
     The segments are taken apart here: imagecodecs' own decoder of whole frames crashes on a wrong header.
     """
     planes = np.empty((count, length), np.uint8)
     for index, (start, end) in enumerate(pairwise(segment_bounds(stream[:64], len(stream), count))):
-        # Some encoders go on behind the last pixel; one run more than a plane is allowed for.
-        decoded = run(partial(_packbits, stream[start:end], length + 128))
+        segment = stream[start:end]
+        try:
+            decoded = packbits_decode(segment, out=bytearray(length))
+        except RuntimeError:  # it is longer, or ends inside a run
+            stop, excess = _end_of_plane(segment, length, row)
+            decoded = packbits_decode(segment[:stop], out=bytearray(length + excess))[:length]
         if len(decoded) < length:
-            raise CodecError(f"an RLE segment has {len(decoded)} of {length} bytes (E16)")
-        planes[index] = decoded[:length]
+            raise CodecError(_short(len(decoded), length))
+        planes[index] = np.frombuffer(decoded, np.uint8)
     return planes
 
 
-def _packbits(segment: bytes, most: int) -> np.ndarray:
-    """Decode one RLE segment (PS3.5 G.3) to at most *most* bytes."""
-    return np.frombuffer(packbits_decode(segment, out=bytearray(most)), np.uint8)
+def _end_of_plane(segment: bytes, length: int, row: int) -> tuple[int, int]:
+    """Find the end of the run in which a plane of *length* bytes ends, and how many bytes that goes on behind it.
+
+    An RLE frame does not state its size, and some encoders write more than it has. What follows must be zeros, which
+    PS3.5 G.3 asks for one of. The last run may go on where all others keep to the rows (G.3.1), for that proves their
+    length; by a whole row or more it may not. Anything else may be a larger frame, which would be shown askew or
+    cut. Raises CodecError.
+    """
+    position = reached = 0
+    keeps_to_rows = row > 0
+    while reached < length:
+        head = segment[position] if position < len(segment) else 0
+        count = head + 1 if head < _NO_RUN else 0 if head == _NO_RUN else 2 * _NO_RUN + 1 - head
+        stop = position + 1 + (count if head < _NO_RUN else int(count > 0))
+        if stop > len(segment):
+            raise CodecError(_short(reached, length))
+        if keeps_to_rows and count:
+            keeps_to_rows = reached // row == (min(reached + count, length) - 1) // row
+        position, reached = stop, reached + count
+    excess = reached - length
+    if any(segment[position:]) or (excess and not (keeps_to_rows and excess < row)):
+        raise CodecError(f"an RLE segment has more than the {length} bytes that the header asks for (E21)")
+    return position, excess
+
+
+def _short(there: int, length: int) -> str:
+    return f"an RLE segment has {there} of {length} bytes (E16)"
