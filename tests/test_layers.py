@@ -21,6 +21,7 @@ workers.decode workers.ahead workers.processes workers.worker workers.sandbox
 builds
 content
 formats.ancillary
+formats.part10
 formats.png display.fit
 image.instance
 image.pixels

@@ -41,6 +41,15 @@ def plain_photometric(fmt: PixelFormat) -> str:
     return {"YBR_FULL_422": "YBR_FULL", "YBR_PARTIAL_422": "YBR_PARTIAL"}.get(fmt.photometric, fmt.photometric)
 
 
+def decoded_photometric(header: Codestream, fmt: PixelFormat) -> str:
+    """Say what the samples of a frame are once they are decoded, by the header of the frame (C1 to C4)."""
+    if header.kind == "jpg":
+        return _jpeg_colour(header, fmt)[2]
+    if fmt.samples == 3 and (header.mct or header.kind == "jxl"):
+        return "RGB"
+    return plain_photometric(fmt)
+
+
 def check_header(header: Codestream, fmt: PixelFormat) -> None:
     """Refuse a frame whose header does not match the Image Pixel attributes (E21). Raises CodecError."""
     if (header.rows, header.columns) != (fmt.rows, fmt.columns):
@@ -183,7 +192,7 @@ def jpegls(stream: bytes, fmt: PixelFormat) -> Decoded:
     values = run(lambda: jpegls_decode(stream))
     if values.shape != fmt.shape and values.shape == fmt.shape[2:] + fmt.shape[:2]:
         values = values.transpose(1, 2, 0)
-    return Decoded(_from_stream(values, fmt, header.precision), plain_photometric(fmt), repairs)
+    return Decoded(_from_stream(values, fmt, header.precision), decoded_photometric(header, fmt), repairs)
 
 
 def jpeg2000(stream: bytes, fmt: PixelFormat) -> Decoded:
@@ -199,10 +208,7 @@ def jpeg2000(stream: bytes, fmt: PixelFormat) -> Decoded:
     # OpenJPEG for HTJ2K too: imagecodecs' OpenJPH is twice as fast, but drops the errors of damaged streams and
     # lets samples beyond the range wrap around, so that white shows as black.
     values = run(lambda: jpeg2k_decode(stream), lambda: _openjpeg(stream))
-    photometric = fmt.photometric
-    if header.components == 3 and (header.mct or photometric in ("YBR_RCT", "YBR_ICT")):
-        photometric = "RGB"
-    return Decoded(_from_stream(values, fmt, header.precision), photometric, repairs)
+    return Decoded(_from_stream(values, fmt, header.precision), decoded_photometric(header, fmt), repairs)
 
 
 def jpeg2000_repairs(header: Codestream, fmt: PixelFormat) -> tuple[str, ...]:
@@ -224,9 +230,8 @@ def _openjpeg(stream: bytes) -> np.ndarray:
 
 def jpegxl(stream: bytes, fmt: PixelFormat) -> Decoded:
     """Decode JPEG XL (ISO/IEC 18181); a recompressed JPEG comes out as RGB."""
-    _checked_header(stream, fmt)
+    header = _checked_header(stream, fmt)
     values = run(lambda: jpegxl_decode(stream, index=0))
     if values.dtype.itemsize > fmt.dtype.itemsize:
         raise CodecError(f"the frame decodes to {values.dtype}, the header says {fmt.dtype} (C6)")
-    photometric = "RGB" if fmt.samples == 3 else fmt.photometric
-    return Decoded(_from_stream(values, fmt, fmt.bits_stored), photometric)
+    return Decoded(_from_stream(values, fmt, fmt.bits_stored), decoded_photometric(header, fmt))

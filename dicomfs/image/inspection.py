@@ -14,7 +14,7 @@ from dicomfs.codecs import jpeg, jpeg2000, rle
 from dicomfs.codecs.codestream import read_header
 from dicomfs.codecs.decoders import check_header, jpeg2000_repairs
 from dicomfs.codecs.encoded import CodecError, Codestream, HeaderCut
-from dicomfs.codecs.table import CODECS, recognise
+from dicomfs.codecs.table import CODECS, Recognised, recognise
 from dicomfs.dicom.stream import Stream
 from dicomfs.image.extents import Extent, Frames
 from dicomfs.image.pixelformat import PixelFormat
@@ -164,12 +164,7 @@ def _repairs(frame: _Frame, fmt: PixelFormat) -> tuple[str, ...]:
     if found.kind == "rle":
         rle.segment_bounds(frame.pread(64, 0), frame.size, rle.segment_count(fmt))
         return found.repairs
-    head = found.head if found.scrambled else b""
-    header = read_header(head) if head else None
-    for length in _HEADS:
-        if header is None:
-            head = frame.pread(length, 0)
-            header = _complete_header(head, frame.size)
+    header, head = _header(frame, found)
     if header is None:
         return found.repairs
     check_header(header, fmt)
@@ -181,6 +176,26 @@ def _repairs(frame: _Frame, fmt: PixelFormat) -> tuple[str, ...]:
         repairs = found.repairs + jpeg2000_repairs(header, fmt)
         return repairs if found.scrambled else repairs + _jpeg2000(frame, head)
     return found.repairs
+
+
+def header_of(stream: Stream, fmt: PixelFormat, extents: Sequence[Extent]) -> Codestream | None:
+    """Read the header of an encoded frame; None where it has none that tells anything. Raises CodecError."""
+    frame = _Frame(stream, extents)
+    found = recognise(frame, fmt)
+    if found.kind == "rle":
+        return None
+    return _header(_Frame(stream, extents, found.start) if found.start else frame, found)[0]
+
+
+def _header(frame: _Frame, found: Recognised) -> tuple[Codestream | None, bytes]:
+    """Read the header of a codestream that starts where *frame* does, and the bytes that it was read from."""
+    head = found.head if found.scrambled else b""
+    header = read_header(head) if head else None
+    for length in _HEADS:
+        if header is None:
+            head = frame.pread(length, 0)
+            header = _complete_header(head, frame.size)
+    return header, head
 
 
 def _complete_header(head: bytes, size: int) -> Codestream | None:
