@@ -11,7 +11,7 @@ doctor info offline daemon mount
 operations
 tree
 files.__init__
-files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source
+files.arrays files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source
 files.pictures
 files.samples
 files.built
@@ -20,7 +20,7 @@ nodes
 workers.decode workers.ahead workers.processes workers.worker workers.sandbox
 builds
 content
-formats.ancillary
+formats.ancillary formats.tiff formats.npy
 formats.part10
 formats.png display.fit
 image.instance

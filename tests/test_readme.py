@@ -237,12 +237,15 @@ def test_what_decodes_is_what_there_are_codecs_for() -> None:
 RARE = {"regions.json", "windows", "overlays", "icon.png", "profile.icc"}
 
 
+IMAGE = {"frames.json", "frames", "stored", "pixels.npy", "rescaled.npy", "raw", "thumbnail.png"}
+
+
 @pytest.mark.parametrize(
     ("sample", "absent"),
     [
         ("JPEG2000.dcm", {"problems.txt", *RARE}),
         ("CT_small.dcm", {"fragments", "problems.txt", *RARE}),
-        ("reportsi.dcm", {"frames.json", "frames", "raw", "thumbnail.png", "fragments", "bulk", "problems.txt", *RARE}),
+        ("reportsi.dcm", {*IMAGE, "fragments", "bulk", "problems.txt", *RARE}),
         ("MR_truncated.dcm", {"fragments", *RARE}),
     ],
 )

@@ -3,25 +3,62 @@
 Only this module chooses between real world value maps, the Modality LUT, rescaling and the scale of a dose.
 """
 
-from dataclasses import replace
+import errno
 
-from dicomfs.dicom.elements import DataSet
+import numpy as np
+
+from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.stream import Stream
 from dicomfs.display.display import check_groups, display_of
 from dicomfs.display.luts import read_lut
 from dicomfs.display.scale import Scale
 from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.image.quantity import Mapping, has_own_mappings, mapping_of
 
 _MODALITY_LUT = 0x00283000
 
 
+class MappingMissing(OSError):
+    """The values of one frame have no meaning, since it lacks a real world value map that others have."""
+
+    def __init__(self, frame: int) -> None:
+        """Name the frame, counted from 0, as the user counts."""
+        super().__init__(errno.EIO, f"frame {frame + 1} has no real world value map, others have one")
+
+
 def scale_of(dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None) -> Scale:
-    """Read what the stored values of *frame*, counted from 0, stand for. Raises GroupMissing (G6)."""
+    """Read what the stored values of *frame*, counted from 0, stand for; they have one sample.
+
+    A real world value map comes before the Modality LUT, and that before rescaling or the scale of a dose
+    (PS3.3 C.7.6.16.2.11, C.11.1). *stream* is what the offsets in *dataset* refer to. Raises GroupMissing and
+    MappingMissing for a frame without what others have (G6).
+    """
+    found = mapping_of(dataset, frame)
+    if found is not None:
+        return _mapped(*found, dataset, stream)
+    if has_own_mappings(dataset):
+        raise MappingMissing(frame)
     check_groups(dataset, frame)
     luts = dataset.items(_MODALITY_LUT)
     lut = read_lut(luts[0], fmt.signed, stream) if luts else None
     if lut is not None:
         return Scale(lut=lut)
-    # Where the Modality LUT of a picture is left out (G4), rescaling is, too.
-    display, _ = display_of(dataset, frame, replace(fmt, samples=1), stream)
+    display, _ = display_of(dataset, frame, fmt, stream)
     return Scale(display.slope, display.intercept)
+
+
+def _mapped(mapping: Mapping, table: Element | None, dataset: DataSet, stream: Stream | None) -> Scale:
+    if table is None:
+        assert mapping.slope is not None  # noqa: S101 - else there is a table
+        assert mapping.intercept is not None  # noqa: S101
+        return Scale(mapping.slope, mapping.intercept, None, mapping.first, mapping.last)
+    data = table.value
+    if data is None:
+        data = stream.pread(table.length, table.offset) if stream else b""
+    order = ">" if dataset.big_endian else "<"
+    last = (mapping.first or 0.0) + mapping.entries - 1
+    return Scale(
+        first=mapping.first,
+        last=last if mapping.last is None else min(last, mapping.last),
+        table=np.frombuffer(data, order + "f8", mapping.entries).astype("<f8").tobytes(),
+    )

@@ -7,6 +7,7 @@ names) must hold for as long as the file is the same.
 
 from typing import Protocol
 
+from dicomfs.files.arrays import PixelsNpy, RescaledNpy, Stored
 from dicomfs.files.bitstreams import Fragments, Raw
 from dicomfs.files.extras import Icon, ProfileIcc
 from dicomfs.files.frame_index import FramesJson
@@ -35,6 +36,9 @@ VIRTUAL_FILES: tuple[VirtualFile, ...] = (
     RegionsJson(),
     Frames(),
     Windows(),
+    Stored(),
+    PixelsNpy(),
+    RescaledNpy(),
     Raw(),
     Fragments(),
     OriginalDcm(),

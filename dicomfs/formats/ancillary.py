@@ -6,6 +6,7 @@ file does not depend on what the header says of its frame.
 
 import math
 import struct
+from collections.abc import Iterator
 
 from dicomfs.dicom.elements import DataSet
 from dicomfs.formats.png import chunk, stored, stored_size
@@ -33,7 +34,7 @@ def physical(dataset: DataSet, frame: int, shrunk: tuple[float, float] = (1.0, 1
 
     *shrunk* is how many rows and columns of the frame one pixel of the picture stands for.
     """
-    for spacing in (plane_of(dataset, frame).spacing, *(_pair(dataset, tag) for tag in _DEVICE_SPACINGS)):
+    for spacing in spacings(dataset, frame):
         # Distance of rows first, which is the height of a pixel (PS3.3 10.7.1.3).
         counts = [_MM_PER_METRE / (mm * factor) for mm, factor in zip(spacing, shrunk, strict=False) if mm > 0]
         if len(counts) == 2 and all(0.5 <= count <= _MOST for count in counts):
@@ -46,6 +47,13 @@ def physical(dataset: DataSet, frame: int, shrunk: tuple[float, float] = (1.0, 1
         height = width = 1
     # The wider a pixel is, the more of them lie below each other in a length that is as long across.
     return _physical(round(height), round(width), _UNKNOWN)
+
+
+def spacings(dataset: DataSet, frame: int) -> Iterator[tuple[float, ...]]:
+    """Give what the file says of the distances between rows and between columns in mm, the most trusted first."""
+    yield plane_of(dataset, frame).spacing
+    for tag in _DEVICE_SPACINGS:
+        yield _pair(dataset, tag)
 
 
 def profile_size(length: int) -> int:

@@ -6,8 +6,8 @@ They hold for stored values and have nothing to do with how a picture looks.
 import math
 from dataclasses import dataclass
 
-from dicomfs.dicom.elements import DataSet
-from dicomfs.image.functional import PER_FRAME_GROUPS, SHARED_GROUPS
+from dicomfs.dicom.elements import DataSet, Element
+from dicomfs.image.functional import PER_FRAME_GROUPS, SHARED_GROUPS, functional_group
 
 _MAPPINGS, _UNITS, _MEANING, _CODE = 0x00409096, 0x004008EA, 0x00080104, 0x00080100
 # The first and last value mapped, as integers (US or SS) or as real numbers.
@@ -55,6 +55,28 @@ def own_mappings(dataset: DataSet, frame: int) -> tuple[Mapping, ...]:
     """Read the mappings of *frame*, counted from 0, alone."""
     groups = dataset.items(PER_FRAME_GROUPS)[frame : frame + 1]
     return tuple([_mapping(item) for group in groups for item in group.items(_MAPPINGS)])
+
+
+def mapping_of(dataset: DataSet, frame: int) -> tuple[Mapping, Element | None] | None:
+    """Read the first mapping that holds for *frame*, counted from 0, with the element that holds its table.
+
+    Several mappings of one frame are several quantities, or parts of the range; the first is what the maker of the
+    file put in front. None where there is none that can be used.
+    """
+    group = functional_group(dataset, frame, _MAPPINGS)
+    for item in (group,) if group is not None else dataset.items(_MAPPINGS):
+        mapping, table = _mapping(item), item.get(_TABLE)
+        if mapping.slope is not None and mapping.intercept is not None:
+            return mapping, None
+        if table is not None and mapping.entries and mapping.first is not None:
+            return mapping, table
+    return None
+
+
+def has_own_mappings(dataset: DataSet) -> bool:
+    """Tell whether frames have mappings of their own; the ends and the middle stand for all."""
+    own = dataset.items(PER_FRAME_GROUPS)
+    return bool(own) and any(own[place].items(_MAPPINGS) for place in (0, len(own) // 2, -1))
 
 
 def dose_of(dataset: DataSet) -> Dose | None:
