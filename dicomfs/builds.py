@@ -6,9 +6,9 @@ as another one waits, and ends with the last.
 
 import errno
 import hashlib
+import io
 import logging
 import os
-import tempfile
 import traceback
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,9 @@ import trio
 
 from dicomfs import __version__
 from dicomfs.content import Buffer, Content
+from dicomfs.diskcache import FULL, DiskCache
 from dicomfs.source import Fingerprint
+from dicomfs.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ Build = Callable[[BinaryIO], Awaitable[None]]
 POLL = 1.0
 # Exact sizes that are remembered, about 100 bytes each.
 _SIZES = 100_000
-_VAR_TMP = "/var/tmp"  # noqa: S108 - only files without a name are put there
+_BUFFER = 1 << 20
 
 
 class BuildFailed(OSError):
@@ -68,11 +70,12 @@ def build_key(fingerprint: Fingerprint, recipe: str) -> bytes:
 class _Built:
     """One built file, open as long as somebody holds it or it is kept; also the one piece of its content."""
 
-    __slots__ = ("_descriptor", "holders", "size")
+    __slots__ = ("_descriptor", "cached", "holders", "size")
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, cached: bool) -> None:
         self._descriptor = descriptor
         self.size = size
+        self.cached = cached
         self.holders = 1
 
     async def read(self, start: int, stop: int) -> Buffer:
@@ -106,11 +109,16 @@ class _Flight:
 
 
 class Builds:
-    """Builds under way and what was built: open files, and up to *limit* bytes of those that nobody has open."""
+    """Builds under way and what was built.
 
-    def __init__(self, limit: int, at_once: int) -> None:
-        """Run up to *at_once* builds at a time; the others wait for their turn."""
+    Files that nobody has open are in *cache*; those that it does not take, or all without one, are kept up to *limit*
+    bytes. Up to *at_once* builds run at a time; the others wait for their turn.
+    """
+
+    def __init__(self, limit: int, at_once: int, cache: DiskCache | None = None) -> None:
+        """Start with nothing built but what is in *cache*."""
         self._limit = limit
+        self._cache = cache
         self._flights: dict[bytes, _Flight] = {}
         self._held: dict[bytes, _Built] = {}
         self._idle: OrderedDict[bytes, _Built] = OrderedDict()
@@ -125,8 +133,12 @@ class Builds:
         return BuildStats(self._begun, self._failed, self._cancelled)
 
     def size(self, key: bytes) -> int | None:
-        """Give the exact size, where it is known; this never waits and starts nothing."""
+        """Give the exact size of what was built or opened before; this never waits and starts nothing."""
         return self._sizes.get(key)
+
+    def likely_size(self, key: bytes) -> int | None:
+        """Give the size that an entry of the disk cache has, which nobody has checked yet."""
+        return self._cache.size(key) if self._cache else None
 
     async def open(self, key: bytes, build: Build, wanted: Callable[[], bool] = lambda: True) -> Content:
         """Give the content of *key*, kept or made by *build* once for all who ask meanwhile.
@@ -157,7 +169,7 @@ class Builds:
         if built.holders:
             return
         del self._held[key]
-        if built.size > self._limit:
+        if built.cached or built.size > self._limit:
             built.close()
             return
         self._idle[key] = built
@@ -203,9 +215,7 @@ class Builds:
         """Be the task of one build."""
         try:
             with flight.scope:
-                async with self._permits:
-                    self._begun += 1
-                    built = await _made(build)
+                built = await self._found(key) or await self._build(key, build)
                 if flight.scope.cancel_called:
                     built.close()
                 else:
@@ -221,27 +231,48 @@ class Builds:
                 del self._flights[key]
             flight.ended.set()
 
+    async def _found(self, key: bytes) -> _Built | None:
+        """Open the entry of the disk cache; checking a large one takes its time."""
+        cache = self._cache
+        if cache is None:
+            return None
+        entry = await trio.to_thread.run_sync(cache.open, key)
+        return entry and _Built(*entry, cached=True)
+
+    async def _build(self, key: bytes, build: Build) -> _Built:
+        async with self._permits:
+            self._begun += 1
+            try:
+                return await self._made(key, build)
+            except OSError as error:
+                if error.errno not in FULL or not self._idle:
+                    raise
+            # The disk is full, and what is only kept in case of need fills it.
+            self.close()
+            return await self._made(key, build)
+
+    async def _made(self, key: bytes, build: Build) -> _Built:
+        """Build into a file that only this process can reach."""
+        spool = Spool(self._cache)
+        try:
+            file = io.BufferedRandom(spool, _BUFFER)
+            await build(file)
+            if not file.closed:
+                await trio.to_thread.run_sync(file.flush)
+            descriptor, size, cached = await trio.to_thread.run_sync(spool.finish, key)
+        finally:
+            spool.discard()
+        built = _Built(descriptor, size, cached)
+        if not size:
+            built.close()
+            raise BuildFailed("nothing was made")
+        return built
+
     def _remember(self, key: bytes, size: int) -> None:
         self._sizes[key] = size
         self._sizes.move_to_end(key)
         if len(self._sizes) > _SIZES:
             self._sizes.popitem(last=False)
-
-
-async def _made(build: Build) -> _Built:
-    """Build into an unnamed file that only this process can reach."""
-    with tempfile.TemporaryFile(dir=_spacious()) as file:
-        await build(file)
-        file.flush()
-        size = os.fstat(file.fileno()).st_size
-        if not size:
-            raise BuildFailed("nothing was made")
-        return _Built(os.dup(file.fileno()), size)
-
-
-def _spacious() -> str:
-    """Name the directory for large temporary files: what the environment says, else the one that is not in memory."""
-    return os.environ.get("TMPDIR") or (_VAR_TMP if os.access(_VAR_TMP, os.W_OK) else tempfile.gettempdir())
 
 
 def _said(error: BaseException) -> OSError:

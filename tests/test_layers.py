@@ -11,7 +11,7 @@ doctor info offline daemon mount
 operations
 tree
 files.__init__
-files.arrays files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source
+files.arrays files.frames files.overlays files.extras files.video files.bitstreams files.frame_index files.header files.source
 files.pictures
 files.samples
 files.built
@@ -19,6 +19,7 @@ files.subject
 nodes
 workers.decode workers.ahead workers.processes workers.worker workers.sandbox
 builds
+spool
 content
 formats.ancillary formats.tiff formats.npy
 formats.part10
@@ -39,7 +40,7 @@ image.offsets
 image.fragments
 image.extents
 image.pixelformat
-source access dicom.recognise dicom.stream cache naming
+source access dicom.recognise dicom.stream cache diskcache naming
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent

@@ -41,11 +41,13 @@ class BuiltFile(File):
 
     @property
     def attributes(self) -> Attributes:
-        """Show the exact size where it is known, else the estimate, which the kernel must ask for again each time."""
-        size = self._subject.services.builds.size(self._key)
-        if size is None:
-            return replace(self._subject.file(max(1, self._recipe.estimate)), valid=0.0)
-        return replace(self._subject.file(size), valid=self._valid)
+        """Show the exact size where it is known, else an estimate, which the kernel must ask for again each time."""
+        builds = self._subject.services.builds
+        size = builds.size(self._key)
+        if size is not None:
+            return replace(self._subject.file(size), valid=self._valid)
+        size = builds.likely_size(self._key) or max(1, self._recipe.estimate)
+        return replace(self._subject.file(size), valid=0.0)
 
     @attributes.setter
     def attributes(self, attributes: Attributes) -> None:
