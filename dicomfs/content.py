@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import trio
 
+from dicomfs.image.fragments import Joined
 from dicomfs.source import SourceFile
 
 Buffer = bytes | memoryview
@@ -82,6 +83,26 @@ class Stored:
         if word > 1:
             data = reverse_words(data, word)
         return memoryview(data)[start - first : stop - first]
+
+
+class Gathered:
+    """Extents of a source file end to end, with little between them: one object, and one read, for any number."""
+
+    __slots__ = ("_file", "_joined", "size")
+
+    def __init__(self, file: SourceFile, joined: Joined, size: int) -> None:
+        """Serve the first *size* bytes of *joined* out of *file*, which stays the caller's to close."""
+        self._file = file
+        self._joined = joined
+        self.size = size
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Read just the part that is wanted, and what is between."""
+        offset, length = self._joined.span(start, stop)
+        data = await read_source(self._file, length, offset)
+        if len(data) != length:
+            raise WrongSize(length, len(data))
+        return self._joined.cut(data, start, stop)
 
 
 class Made:

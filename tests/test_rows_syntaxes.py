@@ -5,7 +5,6 @@ import io
 import json
 import os
 import struct
-import subprocess
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -256,58 +255,6 @@ def test_ts_ge_private_is_big_endian_in_its_pixels_alone(loop: Loop, tmp_path: P
         shown.append(seen.shown.picture())
     assert np.array_equal(*shown)
     assert len(np.unique(shown[0])) == 48
-
-
-# Video
-
-MOVIES = {
-    "mp4": (["-c:v", "libx264", "-f", "mp4"], 102),
-    "ts": (["-c:v", "libx264", "-f", "mpegts"], 103),
-    "mpg": (["-c:v", "mpeg2video", "-f", "mpeg"], 100),
-    "m2v": (["-c:v", "mpeg2video", "-f", "mpeg2video"], 101),
-    "h264": (["-c:v", "libx264", "-f", "h264"], 104),
-    "hevc": (["-c:v", "libx265", "-x265-params", "log-level=none", "-f", "mp4"], 107),
-}
-
-
-@pytest.mark.parametrize("kind", MOVIES)
-@pytest.mark.parametrize(("parts", "table"), [(1, b""), (5, b""), (1, bytes(4))], ids=["one", "five", "zero table"])
-def test_video_is_one_stream_and_the_problem_says_how_to_get_frames(
-    kind: str, parts: int, table: bytes, program: Callable[[str], str], loop: Loop, tmp_path: Path
-) -> None:
-    options, number = MOVIES[kind]
-    movie = tmp_path / "movie"
-    source = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=0.4", "-pix_fmt", "yuv420p"]
-    subprocess.run([program("ffmpeg"), "-v", "error", *source, *options, movie], check=True)
-    stream = movie.read_bytes()
-    syntax = f"{TS}.4.{number}" + (".1" if parts > 1 and number < 107 else "")
-    # Starts of other codestreams in a video mean nothing.
-    value = encapsulated(pieces(stream, parts), table)
-    data = image(48, 64, value, frames=99, samples=3, photometric="YBR_PARTIAL_420", vr="OB")
-    seen = Seen.of(loop, tmp_path, dicom(data, syntax))
-    assert not any(name.startswith(("frames", "raw")) for name in seen.names)
-    fragments = [name for name in seen.names if name.startswith("fragments/")]
-    assert len(fragments) == parts + 1
-    assert b"".join(seen.shown.read(name) for name in fragments[1:])[: len(stream)] == stream
-    (problem,) = seen.problems
-    # The command that it gives works, as it stands.
-    home, place = tmp_path / "home", tmp_path / "place"
-    home.mkdir()
-    (place / "fragments").mkdir(parents=True)
-    for name in fragments:
-        (place / name).write_bytes(seen.shown.read(name))
-    command = problem.partition("ffmpeg does that: ")[2].replace("ffmpeg -i", "ffmpeg -v error -i")
-    subprocess.run(command, shell=True, cwd=place, check=True, env=os.environ | {"HOME": str(home)})
-    assert len(list(home.glob("*.png"))) >= 9
-    with Image.open(home / "0001.png") as picture:
-        assert picture.size == (64, 48)
-
-
-def test_video_with_a_length_is_in_bulk(loop: Loop, tmp_path: Path) -> None:
-    seen = Seen.of(loop, tmp_path, dicom(image(48, 64, bytes(5000), samples=3, vr="OB"), f"{TS}.4.102"))
-    assert "bulk/7FE00010" in seen.names
-    assert "cat bulk/7FE00010" in seen.problems[0]
-    assert not any(name.startswith(("frames", "raw", "fragments")) for name in seen.names)
 
 
 # Cost

@@ -16,7 +16,9 @@ from dicomfs.files.header import HeaderJson, HeaderTxt, ProblemsTxt, RegionsJson
 from dicomfs.files.overlays import Overlays
 from dicomfs.files.source import Bulk, OriginalDcm
 from dicomfs.files.subject import Subject
+from dicomfs.files.video import StoredVideo
 from dicomfs.image.instance import Instance
+from dicomfs.image.video import KINDS
 from dicomfs.nodes import Node
 
 
@@ -41,6 +43,7 @@ VIRTUAL_FILES: tuple[VirtualFile, ...] = (
     RescaledNpy(),
     Raw(),
     Fragments(),
+    *(StoredVideo(kind) for kind in KINDS),
     OriginalDcm(),
     Thumbnail(),
     Overlays(),

@@ -1,11 +1,14 @@
-"""The Items of encapsulated Pixel Data, and where they lie (PS3.5 A.4).
+"""The Items of encapsulated Pixel Data, where they lie, and their values as one stream (PS3.5 A.4).
 
 Only this module walks Items. It reads their headers, never their values: a file's cost is the number of its Items.
 """
 
 import struct
 from array import array
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from dicomfs.dicom.stream import Stream
 from dicomfs.image.extents import Extent
@@ -73,3 +76,71 @@ def scan_fragments(stream: Stream, offset: int) -> Fragments:
     delimited = stream.pread(4, position) == SEQUENCE_DELIMITER
     end = min(position + 8, stream.size) if delimited else position
     return Fragments(offsets, lengths, end, delimited, cut)
+
+
+class Joined:
+    """The values of Items end to end, as one stream (PS3.5 A.4): where in the source each of its bytes lies."""
+
+    __slots__ = ("_ends", "_offsets")
+
+    def __init__(self, extents: Iterable[Extent]) -> None:
+        """Join *extents*, which follow each other in the source with no more between them than Items have."""
+        filled = [extent for extent in extents if extent.length]
+        self._offsets = array("Q", [offset for offset, _ in filled])
+        self._ends = array("Q", accumulate(length for _, length in filled))
+
+    @property
+    def size(self) -> int:
+        """Bytes in the whole stream."""
+        return self._ends[-1] if self._ends else 0
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that this costs."""
+        return 16 * len(self._ends)
+
+    def span(self, start: int, stop: int) -> Extent:
+        """Give the bytes of the source in which those from *start* to *stop* lie; there is at least one."""
+        first, last = self._place(start), self._place(stop - 1)
+        return Extent(first, last + 1 - first)
+
+    def cut(self, data: bytes | memoryview, start: int, stop: int) -> bytes | memoryview:
+        """Leave out of the *data* of such a span what is between the values."""
+        index = bisect_right(self._ends, start)
+        if stop <= self._ends[index]:
+            return data
+        origin, parts, view = self._place(start), [], memoryview(data)
+        while start < stop:
+            until, at = min(stop, self._ends[index]), self._place(start) - origin
+            parts.append(view[at : at + until - start])
+            start, index = until, index + 1
+        return b"".join(parts)
+
+    def _place(self, position: int) -> int:
+        """Give the offset in the source of a byte of the joined stream."""
+        index = bisect_right(self._ends, position)
+        return self._offsets[index] + position - (self._ends[index - 1] if index else 0)
+
+
+class JoinedStream:
+    """Joined values, read out of the stream that they are in."""
+
+    __slots__ = ("_joined", "_stream")
+
+    def __init__(self, joined: Joined, stream: Stream) -> None:
+        """Read *joined* out of *stream*."""
+        self._joined = joined
+        self._stream = stream
+
+    @property
+    def size(self) -> int:
+        """Bytes in the whole stream."""
+        return self._joined.size
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Read *length* bytes at *offset*; fewer only where the stream ends."""
+        stop = min(offset + length, self.size)
+        if offset >= stop:
+            return b""
+        start, there = self._joined.span(offset, stop)
+        return bytes(self._joined.cut(self._stream.pread(there, start), offset, stop))

@@ -14,6 +14,7 @@ from dicomfs.image.fragments import Fragments
 from dicomfs.image.overlays import Overlay, overlays_of
 from dicomfs.image.pixels import Pixels, icon_of, pixels_of
 from dicomfs.image.profile import Profile, profile_of
+from dicomfs.image.video import Video
 
 __all__ = ["Instance", "Pixels", "load"]
 
@@ -27,9 +28,9 @@ _ELEMENT_BYTES = 250
 class Instance:
     """One DICOM object; *parsed* is None when not even a header could be read.
 
-    *fragments* are there for all encapsulated Pixel Data, *pixels* only where frames can be made of it.
-    *inflated* is the data set of a deflated file, which all extents then refer to. *problems* has a line for whatever
-    is wrong. *icon* has one frame.
+    *fragments* are there for all encapsulated Pixel Data, *pixels* only where frames can be made of it, *video* only
+    where it is one. *inflated* is the data set of a deflated file, which all extents then refer to. *problems* has a
+    line for whatever is wrong. *icon* has one frame.
     """
 
     parsed: Parsed | None
@@ -40,6 +41,7 @@ class Instance:
     overlays: tuple[Overlay, ...] = ()
     icon: Pixels | None = None
     profile: Profile | None = None
+    video: Video | None = None
 
     @property
     def transfer_syntax(self) -> str:
@@ -50,6 +52,7 @@ class Instance:
     def weight(self) -> int:
         """Bytes of memory that this costs, roughly."""
         total = 16 * len(self.fragments) if self.fragments else 0
+        total += self.video.joined.weight if self.video else 0
         if self.parsed:
             total += _weight(self.parsed.meta) + _weight(self.parsed.dataset)
         if self.inflated:
@@ -63,7 +66,7 @@ def load(stream: Stream) -> Instance:
         parsed = parse(stream)
     except NotDicom as error:
         return Instance(None, None, None, None, (str(error.strerror),))
-    pixels, fragments, problems = pixels_of(parsed)
+    pixels, fragments, video, problems = pixels_of(parsed)
     image = (pixels.format, len(pixels.frames)) if pixels else (None, 0)
     overlays, wrong = overlays_of(parsed.dataset, *image)
     if pixels and any(overlay.frames is None for overlay in overlays):
@@ -74,7 +77,7 @@ def load(stream: Stream) -> Instance:
     if pixels is not None and len(pixels.frames) > MOST_DESCRIBED:
         problems += (f"frames.json is left out: it describes no more than {MOST_DESCRIBED} frames",)
     inflated = parsed.stream if parsed.stream is not stream else None
-    return Instance(parsed, pixels, fragments, inflated, tuple(dict.fromkeys(problems)), overlays, icon, profile)
+    return Instance(parsed, pixels, fragments, inflated, tuple(dict.fromkeys(problems)), overlays, icon, profile, video)
 
 
 def _weight(dataset: DataSet) -> int:

@@ -18,6 +18,7 @@ from dicomfs.image.fragments import Fragments, scan_fragments
 from dicomfs.image.inspection import problems as problems_of_frames
 from dicomfs.image.offsets import encapsulated_frames, longest_table
 from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.image.video import Video, is_video, video_of
 
 PIXEL_DATA = 0x7FE00010
 # The three elements that hold pixels, each excluding the others (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25).
@@ -26,8 +27,6 @@ EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00001, 0x7FE00002
 NUMBER_OF_FRAMES = 0x00280008
 PIXEL_DATA_PROVIDER_URL = 0x00287FE0
 ICON_IMAGE = 0x00880200
-# MPEG-2, H.264 and HEVC with their fragmentable variants (PS3.5 10.5 and following): one stream, not frames.
-VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
 # JPEG 2000 and HTJ2K by JPIP (PS3.5 A.6, A.7 and their successors): a server has the pixels, the file their URL.
 JPIP = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
 # SMPTE ST 2110 (PS3.22): live streams, never stored.
@@ -74,12 +73,12 @@ def number_of_frames(dataset: DataSet) -> tuple[int, tuple[str, ...]]:
     return declared, ()
 
 
-def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, tuple[str, ...]]:
-    """Find the pixels of a data set: its frames if they can be told apart, its Items if it has any, and problems."""
+def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | None, tuple[str, ...]]:
+    """Find the pixels of a data set: frames if they can be told apart, Items if there are any, a video; problems."""
     dataset, syntax = parsed.dataset, parsed.transfer_syntax
     present = [tag for tag in PIXEL_TAGS if tag in dataset]
     if not present:
-        return None, None, _pixels_elsewhere(parsed)
+        return None, None, None, _pixels_elsewhere(parsed)
     problems: list[str] = []
     if len(present) > 1:
         problems.append("there is more than one kind of Pixel Data; the first is used (N22)")
@@ -88,20 +87,16 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, tuple[st
     if fragments is None and _holds_items(parsed, element):
         fragments = scan_fragments(parsed.stream, element.offset)
         problems.append("encapsulated Pixel Data states a length; its Items are read all the same (E19)")
-    if syntax.startswith(VIDEO):
-        place = "bulk/7FE00010" if fragments is None else "fragments/*[1-9]*"
-        problems.append(
-            "Pixel Data is a video, whose frames are not taken apart here; ffmpeg does that: "
-            f"cat {place} > ~/video && ffmpeg -i ~/video ~/%04d.png"
-        )
-        return None, fragments, tuple(problems)
+    if is_video(parsed, element, fragments):
+        video, wrong = video_of(parsed, element, fragments)
+        return None, fragments, video, (*problems, *wrong)
     if syntax in LIVE:
         problems.append("the transfer syntax is one of live streams (SMPTE ST 2110); what is stored here is unknown")
-        return None, fragments, tuple(problems)
+        return None, fragments, None, tuple(problems)
     try:
         fmt = pixel_format(dataset, syntax)
     except PixelsUnusable as error:
-        return None, fragments, (*problems, str(error.strerror))
+        return None, fragments, None, (*problems, str(error.strerror))
     declared, wrong = number_of_frames(dataset)
     problems += wrong
     if fragments is not None:
@@ -111,7 +106,7 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, tuple[st
     problems += wrong
     display, wrong = display_of(dataset, 0, fmt, parsed.stream)
     problems += wrong
-    return Pixels(dataset, fmt, frames, picture_samples(fmt, display)), fragments, tuple(problems)
+    return Pixels(dataset, fmt, frames, picture_samples(fmt, display)), fragments, None, tuple(problems)
 
 
 def _pixels_elsewhere(parsed: Parsed) -> tuple[str, ...]:
