@@ -55,7 +55,7 @@ class Parsed:
     *transfer_syntax* is the one that was used, after all guesses; *stream* is what the offsets of the data set refer
     to: the file itself, or its inflated data set (those of *meta* always refer to the file). *fragments* are the Items
     of the Pixel Data where it is encapsulated. *problems* are sentences without patient data, each ending with the
-    rule that it is about.
+    rule that it is about. *whole* says that all of the data set was read, apart from what pixel data may lack.
     """
 
     preamble: bytes
@@ -65,6 +65,7 @@ class Parsed:
     stream: Stream
     problems: tuple[str, ...]
     fragments: Fragments | None
+    whole: bool
 
 
 def parse(stream: Stream) -> Parsed:
@@ -77,10 +78,9 @@ def parse(stream: Stream) -> Parsed:
     preamble, position = _read_preamble(reader)
     meta, position = _read_meta(reader, position)
     declared = meta.text(_TRANSFER_SYNTAX) or ""
-    if declared in DEFLATED:
-        inflated = _inflate(stream, position, problems)
-        if inflated is not None:
-            reader, position = Reader(inflated, problems), 0
+    inflated = _inflate(stream, position, problems) if declared in DEFLATED else None
+    if inflated is not None:
+        reader, position = Reader(inflated, problems), 0
     encoding, syntax = _encoding(reader, position, declared)
     reader.encapsulated = syntax not in _NOT_ENCAPSULATED
     dataset, _ = reader.read(position, reader.stream.size, encoding)
@@ -88,7 +88,8 @@ def parse(stream: Stream) -> Parsed:
         raise NotDicom
     if not len(dataset):
         reader.flag("the file has no data set (L1)")
-    return Parsed(preamble, meta, dataset, syntax, reader.stream, tuple(problems), reader.fragments)
+    whole = not reader.lost and (inflated is None or inflated.whole)
+    return Parsed(preamble, meta, dataset, syntax, reader.stream, tuple(problems), reader.fragments, whole)
 
 
 def _read_preamble(reader: Reader) -> tuple[bytes, int]:
@@ -155,8 +156,9 @@ def _encoding(reader: Reader, position: int, declared: str) -> tuple[Encoding, s
 class _Inflated:
     """A stream over an inflated data set, in chunks of _CHUNK bytes so that it is never in memory twice."""
 
-    def __init__(self, chunks: list[bytes]) -> None:
+    def __init__(self, chunks: list[bytes], whole: bool) -> None:
         self._chunks = chunks
+        self.whole = whole
         self.size = sum(map(len, chunks))
 
     def pread(self, length: int, offset: int) -> bytes:
@@ -168,7 +170,7 @@ class _Inflated:
         return joined[start : start + length]
 
 
-def _inflate(stream: Stream, position: int, problems: dict[str, None]) -> Stream | None:
+def _inflate(stream: Stream, position: int, problems: dict[str, None]) -> _Inflated | None:
     """Inflate a deflated data set (PS3.5 A.5), also one with a zlib or gzip header; None when it is not deflated.
 
     At most MOST_INFLATED bytes come out (L3).
@@ -184,7 +186,7 @@ def _inflate(stream: Stream, position: int, problems: dict[str, None]) -> Stream
             problems["the deflated data set has a zlib or gzip header (H10)"] = None
     if not whole:
         problems["the deflated data set is damaged or too large; what could be inflated is shown (L3)"] = None
-    return _Inflated(chunks)
+    return _Inflated(chunks, whole)
 
 
 def _inflate_chunks(stream: Stream, position: int, bits: int) -> tuple[list[bytes], bool]:

@@ -121,12 +121,12 @@ class Reader:
     """A walk over one stream: its window, its budgets, and what it found wrong.
 
     *fragments* are the Items of the outermost Pixel Data where it is encapsulated, *encapsulated* says whether
-    the transfer syntax promises that.
+    the transfer syntax promises that. *lost* says that elements are missing, or parts of them other than pixel data.
     """
 
     __slots__ = (
         "_base", "_buffer", "_elements_left", "_items_left", "_kept_left", "_window", "encapsulated",
-        "fragments", "problems", "stopped", "stream",
+        "fragments", "lost", "problems", "stopped", "stream",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, problems: dict[str, None]) -> None:
@@ -135,6 +135,7 @@ class Reader:
         self.problems = problems
         self.fragments: Fragments | None = None
         self.encapsulated = False
+        self.lost = False
         self.stopped = False
         self._buffer = b""
         self._base = 0
@@ -224,8 +225,12 @@ class Reader:
         here.length = position - first
         return here, position
 
-    def _stop(self, problem: str) -> None:
+    def _lose(self, problem: str) -> None:
         self.flag(problem)
+        self.lost = True
+
+    def _stop(self, problem: str) -> None:
+        self._lose(problem)
         self.stopped = True
 
     def _group(self, position: int, big_endian: bool) -> int:
@@ -239,7 +244,7 @@ class Reader:
             start = position - self._base
         buffer = self._buffer
         if end - position < 8 or len(buffer) - start < 8:
-            self.flag("the data ends inside the header of an element (L1)")
+            self._lose("the data ends inside the header of an element (L1)")
             return None
         if not here.explicit:
             group, number, length = _IMPLICIT[here.big_endian].unpack_from(buffer, start)
@@ -256,7 +261,7 @@ class Reader:
         if not long:
             return _Header(tag, vr, position + 8, length)
         if end - position < 12 or len(buffer) - start < 12:
-            self.flag("the data ends inside the header of an element (L1)")
+            self._lose("the data ends inside the header of an element (L1)")
             return None
         return _Header(tag, vr, position + 12, _LENGTH[here.big_endian].unpack_from(buffer, start + 8)[0])
 
@@ -317,7 +322,8 @@ class Reader:
         stop = start + length
         if stop > end:
             there = max(0, end - start)
-            self.flag(f"the element {_name(tag)} is cut short: {there} of {length} bytes are there (L1)")
+            note = self.flag if tag in PIXEL_DATA else self._lose  # of pixel data, frames are lost
+            note(f"the element {_name(tag)} is cut short: {there} of {length} bytes are there (L1)")
             stop, length = max(start, end), there
         if vr == "UN" and not here.big_endian and tag not in PIXEL_DATA:
             vr = self._known_after_all(tag, start, length)
@@ -385,7 +391,7 @@ class Reader:
         if vr == "UN" and here.explicit:
             encoding = Encoding(False, False)
         elif vr not in ("SQ", "UN") and not (little or big):
-            self.flag(f"the element {_name(tag)} has no length and is no sequence; the rest is not read (L1)")
+            self._lose(f"the element {_name(tag)} has no length and is no sequence; the rest is not read (L1)")
             return Element(tag, vr, start, max(0, end - start), True, None), end
         items, stop = self._sequence(start, end, encoding, here, depth, True)
         return Element(tag, "SQ", start, stop - start, True, None, items), stop
@@ -400,7 +406,7 @@ class Reader:
         while position < end and not self.stopped:
             head = self.peek(position)
             if len(head) < 8 or end - position < 8:
-                self.flag("the data ends inside a sequence (L1)")
+                self._lose("the data ends inside a sequence (L1)")
                 return tuple(items), end
             group, number, length = _IMPLICIT[encoding.big_endian].unpack_from(head)
             tag = group << 16 | number
@@ -430,7 +436,7 @@ class Reader:
         undefined = length == _UNDEFINED
         stop = end if undefined else position + length
         if stop > end:
-            self.flag("an Item is cut short (L1)")
+            self._lose("an Item is cut short (L1)")
             stop = end
         if stop - position >= 8:
             head = self.peek(position)
