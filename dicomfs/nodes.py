@@ -90,9 +90,17 @@ class Directory(Node, ABC):
 
 
 class Children(Sequence[Child], ABC):
-    """The children of a fixed directory; *weight* is what they cost in memory, in bytes."""
+    """The children of a fixed directory; *weight* is what they cost in memory, in bytes.
+
+    *alike* is what all of them show where they are files that differ in nothing but their names.
+    """
 
     weight: int
+    alike: Attributes | None = None
+
+    @abstractmethod
+    def name(self, place: int) -> bytes:
+        """Name one by its place, without making it."""
 
     @abstractmethod
     def find(self, name: bytes) -> Child | None:
@@ -111,6 +119,10 @@ class NamedChildren(Children):
     def __len__(self) -> int:
         """Count them."""
         return len(self._children)
+
+    def name(self, place: int) -> bytes:
+        """Name one."""
+        return self._children[place].name
 
     @overload
     def __getitem__(self, place: int) -> Child: ...
@@ -133,22 +145,25 @@ class NumberedChildren(Children):
         self,
         count: int,
         file: Callable[[int], File],
-        extension: Callable[[int], str],
+        extension: str | Callable[[int], str],
         *,
+        alike: Attributes | None = None,
         first: int = 1,
         digits: int = 4,
         weight: int = 0,
     ) -> None:
         """Number *count* files; *file* and *extension* (with its dot) are asked with the index from 0.
 
-        *weight* is what these two hold in memory.
+        *alike* is given where all files have the same attributes; *weight* is what the functions hold in memory.
         """
+        self.alike = alike
         self.weight = NODE_BYTES + weight
         self._count = count
         self._file = file
-        self._extension = extension
         self._first = first
         self._digits = max(digits, len(str(count)))
+        self._extension = extension if callable(extension) else None
+        self._pattern = b"%%0%dd%s" % (self._digits, b"%s" if callable(extension) else extension.encode())
 
     def __len__(self) -> int:
         """Count them."""
@@ -164,7 +179,14 @@ class NumberedChildren(Children):
             return [self[index] for index in range(*place.indices(self._count))]
         if not 0 <= place < self._count:
             raise IndexError(place)
-        return Child(self._name(place), self._file(place), place)
+        return Child(self.name(place), self._file(place), place)
+
+    def name(self, place: int) -> bytes:
+        """Name one."""
+        number = place + self._first
+        if self._extension is None:
+            return self._pattern % number
+        return self._pattern % (number, self._extension(place).encode())
 
     def find(self, name: bytes) -> Child | None:
         """Find a child by its name."""
@@ -173,10 +195,7 @@ class NumberedChildren(Children):
         if len(number) != self._digits or not number.isdigit():
             return None
         place = int(number) - self._first
-        return self[place] if 0 <= place < self._count and self._name(place) == name else None
-
-    def _name(self, place: int) -> bytes:
-        return b"%0*d%s" % (self._digits, place + self._first, self._extension(place).encode())
+        return self[place] if 0 <= place < self._count and self.name(place) == name else None
 
 
 class FixedDirectory(Directory):
@@ -279,10 +298,7 @@ class InodeTable:
 
     def hold(self, parent: int, child: Child) -> int:
         """Number a child of *parent* and count one lookup, which `forget` takes back. Raises Stale."""
-        serial, below = divmod(parent - ROOT, PLACES)
-        directory = self._numbered.get(serial)
-        if directory is None or below:
-            raise Stale
+        directory, serial = self._fixed(parent), (parent - ROOT) // PLACES
         if child.place is not None and isinstance(child.node, File):
             directory.held += 1
             return ROOT + serial * PLACES + child.place + 1
@@ -300,6 +316,22 @@ class InodeTable:
             entry.node = child.node
         entry.held += 1
         return ROOT + own * PLACES
+
+    def hold_alike(self, parent: int, count: int) -> None:
+        """Count one lookup of each of *count* files of a fixed directory. Raises Stale."""
+        self._fixed(parent).held += count
+
+    def first_place(self, parent: int) -> int:
+        """Give the number of the first file of a fixed directory, which the others follow. Raises Stale."""
+        self._fixed(parent)
+        return parent + 1
+
+    def _fixed(self, parent: int) -> _Numbered:
+        serial, below = divmod(parent - ROOT, PLACES)
+        directory = self._numbered.get(serial)
+        if directory is None or below:
+            raise Stale
+        return directory
 
     def forget(self, inode: int, lookups: int) -> None:
         """Take *lookups* back; a node that the kernel no longer holds is let go."""

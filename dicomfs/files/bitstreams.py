@@ -50,7 +50,7 @@ class Fragments:
             extent = fragments.extent(index)
             return ContentFile(subject.file(extent.length), lambda: subject.stored([extent]))
 
-        children = NumberedChildren(len(fragments), file, lambda _: "", first=0)
+        children = NumberedChildren(len(fragments), file, "", first=0)
         return ReadyDirectory(subject.directory(), children)
 
 
@@ -61,7 +61,7 @@ def _native_children(frames: Frames, subject: Subject) -> Children:
         extents = frames.extents(frame)
         return ContentFile(subject.file(_size(extents)), lambda: subject.stored(extents))
 
-    return NumberedChildren(_there(frames), file, lambda _: ".bin")
+    return NumberedChildren(_there(frames), file, ".bin")
 
 
 def _raw_children(instance: Instance, subject: Subject, source: SourceFile) -> Children:

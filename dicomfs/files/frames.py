@@ -70,6 +70,6 @@ def _pixels(instance: Instance) -> Pixels | None:
 def _directory(instance: Instance, subject: Subject, look: Look) -> ReadyDirectory:
     """Give a directory with one picture a frame."""
     count = len(instance.pixels.frames) if instance.pixels else 0
-    return ReadyDirectory(
-        subject.directory(), NumberedChildren(count, frame_pictures(subject, instance, look), lambda _: ".png")
-    )
+    picture = frame_pictures(subject, instance, look)
+    children = NumberedChildren(count, picture, ".png", alike=picture(0).attributes)
+    return ReadyDirectory(subject.directory(), children)

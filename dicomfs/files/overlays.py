@@ -29,6 +29,11 @@ def _plane(instance: Instance, subject: Subject, overlay: Overlay) -> ReadyDirec
     # As many digits as the frames have, so that the names of both are the same.
     digits = len(str(len(instance.pixels.frames))) if instance.pixels else 0
     children = NumberedChildren(
-        overlay.count, lambda index: picture(first + index), lambda _: ".png", first=first + 1, digits=max(4, digits)
+        overlay.count,
+        lambda index: picture(first + index),
+        ".png",
+        alike=picture(first).attributes,
+        first=first + 1,
+        digits=max(4, digits),
     )
     return ReadyDirectory(subject.directory(), children)
