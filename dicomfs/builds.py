@@ -95,6 +95,17 @@ class _Built:
             os.close(descriptor)
 
 
+class BuiltContent(Content):
+    """What was built, open; *fresh* when that is what was just done, and not what others may have read already."""
+
+    __slots__ = ("fresh",)
+
+    def __init__(self, built: _Built, close: Callable[[], None], *, fresh: bool) -> None:
+        """Serve *built* until `close`."""
+        super().__init__([built], close)
+        self.fresh = fresh
+
+
 class _Flight:
     """One build under way, for how many openers, and how it ended."""
 
@@ -140,14 +151,17 @@ class Builds:
         """Give the size that an entry of the disk cache has, which nobody has checked yet."""
         return self._cache.size(key) if self._cache else None
 
-    async def open(self, key: bytes, build: Build, wanted: Callable[[], bool] = lambda: True) -> Content:
+    async def open(self, key: bytes, build: Build, wanted: Callable[[], bool] = lambda: True) -> BuiltContent:
         """Give the content of *key*, kept or made by *build* once for all who ask meanwhile.
 
         Raises OSError where it cannot be made, and OpenAbandoned when *wanted* says, while it is made, that it no
         longer is.
         """
-        built = self._hold(key) or await self._wait(key, build, wanted)
-        return Content([built], lambda: self._release(key, built))
+        built = self._hold(key)
+        fresh = built is None
+        if built is None:
+            built = await self._wait(key, build, wanted)
+        return BuiltContent(built, lambda: self._release(key, built), fresh=fresh)
 
     def close(self) -> None:
         """Let go what is kept."""

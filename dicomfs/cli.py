@@ -31,6 +31,7 @@ _IGNORED = re.compile(
 _PASSED_ON = re.compile(
     r"allow_other|allow_root|auto_unmount|default_permissions|(fsname|context|fscontext|rootcontext)=.*"
 )
+_OWN = ("workers", "cache_memory", "window", "log_file", "cache_dir", "cache_size", "cache_frames", "xattrs")
 _NUMBER = r"[+-]?\d{1,15}(?:\.\d{0,15})?"
 _VERBS = ("mount", "umount", "info", "doctor", "ls", "cat", "cp")
 
@@ -79,9 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     mount = verbs.add_parser(
         "mount",
         help="mount an archive (a directory or one DICOM file)",
-        epilog="-o takes workers=N, cache_memory=SIZE, window=C/W, log_file=FILE; for the kernel allow_other, "
-        "allow_root, auto_unmount, fsname=NAME and the SELinux contexts; what fstab says to every file system means "
-        "nothing here",
+        epilog="-o takes workers=N, cache_memory=SIZE, window=C/W, log_file=FILE, cache_dir=DIR, cache_size=SIZE, "
+        "cache_frames, xattrs; for the kernel allow_other, allow_root, auto_unmount, fsname=NAME and the SELinux "
+        "contexts; what fstab says to every file system means nothing here",
     )
     mount.add_argument("source", metavar="ARCHIVE")
     mount.add_argument("mountpoint", metavar="MOUNTPOINT")
@@ -89,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     mount.add_argument("-o", dest="fuse_options", action="append", default=[], metavar="OPTIONS", help="see below")
     mount.add_argument("--allow-other", action="store_true", help="let other users in, as the archive's modes do")
     mount.add_argument("--log-file", metavar="FILE", help="log there (default: syslog, or the terminal with -f)")
+    mount.add_argument("--cache-dir", metavar="DIR", help="keep built files there, for later mounts too")
+    mount.add_argument("--cache-size", type=_size, default="2G", metavar="SIZE", help="for built files, on disk (2G)")
+    mount.add_argument("--cache-frames", action="store_true", help="keep decoded frames of slow codecs in DIR too")
+    mount.add_argument("--xattrs", action="store_true", help="show header values as extended attributes")
     mount.set_defaults(run=_mount)
 
     umount = verbs.add_parser("umount", help="unmount, also what a killed daemon left behind")
@@ -132,20 +137,39 @@ def _mount(options: argparse.Namespace) -> int:
     from dicomfs.daemon import detach
     from dicomfs.mount import MountOptions, run
 
+    fuse_options = _fuse_options(options)
+    if options.cache_frames and not options.cache_dir:
+        raise UsageError("--cache-frames needs --cache-dir")
     wanted = MountOptions(
         os.path.abspath(options.source),
         os.path.abspath(options.mountpoint),
         options.workers,
         options.cache_memory,
-        _fuse_options(options),
+        fuse_options,
         options.window,
+        os.path.abspath(options.cache_dir) if options.cache_dir else None,
+        options.cache_size,
+        options.cache_frames,
+        options.xattrs,
     )
     log_file = os.path.abspath(options.log_file) if options.log_file else None
 
     def serve(ready: Callable[[], None]) -> int:
         _start_log(log_file, options.foreground)
+        # Until the mount is there, somebody watches.
+        terminal = logging.StreamHandler()
+        terminal.setLevel(logging.WARNING)
+        terminal.setFormatter(logging.Formatter("dicomfs: %(message)s"))
+        logger = logging.getLogger("dicomfs")
+        if log_file or not options.foreground:
+            logger.addHandler(terminal)
+
+        def started() -> None:
+            logger.removeHandler(terminal)
+            ready()
+
         try:
-            run(wanted, ready)
+            run(wanted, started)
         except (OSError, RuntimeError) as error:
             _complain(f"cannot mount: {_said(error)}")
             return FAILED
@@ -264,8 +288,15 @@ def _fuse_options(options: argparse.Namespace) -> frozenset[str]:
     chosen = {"allow_other"} if options.allow_other else set()
     for option in ",".join(options.fuse_options).split(","):
         name, _, value = option.partition("=")
-        if name in ("workers", "cache_memory", "window", "log_file"):
-            own: dict[str, Callable[[str], object]] = {"workers": _count, "cache_memory": _size, "window": _window}
+        if name in _OWN:
+            own: dict[str, Callable[[str], object]] = {
+                "workers": _count,
+                "cache_memory": _size,
+                "cache_size": _size,
+                "window": _window,
+                "cache_frames": _flag,
+                "xattrs": _flag,
+            }
             convert = own.get(name, str)
             try:
                 setattr(options, name, convert(value))
@@ -314,6 +345,12 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)
+
+
+def _flag(text: str) -> bool:
+    if text:
+        raise argparse.ArgumentTypeError("takes no value")
+    return True
 
 
 def _window(text: str) -> "Window":

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import pyfuse3
 import trio
 
+from dicomfs.diskcache import CacheRefused, DiskCache
 from dicomfs.display.render import Window
 from dicomfs.files.subject import Services
 from dicomfs.operations import Operations
@@ -39,6 +40,9 @@ MOST_TASKS = 256
 # and forty readers at once instead of twelve. pyfuse3 cannot negotiate either.
 READ_AHEAD_KIB = 1024
 MOST_BACKGROUND = 64
+# Headers and listings are many long-lived objects without cycles: with Python's own thresholds an eighth of a first
+# `ls -lR` goes into collections that find nothing.
+COLLECTIONS = (20_000, 50, 1000)
 
 
 class MountRefused(OSError):
@@ -53,7 +57,8 @@ class MountRefused(OSError):
 class MountOptions:
     """What a mount is asked to be. *fuse_options* go to the kernel and libfuse as they are.
 
-    *window* is the one that grey frames are shown through instead of the file's.
+    *window* is the one that grey frames are shown through instead of the file's. *cache_frames* puts decoded frames
+    into the disk cache as well; *xattrs* shows attributes of the header.
     """
 
     source: str
@@ -62,6 +67,10 @@ class MountOptions:
     cache_memory: int
     fuse_options: frozenset[str]
     window: Window | None
+    cache_dir: str | None
+    cache_size: int
+    cache_frames: bool
+    xattrs: bool
 
 
 def run(options: MountOptions, ready: Callable[[], None]) -> None:
@@ -69,27 +78,30 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
 
     Raises MountRefused, and OSError or RuntimeError of the kernel and libfuse.
     """
-    source = Source(options.source)
-    try:
+    with contextlib.ExitStack() as ending:
+        source = Source(options.source)
+        ending.callback(source.close)
         _check_mountpoint(source, options.mountpoint)
         mountpoint = os.path.realpath(options.mountpoint)
-        decoder = Decoder(options.workers, cache_bytes=options.cache_memory)
-        operations = Operations(root(Services.of(source, decoder, options.window)), source.free_space)
+        disk = _disk_cache(source, mountpoint, options)
+        if disk:
+            ending.callback(disk.close)
+        decoder = Decoder(
+            options.workers, cache_bytes=options.cache_memory, disk=disk if options.cache_frames else None
+        )
+        services = Services.of(source, decoder, options.window, options.cache_size, disk)
+        ending.callback(services.builds.close)
+        operations = Operations(root(services), source.free_space, xattrs=options.xattrs)
         # Before the device is opened: a child that held it would keep a dead mount alive.
+        ending.callback(decoder.close)
         decoder.start()
-        try:
-            _open_device(operations, mountpoint, options)
-            try:
-                with _heartbeat():
-                    gc.freeze()
-                    trio.run(_serve, operations, decoder, mountpoint, ready)
-            finally:
-                pyfuse3.close(unmount=True)
-                operations.close()
-        finally:
-            decoder.close()
-    finally:
-        source.close()
+        _open_device(operations, mountpoint, options)
+        ending.callback(operations.close)
+        ending.callback(pyfuse3.close, unmount=True)
+        with _heartbeat():
+            gc.freeze()
+            gc.set_threshold(*COLLECTIONS)
+            trio.run(_serve, operations, services, mountpoint, ready)
 
 
 def clear_dead_mount(mountpoint: str) -> bool:
@@ -130,6 +142,22 @@ def _check_mountpoint(source: Source, mountpoint: str) -> None:
         raise MountRefused(f"{mountpoint} is inside the archive; mount somewhere else")
 
 
+def _disk_cache(source: Source, mountpoint: str, options: MountOptions) -> DiskCache | None:
+    """Open the disk cache, where one is wanted and the directory is fit for it; else say why not."""
+    if options.cache_dir is None:
+        return None
+    place = os.path.realpath(options.cache_dir)
+    try:
+        if source.holds(place):
+            raise CacheRefused(f"{options.cache_dir} is inside the archive")
+        if os.path.commonpath((place, mountpoint)) == mountpoint:
+            raise CacheRefused(f"{options.cache_dir} is where the mount will be")
+        return DiskCache(place, options.cache_size)
+    except CacheRefused as error:
+        log.warning("no disk cache: %s", error.strerror)
+        return None
+
+
 def _open_device(operations: Operations, mountpoint: str, options: MountOptions) -> None:
     """Mount. What libfuse prints when that fails becomes the error; raises MountRefused."""
     sys.stderr.flush()
@@ -166,10 +194,10 @@ def _heartbeat() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-async def _serve(operations: Operations, decoder: Decoder, mountpoint: str, ready: Callable[[], None]) -> None:
+async def _serve(operations: Operations, services: Services, mountpoint: str, ready: Callable[[], None]) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_obey_signals, nursery.cancel_scope, operations, decoder)
-        nursery.start_soon(decoder.look_ahead)
+        nursery.start_soon(_obey_signals, nursery.cancel_scope, operations, services)
+        nursery.start_soon(services.decoder.look_ahead)
         nursery.start_soon(_announce, operations.started, mountpoint, ready)
         await pyfuse3.main(min_tasks=1, max_tasks=MOST_TASKS)
         nursery.cancel_scope.cancel()
@@ -190,7 +218,7 @@ async def _announce(started: trio.Event, mountpoint: str, ready: Callable[[], No
     _notify("READY=1")
 
 
-async def _obey_signals(scope: trio.CancelScope, operations: Operations, decoder: Decoder) -> None:
+async def _obey_signals(scope: trio.CancelScope, operations: Operations, services: Services) -> None:
     """End on SIGTERM, SIGINT and SIGHUP; log the figures on SIGUSR1."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
         async for number in signals:
@@ -199,10 +227,10 @@ async def _obey_signals(scope: trio.CancelScope, operations: Operations, decoder
                 # Requests under way would hold the end up; their readers get an error.
                 scope.cancel()
                 return
-            answered, decoded = operations.statistics, decoder.stats
+            answered, decoded, built = operations.statistics, services.decoder.stats, services.builds.stats
             log.info(
                 "statistics: requests=%d failures=%s inodes=%d decoded=%d decode_failures=%d replaced_workers=%d "
-                "cache_hits=%d",
+                "cache_hits=%d builds=%d build_failures=%d cancelled_builds=%d",
                 answered.requests,
                 answered.failures,
                 len(operations.inodes),
@@ -210,6 +238,9 @@ async def _obey_signals(scope: trio.CancelScope, operations: Operations, decoder
                 decoded.failed,
                 decoded.replaced,
                 decoded.cache_hits,
+                built.begun,
+                built.failed,
+                built.cancelled,
             )
 
 

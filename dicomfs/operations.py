@@ -4,6 +4,7 @@ pyfuse3 ends the mount on any exception that is not a FUSEError, so every handle
 kernel never takes a request back, so every handler has a time limit.
 """
 
+import contextlib
 import errno
 import functools
 import logging
@@ -17,13 +18,18 @@ from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 import pyfuse3
 import trio
 
+from dicomfs.builds import BuiltContent
+from dicomfs.client import Client
 from dicomfs.content import Content
-from dicomfs.nodes import Attributes, Child, Directory, File, FixedDirectory, InodeTable
+from dicomfs.files.built import BuiltFile
+from dicomfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, InodeTable
 
 log = logging.getLogger(__name__)
 
 # Nothing local takes this long; what does is a dead server or disk, and the caller may try again.
 TIME_LIMIT = 120.0
+# Building a file may take minutes; this is for a builder that hangs. Whoever does not want to wait interrupts the open.
+BUILD_LIMIT = 3600.0
 # How long the kernel may remember that a name is missing: as long as a fixed directory lives, else as briefly as
 # it keeps what is there.
 MISSING_FIXED, MISSING = 3600.0, 5.0
@@ -36,6 +42,8 @@ _ORDINARY = frozenset(
         errno.EROFS,
         errno.ENOSYS,
         errno.EACCES,
+        errno.EINTR,
+        errno.ENODATA,
         errno.EPERM,
         errno.ESTALE,
         errno.ENOTDIR,
@@ -61,11 +69,13 @@ def _guarded(
 ) -> Callable[Concatenate["Operations", P], Coroutine[object, object, R]]:
     """Turn whatever *handler* raises into a reply; only cancellation passes."""
 
+    limit = BUILD_LIMIT if handler.__name__ == "open" else TIME_LIMIT
+
     async def guard(self: "Operations", /, *args: P.args, **kwargs: P.kwargs) -> R:
         self.statistics.requests += 1
         try:
             # What `trio.fail_after` does, at a third of its cost, which every request pays.
-            with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
+            with trio.CancelScope(deadline=trio.current_time() + limit) as scope:
                 return await handler(self, *args, **kwargs)
             assert scope.cancelled_caught  # noqa: S101 - nothing else leads here
             raise trio.TooSlowError
@@ -93,13 +103,14 @@ class Operations(pyfuse3.Operations):
     enable_acl = False
     supports_dot_lookup = False
 
-    def __init__(self, root: Directory, space: Callable[[], os.statvfs_result]) -> None:
-        """Serve *root*; *space* describes the file system of the archive for `statfs`."""
+    def __init__(self, root: Directory, space: Callable[[], os.statvfs_result], *, xattrs: bool = False) -> None:
+        """Serve *root*, with extended attributes if asked for; *space* describes the archive's file system."""
         super().__init__()
         self.inodes = InodeTable(root)
         self.statistics = Statistics()
         self.started = trio.Event()
         self._space = space
+        self._xattrs = xattrs
         self._contents: dict[int, Content] = {}
         self._listings: dict[int, tuple[int, Sequence[Child]]] = {}
         self._next_handle = 1
@@ -147,18 +158,31 @@ class Operations(pyfuse3.Operations):
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Give names with their attributes, as many as fit."""
         inode, listing = self._listings[fh]
-        described, entry = None, pyfuse3.EntryAttributes()
+        if isinstance(listing, Children) and listing.alike is not None:
+            self._show_alike(inode, listing, listing.alike, start_id, token)
+            return
         for place in range(start_id, len(listing)):
             child = listing[place]
             number = self.inodes.hold(inode, child)
-            attributes = child.node.attributes
-            if attributes is described:  # as the frames of one file mostly are
-                entry.st_ino = number
-            else:
-                described, entry = attributes, _entry(number, attributes)
+            entry = _entry(number, child.node.attributes)
             if not pyfuse3.readdir_reply(token, child.name, entry, place + 1):
                 self.inodes.forget(number, 1)
                 break
+
+    def _show_alike(
+        self, inode: int, listing: Children, attributes: Attributes, start: int, token: pyfuse3.ReaddirToken
+    ) -> None:
+        """Give names of which there may be a hundred thousand, so nothing is made for each but the name."""
+        first = self.inodes.first_place(inode)
+        entry = _entry(first, attributes)
+        place, name, reply = start, listing.name, pyfuse3.readdir_reply
+        for place in range(start, len(listing)):
+            entry.st_ino = first + place
+            if not reply(token, name(place), entry, place + 1):
+                break
+        else:
+            place = len(listing)
+        self.inodes.hold_alike(inode, place - start)
 
     @_guarded
     async def releasedir(self, fh: int) -> None:
@@ -173,10 +197,18 @@ class Operations(pyfuse3.Operations):
         node = await self.inodes.node(inode)
         if not isinstance(node, File):
             raise IsADirectoryError(errno.EISDIR, "a directory")
-        content = await node.open()
+        fresh = False
+        content: Content
+        if isinstance(node, BuiltFile):
+            content = built = await self._build(inode, node, ctx.pid)
+            fresh = built.fresh
+        else:
+            with trio.fail_after(TIME_LIMIT):
+                content = await node.open()
         handle = self._handle()
         self._contents[handle] = content
-        return pyfuse3.FileInfo(fh=handle, keep_cache=True, direct_io=False)
+        # What was built anew is read anew, should a builder not give the same bytes each time.
+        return pyfuse3.FileInfo(fh=handle, keep_cache=not fresh, direct_io=False)
 
     @_guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -207,6 +239,16 @@ class Operations(pyfuse3.Operations):
         while self._contents:
             self._contents.popitem()[1].close()
         self._listings.clear()
+
+    async def _build(self, inode: int, node: BuiltFile, opener: int) -> BuiltContent:
+        """Build a file for as long as its opener waits; the kernel learns the size before it reads."""
+        shown = node.attributes.size
+        content = await node.open_while(Client(opener).waits)
+        if content.size != shown:
+            # Attributes alone, which waits for nobody, and is allowed while the inode is being opened.
+            with contextlib.suppress(OSError):
+                pyfuse3.invalidate_inode(inode, attr_only=True)
+        return content
 
     def _handle(self) -> int:
         self._next_handle += 1

@@ -12,6 +12,7 @@ operations
 tree
 files.__init__
 files.arrays files.frames files.overlays files.extras files.video files.bitstreams files.frame_index files.header files.source
+files.volume
 files.pictures
 files.samples
 files.built
@@ -21,14 +22,17 @@ workers.decode workers.ahead workers.processes workers.worker workers.sandbox
 builds
 spool
 content
-formats.ancillary formats.tiff formats.npy
+formats.ancillary formats.tiff formats.npy formats.nifti
 formats.part10
 formats.png display.fit
 image.instance
+image.dimensions
 image.pixels
+image.uncompressed
 image.video
 image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json
+image.volume
 image.timing image.geometry image.place image.quantity image.regions
 display.quantities
 display.display display.voi image.functional display.luts display.scale display.render display.colour
@@ -40,7 +44,7 @@ image.offsets
 image.fragments
 image.extents
 image.pixelformat
-source access dicom.recognise dicom.stream cache diskcache naming
+source access dicom.recognise dicom.stream cache client diskcache naming
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent

@@ -18,7 +18,7 @@ from dicomfs.codecs.rle import rle
 from dicomfs.dicom.stream import Memory, Stream
 from dicomfs.image.pixelformat import PixelFormat
 
-__all__ = ["CODECS", "Codec", "CodecError", "Decoded", "Recognised", "decode", "preload", "recognise", "sniff"]
+__all__ = ["CODECS", "Codec", "CodecError", "Decoded", "Recognised", "decode", "recognise", "sniff"]
 
 Buffer = bytes | memoryview
 
@@ -34,6 +34,11 @@ class Codec:
     needs: str = ""
 
     @property
+    def slow(self) -> bool:
+        """Tell whether decoding takes several times as long as reading what was decoded from a disk."""
+        return self.extension in ("j2k", "jls", "jxl") or (self.extension == "jpg" and not self.lossy)
+
+    @property
     def missing(self) -> str:
         """Say what to install before this codec works; empty when it does."""
         if not self.needs or getattr(imagecodecs, self.needs).available:
@@ -47,14 +52,6 @@ def decode(data: Buffer, fmt: PixelFormat, bit_offset: int = 0) -> Decoded:
     if codec is None:
         raise CodecError(f"no decoder reads transfer syntax {fmt.transfer_syntax}")
     return codec.decode(data, fmt, bit_offset)
-
-
-def preload() -> None:
-    """Import the decoders that are otherwise imported at first use, before a sandbox forbids opening files."""
-    import openjpeg.utils  # noqa: F401
-    import PIL.Image
-
-    PIL.Image.preinit()
 
 
 # Native data

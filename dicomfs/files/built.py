@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from dicomfs.builds import build_key
-from dicomfs.content import Content
+from dicomfs.builds import BuiltContent, build_key
 from dicomfs.files.subject import Subject
 from dicomfs.nodes import Attributes, File
 
@@ -53,10 +52,10 @@ class BuiltFile(File):
     def attributes(self, attributes: Attributes) -> None:
         self._valid = attributes.valid  # the rest follows from the build
 
-    async def open(self) -> Content:
+    async def open(self) -> BuiltContent:
         """Build, unless that is done."""
         return await self.open_while(lambda: True)
 
-    async def open_while(self, wanted: Callable[[], bool]) -> Content:
+    async def open_while(self, wanted: Callable[[], bool]) -> BuiltContent:
         """Do the same for as long as *wanted* says so, which is asked now and then. Raises OpenAbandoned."""
         return await self._subject.services.builds.open(self._key, self._recipe.build, wanted)

@@ -4,6 +4,7 @@ A virtual file keeps a Subject and never an Instance: a listing of many thousand
 header is parsed again when it has fallen out of the cache.
 """
 
+import threading
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,6 +14,7 @@ import trio
 from dicomfs.builds import Builds
 from dicomfs.cache import Lru
 from dicomfs.content import Content, Ready, Stored
+from dicomfs.diskcache import DiskCache
 from dicomfs.display.render import Window
 from dicomfs.image.extents import Extent
 from dicomfs.image.instance import Instance, load
@@ -30,7 +32,7 @@ FOREVER = 3600.0
 HEADER_BYTES = 32 << 20
 TEXT_BYTES = 8 << 20
 CHILDREN_BYTES = 64 << 20
-# On disk, of files that were built and that nobody has open.
+# On disk, for what was built or decoded.
 BUILT_BYTES = 2 << 30
 
 
@@ -51,8 +53,15 @@ class Services:
     window: Window | None = None
 
     @classmethod
-    def of(cls, source: Source, decoder: Decoder, window: Window | None = None) -> "Services":
-        """Serve *source* with *decoder* and caches of the usual size."""
+    def of(
+        cls,
+        source: Source,
+        decoder: Decoder,
+        window: Window | None = None,
+        built: int = BUILT_BYTES,
+        disk: DiskCache | None = None,
+    ) -> "Services":
+        """Serve *source* with *decoder* and caches of the usual size; *built* is for built files that *disk* lacks."""
         return cls(
             source,
             decoder,
@@ -60,7 +69,7 @@ class Services:
             Lru(TEXT_BYTES, len),
             Lru(CHILDREN_BYTES, lambda children: children.weight),
             Ahead(decoder.workers),
-            Builds(BUILT_BYTES, max(2, decoder.workers)),
+            Builds(built, max(2, decoder.workers), disk),
             window,
         )
 
@@ -83,9 +92,25 @@ class Subject:
 
     async def open(self) -> SourceFile:
         """Open this version in a thread. Raises SourceChanged."""
-        return await trio.to_thread.run_sync(
-            self.services.source.open, self.entry.path, self.fingerprint, abandon_on_cancel=True
-        )
+        opened: list[SourceFile] = []
+        lock, late = threading.Lock(), False
+
+        def work() -> SourceFile:
+            file = self.services.source.open(self.entry.path, self.fingerprint)
+            with lock:
+                opened.append(file)
+                if late:
+                    file.close()
+            return file
+
+        try:
+            return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+        except trio.Cancelled:
+            with lock:
+                late = True
+                for file in opened:
+                    file.close()
+            raise
 
     async def read(self, use: Callable[[SourceFile], Read]) -> Read:
         """Open this version, let *use* read it and close it, all in one thread. Raises SourceChanged."""

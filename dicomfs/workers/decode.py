@@ -6,6 +6,8 @@ crash, hang, eat memory or lie: each costs one DecodeError for one frame, and th
 
 import contextlib
 import errno
+import hashlib
+import pickle
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
@@ -15,7 +17,10 @@ from typing import Self
 
 import trio
 
+from dicomfs import __version__
 from dicomfs.cache import Lru
+from dicomfs.codecs.table import CODECS
+from dicomfs.diskcache import DiskCache
 from dicomfs.workers.processes import Buffer, ForkServer, Worker, WorkerLost
 from dicomfs.workers.sandbox import GIB
 from dicomfs.workers.worker import Task
@@ -58,15 +63,23 @@ class Decoder:
     """Worker processes that make pictures and arrays of encoded frames, and a cache of what they made.
 
     *workers* frames are decoded at a time, each within *timeout* seconds and 1 s per 50 million pixels, and with
-    *memory* bytes of address space. Results of `get` are kept up to *cache_bytes*.
+    *memory* bytes of address space. Results of `get` are kept up to *cache_bytes*, those of slow codecs in *disk* too.
     """
 
-    def __init__(self, workers: int, timeout: float = 10.0, cache_bytes: int = 32 << 20, memory: int = 2 * GIB) -> None:
+    def __init__(
+        self,
+        workers: int,
+        timeout: float = 10.0,
+        cache_bytes: int = 32 << 20,
+        memory: int = 2 * GIB,
+        disk: DiskCache | None = None,
+    ) -> None:
         """Prepare, without starting a process."""
         self.workers = workers
         self._timeout = timeout
         self._memory = memory
         self._cache: Lru[bytes] = Lru(cache_bytes, len)
+        self._disk = disk
         self._server: ForkServer | None = None
         self._idle: deque[Worker] = deque()
         self._busy: set[Worker] = set()
@@ -132,9 +145,24 @@ class Decoder:
         """Give the result kept under *key*, or have the task that *make* gives done once for all who ask."""
 
         async def result() -> bytes:
-            return await self.run(*await make())
+            task, data = await make()
+            codec = CODECS.get(task.fmt.transfer_syntax)
+            if self._disk is None or codec is None or not codec.slow:
+                return await self.run(task, data)
+            return await self._kept(self._disk, task, data)
 
         return await self._cache.get(key, result)
+
+    async def _kept(self, disk: DiskCache, task: Task, data: Buffer) -> bytes:
+        """Take a result from the disk cache, or add it. The key is a digest of all that the result is made of."""
+        digest = hashlib.blake2b(pickle.dumps((__version__, task)), digest_size=20)
+        digest.update(data)
+        key = digest.digest()
+        result = await trio.to_thread.run_sync(disk.load, key, task.size, abandon_on_cancel=True)
+        if result is None:
+            result = await self.run(task, data)
+            await trio.to_thread.run_sync(disk.store, key, result, abandon_on_cancel=True)
+        return result
 
     def ahead(self, key: Hashable, make: Make, size: int) -> bool:
         """Have a result of *size* bytes made that will probably be wanted; tell whether that could be begun.
