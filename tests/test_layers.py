@@ -29,6 +29,7 @@ image.instance
 image.dimensions
 image.pixels
 image.uncompressed
+image.uncompressed
 image.video
 image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json

@@ -16,10 +16,8 @@ from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.header_json import swapped
 from dicomfs.dicom.values import SIZES, TEXT
 
-__all__ = ["LONGEST_VALUE", "Change", "Part", "Span", "element_header", "encode", "encoded_size", "padded"]
+__all__ = ["Change", "Part", "Span", "element_header", "encode", "encoded_size", "padded"]
 
-# The largest length that is even and not the mark of an undefined one (PS3.5 7.1.1).
-LONGEST_VALUE = 0xFFFFFFFE
 # A UUID made for this purpose (PS3.5 B.2); it says which program wrote a file, not which version.
 IMPLEMENTATION_CLASS = "2.25.177400430598235437882958424915648474474"
 _UNDEFINED = 0xFFFFFFFF

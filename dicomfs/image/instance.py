@@ -12,8 +12,10 @@ from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
 from dicomfs.image.fragments import Fragments
 from dicomfs.image.overlays import Overlay, overlays_of
+from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import Pixels, icon_of, pixels_of
 from dicomfs.image.profile import Profile, profile_of
+from dicomfs.image.uncompressed import LONGEST_VALUE, NOT_WHOLE, TOO_LONG, uncompressed, value_length
 from dicomfs.image.video import Video
 
 __all__ = ["Instance", "Pixels", "load"]
@@ -30,7 +32,8 @@ class Instance:
 
     *fragments* are there for all encapsulated Pixel Data, *pixels* only where frames can be made of it, *video* only
     where it is one. *inflated* is the data set of a deflated file, which all extents then refer to. *problems* has a
-    line for whatever is wrong. *icon* has one frame.
+    line for whatever is wrong. *icon* has one frame. *plain* is how the frames are stored in an uncompressed copy,
+    where there can be one.
     """
 
     parsed: Parsed | None
@@ -41,6 +44,7 @@ class Instance:
     overlays: tuple[Overlay, ...] = ()
     icon: Pixels | None = None
     profile: Profile | None = None
+    plain: PixelFormat | None = None
     video: Video | None = None
 
     @property
@@ -74,10 +78,19 @@ def load(stream: Stream) -> Instance:
     icon, icon_problems = icon_of(parsed)
     profile, profile_problems = profile_of(parsed)
     problems = parsed.problems + problems + wrong + icon_problems + profile_problems
+    plain = uncompressed(parsed.stream, pixels.format, pixels.frames) if pixels else None
+    problems += _copies_left_out(parsed, plain, image[1])
     if pixels is not None and len(pixels.frames) > MOST_DESCRIBED:
         problems += (f"frames.json is left out: it describes no more than {MOST_DESCRIBED} frames",)
     inflated = parsed.stream if parsed.stream is not stream else None
-    return Instance(parsed, pixels, fragments, inflated, tuple(dict.fromkeys(problems)), overlays, icon, profile, video)
+    problems = tuple(dict.fromkeys(problems))
+    return Instance(parsed, pixels, fragments, inflated, problems, overlays, icon, profile, plain, video)
+
+
+def _copies_left_out(parsed: Parsed, plain: PixelFormat | None, frames: int) -> tuple[str, ...]:
+    if not parsed.whole:
+        return (NOT_WHOLE,)
+    return (TOO_LONG,) if plain and value_length(plain, frames) > LONGEST_VALUE else ()
 
 
 def _weight(dataset: DataSet) -> int:
