@@ -21,7 +21,7 @@ from dicomfs.mount import unmount
 from dicomfs.workers.decode import DecodeError, Decoder
 from dicomfs.workers.worker import Task
 
-_PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal", "pylibjpeg", "pylibjpeg-openjpeg", "pillow")
+_PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal")
 _TRIAL_SECONDS = 30
 
 

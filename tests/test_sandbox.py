@@ -258,32 +258,9 @@ def test_call_numbers_are_those_of_the_kernel_headers() -> None:
         }
 
 
-def test_what_decoding_falls_back_on_is_loaded_before() -> None:
-    """pylibjpeg-openjpeg and Pillow import parts of themselves at first use, when files cannot be opened any more."""
-    before = """
-from dicomfs.codecs import table
-from dicomfs.codecs import codestream, decoders
-values = numpy.arange(64 * 48, dtype=numpy.uint8).reshape(64, 48) // 16
-j2k = bytes(imagecodecs.jpeg2k_encode(values, reversible=True))
-jpeg = bytes(imagecodecs.jpeg8_encode(values, 100))
-header = codestream.read_header(jpeg)
-table.preload()
-"""
-    code = """
-result = [
-    int(numpy.abs(decoders._openjpeg(j2k).astype(int) - values).max()),
-    int(numpy.abs(decoders._pillow(jpeg, header).astype(int) - values).max()),
-]
-"""
-    exact, close = inside(code, before=before)  # type: ignore[misc]
-    assert exact == 0
-    assert close <= 2
-
-
 def test_all_that_drawing_needs_is_loaded_before() -> None:
     """NumPy imports parts of itself at first use; every way to draw a frame is tried as the first thing."""
     before = """
-from dicomfs.codecs import table
 from dicomfs.workers import worker
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.display.render import Display, Lut, Palette, Window
@@ -303,7 +280,6 @@ displays = [
     Display(),
     Display(palette=Palette(3, bytes(300), True)),
 ]
-table.preload()
 """
     code = """
 def made(fmt, display, data, output="png"):

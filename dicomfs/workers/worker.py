@@ -109,7 +109,6 @@ def serve_forks(control: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
-    table.preload()
     _silence()
     gc.collect()
     gc.freeze()  # keeps the collector from touching, and so copying, the pages that workers share
