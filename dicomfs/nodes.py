@@ -7,7 +7,7 @@ their place, so that a listing of 100,000 frames leaves no object behind; everyt
 import errno
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
 
@@ -55,6 +55,10 @@ class Node:
     async def current(self) -> Attributes:
         """Give the attributes as they are now; may raise OSError where the source is gone."""
         return self.attributes
+
+    async def extended(self) -> Mapping[bytes, bytes]:
+        """Give the extended attributes."""
+        return {}
 
 
 class File(Node, ABC):

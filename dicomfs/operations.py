@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
@@ -21,6 +21,7 @@ import trio
 from dicomfs.builds import BuiltContent
 from dicomfs.client import Client
 from dicomfs.content import Content
+from dicomfs.dicom.attributes import PREFIX
 from dicomfs.files.built import BuiltFile
 from dicomfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, InodeTable
 
@@ -219,6 +220,27 @@ class Operations(pyfuse3.Operations):
     async def release(self, fh: int) -> None:
         """Close an open file."""
         self._contents.pop(fh).close()
+
+    @_guarded
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        """Give one extended attribute; ENOSYS is said once, and the kernel never asks again."""
+        if not self._xattrs:
+            raise OSError(errno.ENOSYS, "no extended attributes")
+        # The kernel and `ls` ask every file for what concerns others; that must not cost a header.
+        value = (await self._extended(inode)).get(name) if name.startswith(PREFIX) else None
+        if value is None:
+            raise OSError(errno.ENODATA, "no such attribute")
+        return value
+
+    @_guarded
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        """Name the extended attributes."""
+        if not self._xattrs:
+            raise OSError(errno.ENOSYS, "no extended attributes")
+        return list(await self._extended(inode))
+
+    async def _extended(self, inode: int) -> Mapping[bytes, bytes]:
+        return await (await self.inodes.node(inode)).extended()
 
     @_guarded
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import trio
@@ -100,6 +100,11 @@ class SingleFile(Directory):
             self.attributes = self._current.attributes
         return self.attributes
 
+    async def extended(self) -> Mapping[bytes, bytes]:
+        """Give the attributes of the version that is there now."""
+        await self.current()
+        return await self._current.extended()
+
     async def lookup(self, name: bytes) -> Child | None:
         """Find a virtual file of the version that is there now."""
         await self.current()
@@ -142,6 +147,10 @@ class InstanceDirectory(FixedDirectory):
         """Give the virtual files, from the cache or by parsing the header."""
         subject = self._subject
         return await subject.services.children.get((subject.fingerprint, ""), self._find)
+
+    async def extended(self) -> Mapping[bytes, bytes]:
+        """Give what the header says, as far as it is short text or numbers."""
+        return await self._subject.header_attributes()
 
     async def _find(self) -> Children:
         subject = self._subject

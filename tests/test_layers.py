@@ -29,10 +29,9 @@ image.instance
 image.dimensions
 image.pixels
 image.uncompressed
-image.uncompressed
 image.video
 image.overlays image.profile
-dicom.header dicom.header_txt dicom.header_json
+dicom.header dicom.header_txt dicom.header_json dicom.attributes
 image.volume
 image.timing image.geometry image.place image.quantity image.regions
 display.quantities

@@ -5,7 +5,7 @@ header is parsed again when it has fallen out of the cache.
 """
 
 import threading
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ import trio
 from dicomfs.builds import Builds
 from dicomfs.cache import Lru
 from dicomfs.content import Content, Ready, Stored
+from dicomfs.dicom.attributes import attributes
 from dicomfs.diskcache import DiskCache
 from dicomfs.display.render import Window
 from dicomfs.image.extents import Extent
@@ -32,6 +33,8 @@ FOREVER = 3600.0
 HEADER_BYTES = 32 << 20
 TEXT_BYTES = 8 << 20
 CHILDREN_BYTES = 64 << 20
+# Files, each with some 20 KB of attributes at most.
+ATTRIBUTES = 200
 # On disk, for what was built or decoded.
 BUILT_BYTES = 2 << 30
 
@@ -48,6 +51,7 @@ class Services:
     instances: Lru[Instance]
     texts: Lru[bytes]
     children: Lru[Children]
+    attributes: Lru[Mapping[bytes, bytes]]
     ahead: Ahead
     builds: Builds
     window: Window | None = None
@@ -68,6 +72,7 @@ class Services:
             Lru(HEADER_BYTES, lambda instance: instance.weight),
             Lru(TEXT_BYTES, len),
             Lru(CHILDREN_BYTES, lambda children: children.weight),
+            Lru(ATTRIBUTES, lambda _: 1),
             Ahead(decoder.workers),
             Builds(built, max(2, decoder.workers), disk),
             window,
@@ -89,6 +94,10 @@ class Subject:
     async def instance(self) -> Instance:
         """Give the parsed object, from the cache or by parsing it in a thread. Raises SourceChanged."""
         return await self.services.instances.get(self.fingerprint, self._load)
+
+    async def header_attributes(self) -> Mapping[bytes, bytes]:
+        """Give the header as extended attributes, from the cache or made in a thread. Raises SourceChanged."""
+        return await self.services.attributes.get(self.fingerprint, self._attributes)
 
     async def open(self) -> SourceFile:
         """Open this version in a thread. Raises SourceChanged."""
@@ -150,6 +159,10 @@ class Subject:
         """Give a directory whose children are found with *find* when they are wanted and kept while there is room."""
         children, key = self.services.children, (self.fingerprint, name)
         return LateDirectory(attributes, lambda: children.get(key, find), self.fingerprint)
+
+    async def _attributes(self) -> Mapping[bytes, bytes]:
+        parsed = (await self.instance()).parsed
+        return await trio.to_thread.run_sync(attributes, parsed, abandon_on_cancel=True) if parsed else {}
 
     async def _load(self) -> Instance:
         return await self.read(load)
