@@ -9,11 +9,12 @@ import numpy as np
 
 from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.stream import Stream
-from dicomfs.display.display import check_groups, display_of
+from dicomfs.display.display import PIXEL_VALUE_TRANSFORMATION, check_groups, display_of
 from dicomfs.display.luts import read_lut
 from dicomfs.display.scale import Scale
+from dicomfs.image.functional import PER_FRAME_GROUPS
 from dicomfs.image.pixelformat import PixelFormat
-from dicomfs.image.quantity import Mapping, has_own_mappings, mapping_of
+from dicomfs.image.quantity import MAPPINGS, Mapping, has_own_mappings, mapping_of
 
 _MODALITY_LUT = 0x00283000
 
@@ -45,6 +46,39 @@ def scale_of(dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | No
         return Scale(lut=lut)
     display, _ = display_of(dataset, frame, fmt, stream)
     return Scale(display.slope, display.intercept)
+
+
+def shared_scale(dataset: DataSet, frames: int, fmt: PixelFormat) -> Scale | None:
+    """Give the slope and intercept that hold for all *frames*; None where frames differ, or a table is used."""
+    if dataset.items(_MODALITY_LUT):
+        return None
+    own = dataset.items(PER_FRAME_GROUPS)[:frames]
+    for sequence in (MAPPINGS, PIXEL_VALUE_TRANSFORMATION):
+        first = own[0].items(sequence) if own else ()
+        if any(not _alike(groups.items(sequence), first) for groups in own) or (first and len(own) < frames):
+            return None
+    try:
+        scale = scale_of(dataset, 0, fmt)
+    except MappingMissing:
+        return None
+    return None if scale.table else scale
+
+
+def _alike(one: tuple[DataSet, ...], other: tuple[DataSet, ...]) -> bool:
+    """Tell whether Items say the same; what is too long to keep is taken as different."""
+    return one is other or (
+        len(one) == len(other)
+        and all(
+            mine.elements.keys() == theirs.elements.keys()
+            and all(
+                element.value == theirs.elements[tag].value
+                and (element.value is not None or element.items is not None)
+                and _alike(element.items or (), theirs.elements[tag].items or ())
+                for tag, element in mine.elements.items()
+            )
+            for mine, theirs in zip(one, other, strict=True)
+        )
+    )
 
 
 def _mapped(mapping: Mapping, table: Element | None, dataset: DataSet, stream: Stream | None) -> Scale:

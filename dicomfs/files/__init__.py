@@ -17,6 +17,7 @@ from dicomfs.files.overlays import Overlays
 from dicomfs.files.source import Bulk, OriginalDcm
 from dicomfs.files.subject import Subject
 from dicomfs.files.video import StoredVideo
+from dicomfs.files.volume import VolumeNii
 from dicomfs.image.instance import Instance
 from dicomfs.image.video import KINDS
 from dicomfs.nodes import Node
@@ -41,6 +42,7 @@ VIRTUAL_FILES: tuple[VirtualFile, ...] = (
     Stored(),
     PixelsNpy(),
     RescaledNpy(),
+    VolumeNii(),
     Raw(),
     Fragments(),
     *(StoredVideo(kind) for kind in KINDS),

@@ -24,3 +24,22 @@ def in_group(dataset: DataSet, frame: int, sequence: int, tag: int) -> DataSet:
     """Give the data set that states *tag* for *frame*: a functional group, or the object itself."""
     group = functional_group(dataset, frame, sequence)
     return group if group is not None and tag in group else dataset
+
+
+def in_groups(dataset: DataSet, frames: int, sequence: int, tag: int) -> list[DataSet]:
+    """Give what `in_group` does for the first *frames* frames; the last data set holds for all frames that follow.
+
+    It is one data set alone where no frame states anything of its own.
+    """
+    per_frame = dataset.items(PER_FRAME_GROUPS)
+    common = in_group(dataset, len(per_frame), sequence, tag)
+    holders = []
+    for groups in per_frame[:frames]:
+        items = groups.items(sequence)
+        if not items:
+            holders.append(common)
+        else:
+            holders.append(items[0] if tag in items[0] else dataset)
+    if all(holder is common for holder in holders):
+        return [common]
+    return [*holders, common] if len(holders) < frames else holders

@@ -3,12 +3,24 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from dicomfs.dicom.elements import DataSet
-from dicomfs.image.functional import in_group
+from dicomfs.dicom.values import TEXT
+from dicomfs.image.functional import in_group, in_groups
 
 _POSITION, _ORIENTATION, _SPACING, _THICKNESS = 0x00200032, 0x00200037, 0x00280030, 0x00180050
 _DOSE_OFFSETS = 0x3004000C
 _PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES = 0x00209113, 0x00209116, 0x00289110
+_BETWEEN_SLICES = 0x00180088
+# The same for ultrasound volumes, in a system of coordinates of their own (PS3.3 C.8.24.6, C.8.24.7).
+_VOLUME_POSITION, _POSITION_IN_VOLUME = 0x0020930E, 0x00209301
+_VOLUME_ORIENTATION, _ORIENTATION_IN_VOLUME = 0x0020930F, 0x00209302
+_IMAGE_TYPE = 0x00080008
+# What Siemens and United Imaging call a picture that is tiled from the slices of a volume (M6).
+_MOSAICS = frozenset(("MOSAIC", "VFRAME"))
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +35,52 @@ class Plane:
     orientation: tuple[float, ...]
     spacing: tuple[float, ...]
     thickness: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """The planes of all frames as in `Plane`, a row each in arrays of float64; NaN where the object does not say.
+
+    The last row of an array holds for all frames that follow. *between* is the Spacing Between Slices and *thickness*
+    the Slice Thickness of the first frame, where they are more than 0. *in_patient* is false where the coordinates are
+    those of an ultrasound volume.
+    """
+
+    positions: Array
+    orientations: Array
+    spacings: Array
+    between: float | None
+    thickness: float | None
+    in_patient: bool
+
+
+def planes_of(dataset: DataSet, frames: int) -> Planes:
+    """Read the planes of all *frames* at once."""
+    orientations = _rows(in_groups(dataset, frames, _PLANE_ORIENTATION, _ORIENTATION), _ORIENTATION, 6)
+    holders = in_groups(dataset, frames, _PLANE_POSITION, _POSITION)
+    in_patient = True
+    if holders == [dataset]:
+        positions = _moved_rows(dataset, frames, orientations[0])
+    else:
+        # The position of the object is not that of frames whose own is missing.
+        positions = _rows([DataSet() if holder is dataset else holder for holder in holders], _POSITION, 3)
+    if np.isnan(positions).all():
+        inside = _rows(in_groups(dataset, frames, _VOLUME_POSITION, _POSITION_IN_VOLUME), _POSITION_IN_VOLUME, 3)
+        if not np.isnan(inside).all():
+            in_patient = False
+            positions = inside
+            holders = in_groups(dataset, frames, _VOLUME_ORIENTATION, _ORIENTATION_IN_VOLUME)
+            orientations = _rows(holders, _ORIENTATION_IN_VOLUME, 6)
+    spacings = _rows(in_groups(dataset, frames, _PIXEL_MEASURES, _SPACING), _SPACING, 2)
+    between, thickness = (
+        in_group(dataset, 0, _PIXEL_MEASURES, tag).number(tag) for tag in (_BETWEEN_SLICES, _THICKNESS)
+    )
+    return Planes(positions, orientations, spacings, _positive(between), _positive(thickness), in_patient)
+
+
+def is_mosaic(dataset: DataSet) -> bool:
+    """Tell whether each frame is tiled from the slices of a volume, so that its plane says nothing (M6)."""
+    return not _MOSAICS.isdisjoint(dataset.texts(_IMAGE_TYPE))
 
 
 def plane_of(dataset: DataSet, frame: int) -> Plane:
@@ -48,12 +106,18 @@ def plane_of(dataset: DataSet, frame: int) -> Plane:
     )
 
 
+def _positive(number: float | None) -> float | None:
+    return number if number is not None and 0 < number < math.inf else None
+
+
 def _numbers(dataset: DataSet, tag: int, count: int) -> tuple[float, ...]:
     """Read exactly *count* finite numbers, or none."""
+    element = dataset.get(tag)
     found = dataset.numbers(tag)
+    if element is None or len(found) != count or not all(map(math.isfinite, found)):
+        return ()
     # A value that is no number is left out of `numbers`, and the others would move up.
-    whole = len(found) == len(dataset.texts(tag)) == count
-    return found if whole and all(map(math.isfinite, found)) else ()
+    return found if element.vr not in TEXT or (element.value or b"").count(b"\\") == count - 1 else ()
 
 
 def _moved(
@@ -64,7 +128,7 @@ def _moved(
     Offsets that begin with 0 count along the normal of the planes; those that begin with the position's own z are
     z themselves, of axial planes.
     """
-    offsets = _numbers(dataset, _DOSE_OFFSETS, len(dataset.texts(_DOSE_OFFSETS)))
+    offsets = _dose_offsets(dataset)
     if not position or frame == 0 or frame >= len(offsets):
         return position if frame == 0 else ()
     if offsets[0] == 0 and orientation:
@@ -75,3 +139,40 @@ def _moved(
     if offsets[0] == position[2]:
         return (*position[:2], offsets[frame])
     return ()
+
+
+def _dose_offsets(dataset: DataSet) -> tuple[float, ...]:
+    """Read the Grid Frame Offset Vector; () where a value of it is no number."""
+    return _numbers(dataset, _DOSE_OFFSETS, len(dataset.texts(_DOSE_OFFSETS)))
+
+
+def _moved_rows(dataset: DataSet, frames: int, orientation: Array) -> Array:
+    """Give the positions of all frames where the object states that of the first, as `_moved` does for one."""
+    position = _rows([dataset], _POSITION, 3)[0]
+    offsets = np.array(_dose_offsets(dataset)[:frames])
+    rows = np.full((min(frames, max(len(offsets), 1) + 1), 3), np.nan)
+    rows[0] = position
+    if len(offsets) and offsets[0] == 0 and not np.isnan(orientation).any():
+        rows[1 : len(offsets)] = position + np.outer(offsets[1:], np.cross(orientation[:3], orientation[3:]))
+    elif len(offsets) and offsets[0] == position[2]:
+        rows[1 : len(offsets)] = position
+        rows[1 : len(offsets), 2] = offsets[1:]
+    return rows
+
+
+def _rows(holders: list[DataSet], tag: int, width: int) -> Array:
+    """Read *tag* of all *holders*, a row of *width* numbers each, NaN for what is none."""
+    none = (math.nan,) * width
+    # Most frames say the same in the same bytes, but for their positions.
+    known: dict[tuple[str, bytes | None], tuple[float, ...]] = {}
+    rows = []
+    for holder in holders:
+        element = holder.get(tag)
+        if element is None:
+            rows.append(none)
+            continue
+        key = element.vr, element.value
+        if key not in known:
+            known[key] = _numbers(holder, tag, width) or none
+        rows.append(known[key])
+    return np.array(rows if len(set(rows)) > 1 else rows[:1])

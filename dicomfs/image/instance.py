@@ -10,6 +10,7 @@ from functools import cached_property
 from dicomfs.dicom.dataset import NotDicom, Parsed, parse
 from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
+from dicomfs.image.dimensions import Volume, volume_of
 from dicomfs.image.fragments import Fragments
 from dicomfs.image.overlays import Overlay, overlays_of
 from dicomfs.image.pixelformat import PixelFormat
@@ -33,7 +34,7 @@ class Instance:
     *fragments* are there for all encapsulated Pixel Data, *pixels* only where frames can be made of it, *video* only
     where it is one. *inflated* is the data set of a deflated file, which all extents then refer to. *problems* has a
     line for whatever is wrong. *icon* has one frame. *plain* is how the frames are stored in an uncompressed copy,
-    where there can be one.
+    where there can be one. *volume* is there where the frames form one.
     """
 
     parsed: Parsed | None
@@ -46,6 +47,7 @@ class Instance:
     profile: Profile | None = None
     plain: PixelFormat | None = None
     video: Video | None = None
+    volume: Volume | None = None
 
     @property
     def transfer_syntax(self) -> str:
@@ -59,6 +61,8 @@ class Instance:
         total += self.video.joined.weight if self.video else 0
         if self.parsed:
             total += _weight(self.parsed.meta) + _weight(self.parsed.dataset)
+        if self.volume:
+            total += self.volume.order.nbytes + (self.volume.places.nbytes if self.volume.places is not None else 0)
         if self.inflated:
             total += self.inflated.size
         return total
@@ -77,14 +81,15 @@ def load(stream: Stream) -> Instance:
         pixels = replace(pixels, format=replace(pixels.format, spare_bits=True))
     icon, icon_problems = icon_of(parsed)
     profile, profile_problems = profile_of(parsed)
-    problems = parsed.problems + problems + wrong + icon_problems + profile_problems
+    volume, volume_problems = volume_of(pixels) if pixels else (None, ())
+    problems = parsed.problems + problems + wrong + icon_problems + profile_problems + volume_problems
     plain = uncompressed(parsed.stream, pixels.format, pixels.frames) if pixels else None
     problems += _copies_left_out(parsed, plain, image[1])
     if pixels is not None and len(pixels.frames) > MOST_DESCRIBED:
         problems += (f"frames.json is left out: it describes no more than {MOST_DESCRIBED} frames",)
     inflated = parsed.stream if parsed.stream is not stream else None
     problems = tuple(dict.fromkeys(problems))
-    return Instance(parsed, pixels, fragments, inflated, problems, overlays, icon, profile, plain, video)
+    return Instance(parsed, pixels, fragments, inflated, problems, overlays, icon, profile, plain, video, volume)
 
 
 def _copies_left_out(parsed: Parsed, plain: PixelFormat | None, frames: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.image.functional import PER_FRAME_GROUPS, SHARED_GROUPS, functional_group
 
-_MAPPINGS, _UNITS, _MEANING, _CODE = 0x00409096, 0x004008EA, 0x00080104, 0x00080100
+MAPPINGS, _UNITS, _MEANING, _CODE = 0x00409096, 0x004008EA, 0x00080104, 0x00080100
 # The first and last value mapped, as integers (US or SS) or as real numbers.
 _FIRST, _LAST = (0x00409216, 0x00409214), (0x00409211, 0x00409213)
 _INTERCEPT, _SLOPE, _TABLE, _LABEL = 0x00409224, 0x00409225, 0x00409212, 0x00409210
@@ -45,7 +45,7 @@ class Dose:
 def shared_mappings(dataset: DataSet) -> tuple[Mapping, ...]:
     """Read the mappings that hold for all frames without their own: shared, or of the object itself."""
     for holder in (*dataset.items(SHARED_GROUPS)[:1], dataset):
-        items = holder.items(_MAPPINGS)
+        items = holder.items(MAPPINGS)
         if items:
             return tuple([_mapping(item) for item in items])
     return ()
@@ -54,7 +54,7 @@ def shared_mappings(dataset: DataSet) -> tuple[Mapping, ...]:
 def own_mappings(dataset: DataSet, frame: int) -> tuple[Mapping, ...]:
     """Read the mappings of *frame*, counted from 0, alone."""
     groups = dataset.items(PER_FRAME_GROUPS)[frame : frame + 1]
-    return tuple([_mapping(item) for group in groups for item in group.items(_MAPPINGS)])
+    return tuple([_mapping(item) for group in groups for item in group.items(MAPPINGS)])
 
 
 def mapping_of(dataset: DataSet, frame: int) -> tuple[Mapping, Element | None] | None:
@@ -63,8 +63,8 @@ def mapping_of(dataset: DataSet, frame: int) -> tuple[Mapping, Element | None] |
     Several mappings of one frame are several quantities, or parts of the range; the first is what the maker of the
     file put in front. None where there is none that can be used.
     """
-    group = functional_group(dataset, frame, _MAPPINGS)
-    for item in (group,) if group is not None else dataset.items(_MAPPINGS):
+    group = functional_group(dataset, frame, MAPPINGS)
+    for item in (group,) if group is not None else dataset.items(MAPPINGS):
         mapping, table = _mapping(item), item.get(_TABLE)
         if mapping.slope is not None and mapping.intercept is not None:
             return mapping, None
@@ -76,7 +76,7 @@ def mapping_of(dataset: DataSet, frame: int) -> tuple[Mapping, Element | None] |
 def has_own_mappings(dataset: DataSet) -> bool:
     """Tell whether frames have mappings of their own; the ends and the middle stand for all."""
     own = dataset.items(PER_FRAME_GROUPS)
-    return bool(own) and any(own[place].items(_MAPPINGS) for place in (0, len(own) // 2, -1))
+    return bool(own) and any(own[place].items(MAPPINGS) for place in (0, len(own) // 2, -1))
 
 
 def dose_of(dataset: DataSet) -> Dose | None:

@@ -1,0 +1,223 @@
+"""The frames of one object as a volume: which are slices of it, which other dimension there is, and what values mean.
+
+Only this module reads what tells apart frames that lie in one place: segments, and the dimension indices of
+multi-frame objects (PS3.3 C.7.6.17).
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from dicomfs.dicom.elements import DataSet
+from dicomfs.display.quantities import shared_scale
+from dicomfs.image.functional import functional_group, in_group, in_groups
+from dicomfs.image.geometry import Array, is_mosaic, planes_of
+from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.image.pixels import Pixels
+from dicomfs.image.volume import MOST, Irregular, Places, affine_of, places_of, stack_of
+
+_SOP_CLASS = 0x00080016
+# Objects that are volumes, so that one without geometry is a surprise: enhanced CT, MR (also in colour) and PET, their
+# converted kin, and dose grids.
+_VOLUMES = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("2.1", "2.2", "4.1", "4.3", "4.4", "128.1", "130", "481.2")
+)
+_INDEX_SEQUENCE, _INDEX_POINTER = 0x00209222, 0x00209165
+_FRAME_CONTENT, _INDEX_VALUES = 0x00209111, 0x00209157
+# What a place is made of: a key of these would tell slices apart and not volumes.
+_SPATIAL = frozenset((0x00200032, 0x00209113, 0x00209057, 0x00209301, 0x0020930E))
+_TEMPORAL_INDEX, _TEMPORAL_POSITION, _TEMPORAL_OFFSET = 0x00209128, 0x00209310, 0x0020930D
+_FRAME_REFERENCE, _FRAME_ACQUISITION = 0x00189151, 0x00189074
+_TRIGGER_DELAY = 0x00209153
+_TIMES = frozenset((_TEMPORAL_INDEX, _TEMPORAL_OFFSET, _FRAME_REFERENCE, _FRAME_ACQUISITION, _TRIGGER_DELAY))
+_MR_TIMING, _REPETITION_TIME = 0x00189112, 0x00180080
+_SEGMENTATION_TYPE, _SEGMENTS, _SEGMENT_NUMBER = 0x00620001, 0x00620002, 0x00620004
+_SEGMENT_GROUP, _REFERENCED_SEGMENT = 0x0062000A, 0x0062000B
+_PADDING = 0x00280120
+# Numbers that float32 holds with all its digits.
+_LEAST, _MOST = 1e-37, 1e37
+# YYYYMMDDHHMMSS.FFFFFF without the offset from UTC, which no two frames of an object differ in (PS3.5 6.2).
+_MOMENT = re.compile(r"([0-9]{14})(\.[0-9]{1,6})?(?:[+-][0-9]{4})?")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """The frames of one object on a regular grid.
+
+    There are *slices* in each of *volumes*; *order* has the frames as they follow each other there, at *places* where
+    some places have no frame and hold zeros. *affine* is that of `affine_of`, in the patient or, unless *in_patient*,
+    in the system of the device. *seconds* lie between volumes, 0 where that is unknown. *scaling* is the slope and the
+    intercept of all values, None where they are not the same for all.
+    """
+
+    slices: int
+    volumes: int
+    order: Places
+    places: Places | None
+    affine: Array
+    in_patient: bool
+    seconds: float
+    scaling: tuple[float, float] | None
+
+
+def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
+    """Find the volume that the frames form; a sentence says why there is none, or what had to be assumed."""
+    dataset, count = pixels.dataset, len(pixels.frames)
+    planes = planes_of(dataset, count) if count else None
+    if planes is None or np.isnan(planes.positions).all():
+        surprise = count > 1 and dataset.text(_SOP_CLASS) in _VOLUMES
+        return None, (_left_out("no frame has a position"),) if surprise else ()
+    try:
+        if is_mosaic(dataset):
+            raise Irregular("each frame is a mosaic of slices (M6)")
+        _check(pixels.format)
+        kind = dataset.text(_SEGMENTATION_TYPE)
+        segmented = kind in ("BINARY", "FRACTIONAL")
+        # Frames of segmentations that are empty may be left out (PS3.3 C.8.20.2.1).
+        gaps = segmented or (kind == "LABELMAP" and not dataset.integer(_PADDING))
+        stack = stack_of(planes, count, gaps=gaps)
+        which, volumes, timed = _segments(dataset, count) if segmented else _volumes(dataset, count, stack.slices)
+        if max(stack.slices, volumes) > MOST:
+            raise Irregular(f"NIfTI-1 has no room for more than {MOST} slices or volumes")
+        places = places_of(stack, which, volumes, gaps=gaps)
+    except Irregular as error:
+        return None, (_left_out(error.strerror or ""),)
+    order = np.argsort(places)
+    volume = Volume(
+        stack.slices,
+        volumes,
+        order,
+        places[order] if count < stack.slices * volumes else None,
+        affine_of(stack, pixels.format.rows),
+        planes.in_patient,
+        _seconds(dataset, order[:: stack.slices], timed) if volumes > 1 else _repetition(dataset),
+        _scaling(pixels, count),
+    )
+    assumed = stack.slices == 1 and not (planes.between or planes.thickness)
+    return volume, ("the only slice has no thickness; volume.nii takes 1 mm",) if assumed else ()
+
+
+def _left_out(reason: str) -> str:
+    return f"volume.nii is left out: {reason}"
+
+
+def _check(fmt: PixelFormat) -> None:
+    """Refuse what NIfTI-1 cannot hold."""
+    if max(fmt.rows, fmt.columns) > MOST:
+        raise Irregular(f"NIfTI-1 has no room for more than {MOST} rows or columns")
+    if fmt.samples != 1 and not (fmt.samples == 3 and fmt.dtype == np.uint8):
+        raise Irregular("NIfTI-1 has no colour but RGB of 8 bits")
+
+
+# What tells frames in one place apart
+
+
+def _segments(dataset: DataSet, count: int) -> tuple[Places, int, bool]:
+    """Give the place of each frame's segment among all segments, and how many there are."""
+    holders = in_groups(dataset, count, _SEGMENT_GROUP, _REFERENCED_SEGMENT)
+    found = [holder.integer(_REFERENCED_SEGMENT) for holder in holders]
+    numbers = [number for number in found if number is not None]
+    if len(numbers) < len(found):
+        raise Irregular("not every frame names its segment")
+    declared = [item.integer(_SEGMENT_NUMBER) for item in dataset.items(_SEGMENTS)]
+    known = sorted({*numbers, *(number for number in declared if number is not None)})
+    which = np.searchsorted(known, numbers + numbers[-1:] * (count - len(numbers)))
+    return which, len(known), False
+
+
+def _volumes(dataset: DataSet, count: int, slices: int) -> tuple[Places, int, bool]:
+    """Give the volume of each frame, how many there are, and whether they follow each other in time."""
+    if count == slices:
+        return np.zeros(count, np.int64), 1, False
+    keys, pointers = _keys(dataset, count)
+    if not len(keys):
+        return np.zeros(count, np.int64), 1, False
+    volumes, which = np.unique(keys, axis=0, return_inverse=True)
+    varying = [pointer for pointer, column in zip(pointers, volumes.T, strict=True) if len(set(column.tolist())) > 1]
+    return which.reshape(-1), len(volumes), bool(varying) and _TIMES.issuperset(varying)
+
+
+def _keys(dataset: DataSet, count: int) -> tuple[Places, tuple[int, ...]]:
+    """Read the dimension indices of all frames but for those of space, and what they point at; else times."""
+    pointers = [item.integer(_INDEX_POINTER) or 0 for item in dataset.items(_INDEX_SEQUENCE)]
+    kept = [place for place, pointer in enumerate(pointers) if pointer not in _SPATIAL]
+    indices = [holder.integers(_INDEX_VALUES) for holder in in_groups(dataset, count, _FRAME_CONTENT, _INDEX_VALUES)]
+    if kept and len(indices) == count and all(len(values) == len(pointers) for values in indices):
+        return np.array(indices, np.int64)[:, kept], tuple([pointers[place] for place in kept])
+    holders = in_groups(dataset, count, _FRAME_CONTENT, _TEMPORAL_INDEX)
+    times = [index for holder in holders if (index := holder.integer(_TEMPORAL_INDEX)) is not None]
+    if len(times) == count:
+        return np.array(times, np.int64).reshape(-1, 1), (_TEMPORAL_INDEX,)
+    return np.empty((0, 0), np.int64), ()
+
+
+# Time
+
+
+def _repetition(dataset: DataSet) -> float:
+    """Read the repetition time of an MR image in seconds; a single volume of a film states it, too."""
+    milliseconds = in_group(dataset, 0, _MR_TIMING, _REPETITION_TIME).number(_REPETITION_TIME)
+    return milliseconds / 1000 if milliseconds is not None and 0 < milliseconds < math.inf else 0.0
+
+
+def _seconds(dataset: DataSet, frames: Places, timed: bool) -> float:
+    """Find the even time from each of *frames* to the next, one of each volume; 0 where there is none."""
+    if not timed:
+        return 0.0
+    for read in (_offset, _delay, _moment):
+        times = [read(dataset, int(frame)) for frame in frames]
+        known = np.array([time for time in times if time is not None])
+        steps = np.diff(known)
+        if len(known) == len(frames) and steps.mean() > 0 and np.ptp(steps) <= 0.05 * steps.mean():
+            return float(steps.mean())
+    return 0.0
+
+
+def _offset(dataset: DataSet, frame: int) -> float | None:
+    return _finite(in_group(dataset, frame, _TEMPORAL_POSITION, _TEMPORAL_OFFSET).number(_TEMPORAL_OFFSET))
+
+
+def _delay(dataset: DataSet, frame: int) -> float | None:
+    delay = _finite(in_group(dataset, frame, 0x00189118, _TRIGGER_DELAY).number(_TRIGGER_DELAY))
+    return None if delay is None else delay / 1000
+
+
+def _moment(dataset: DataSet, frame: int) -> float | None:
+    """Read when a frame was acquired, in seconds from some moment."""
+    content = functional_group(dataset, frame, _FRAME_CONTENT)
+    for tag in (_FRAME_REFERENCE, _FRAME_ACQUISITION):
+        stated = _MOMENT.fullmatch((content.text(tag) if content else None) or "")
+        if stated:
+            try:
+                moment = datetime.strptime(stated[1], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+            except ValueError:
+                continue
+            return (moment + timedelta(seconds=float(stated[2] or 0))).timestamp()
+    return None
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
+
+
+# Values
+
+
+def _scaling(pixels: Pixels, count: int) -> tuple[float, float] | None:
+    """Give slope and intercept where one pair, as float32, makes real values of all that can be stored."""
+    fmt = pixels.format
+    if fmt.samples != 1 or fmt.photometric == "PALETTE COLOR":
+        return 1.0, 0.0
+    scale = shared_scale(pixels.dataset, count, fmt)
+    if scale is None:
+        return None
+    low, high = -math.inf, math.inf
+    if not fmt.real:
+        low = -(1 << (fmt.bits_stored - 1)) if fmt.signed else 0
+        high = low + (1 << fmt.bits_stored) - 1
+    beyond = (scale.first is not None and scale.first > low) or (scale.last is not None and scale.last < high)
+    fits = _LEAST < abs(scale.slope) < _MOST and abs(scale.intercept) < _MOST
+    return (scale.slope, scale.intercept) if fits and not beyond else None
