@@ -33,8 +33,8 @@ image.video
 image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json dicom.attributes
 image.volume
-image.timing image.geometry image.place image.quantity image.regions
 display.quantities
+image.timing image.geometry image.place image.quantity image.regions
 display.display display.voi image.functional display.luts display.scale display.render display.colour
 image.inspection
 codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native
