@@ -243,7 +243,7 @@ VIDEOS = {name for name in entries() if name.startswith("video.")}
 RARE = {"regions.json", "windows", "overlays", "icon.png", "profile.icc", *VIDEOS}
 
 
-IMAGE = {"frames.json", "frames", "stored", "pixels.npy", "rescaled.npy", "raw", "thumbnail.png"}
+IMAGE = {"frames.json", "frames", "stored", "pixels.npy", "rescaled.npy", "volume.nii", "raw", "thumbnail.png"}
 
 
 @pytest.mark.parametrize(
