@@ -4,28 +4,35 @@ The numbers let another program read frames straight out of the source: extents 
 `original.dcm` (or, as stated, in its inflated data set).
 
 What is wrong with an encoded frame is seen in its first and last bytes. They are read when the file is opened, not when
-it is listed: room is kept for the longest that may be said, and spaces fill it.
+it is listed: room is kept for the longest that may be said, and spaces fill it. The few frames of which these bytes do
+not tell everything are decoded then.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from dicomfs.content import Content, Ready
 from dicomfs.dicom.dictionary import uid_name
 from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
+from dicomfs.files.samples import encoded_frame
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.image.geometry import plane_of
-from dicomfs.image.inspection import LONGEST, needs_look, status
+from dicomfs.image.inspection import LONGEST, UNDECODED, Status, mended, needs_look, status
 from dicomfs.image.instance import MOST_DESCRIBED, Instance, Pixels
 from dicomfs.image.place import place_of
 from dicomfs.image.quantity import Mapping, dose_of, own_mappings, shared_mappings
 from dicomfs.image.timing import Timing, timing_of
 from dicomfs.nodes import Node
+from dicomfs.workers.decode import DecodeError, NoAnswer
+from dicomfs.workers.worker import REPAIRS, Task
 
 _IMAGE_TYPE = 0x00080008
 # What Siemens and United Imaging call a picture that is tiled from the slices of a volume (M6).
 _MOSAICS = frozenset(("MOSAIC", "VFRAME"))
+# Frames of one object that are decoded for their status, a tenth of a second or so each. One with more is unheard of.
+_MOST_DECODED = 64
 
 
 class FramesJson:
@@ -40,7 +47,11 @@ class FramesJson:
 
         async def make() -> bytes:
             instance = await subject.instance()
-            return await subject.read(lambda file: _write(instance, instance.inflated or file))
+            statuses = await subject.read(lambda file: _statuses(instance, instance.inflated or file))
+            unsure = [frame for frame, told in enumerate(statuses) if not told.decisive]
+            for number, frame in enumerate(unsure):
+                statuses[frame] = await _decoded(subject, frame) if number < _MOST_DECODED else UNDECODED
+            return await subject.read(lambda _: _write(instance, statuses))
 
         async def open_content() -> Content:
             return Content([Ready(await subject.services.texts.get((subject.fingerprint, self.name), make))])
@@ -48,8 +59,38 @@ class FramesJson:
         return ContentFile(subject.file(len(_write(instance, None))), open_content)
 
 
-def _write(instance: Instance, stream: Stream | None) -> bytes:
-    """Write it; without the *stream* that the frames are in, as long but without what is seen in there."""
+def _statuses(instance: Instance, stream: Stream) -> list[Status]:
+    """Look at all frames, which are in *stream*."""
+    pixels = instance.pixels
+    if pixels is None:
+        return []
+    return [status(stream, pixels.format, pixels.frames, frame) for frame in range(len(pixels.frames))]
+
+
+async def _decoded(subject: Subject, frame: int) -> Status:
+    """Have a frame decoded, to learn what was mended. Raises NoAnswer when that fails by chance."""
+
+    def prepare(instance: Instance, stream: Stream) -> tuple[Task, bytes]:
+        pixels = instance.pixels
+        assert pixels is not None  # noqa: S101 - it is the same file
+        task = Task(pixels.format, pixels.frames.bit_offset(frame), "repairs", None, REPAIRS)
+        return task, encoded_frame(pixels.frames, frame, stream)
+
+    async def make() -> tuple[Task, bytes]:
+        instance = await subject.instance()
+        return await subject.read(lambda file: prepare(instance, instance.inflated or file))
+
+    try:
+        said = await subject.services.decoder.verdict((subject.fingerprint, "repairs", frame), make)
+    except NoAnswer:
+        raise
+    except DecodeError as error:
+        return Status("error", (str(error.strerror),))
+    return mended(tuple(said.decode().rstrip().splitlines()))
+
+
+def _write(instance: Instance, statuses: Sequence[Status] | None) -> bytes:
+    """Write it; without *statuses* as long, but without what must be read for them."""
     pixels, parsed = instance.pixels, instance.parsed
     if pixels is None or parsed is None:
         return b""
@@ -59,7 +100,11 @@ def _write(instance: Instance, stream: Stream | None) -> bytes:
     lines = []
     for frame in range(len(pixels.frames)):
         described = _frame(parsed.dataset, pixels, frame, timing)
-        said = str(status(stream, pixels.format, pixels.frames, frame)) if stream or not looks else ""
+        said = ""
+        if statuses is not None:
+            said = str(statuses[frame])
+        elif not looks:
+            said = str(status(None, pixels.format, pixels.frames, frame))
         line = json.dumps({"frame": frame + 1, "status": said, **described})
         lines.append(line + " " * (LONGEST - len(said)) if looks else line)
     frames = ",\n".join(f"  {line}" for line in lines)

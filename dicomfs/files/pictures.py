@@ -24,7 +24,7 @@ from dicomfs.image.overlays import Overlay
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.profile import Profile
 from dicomfs.nodes import File
-from dicomfs.workers.decode import DecodeError, Make
+from dicomfs.workers.decode import DecodeError, Make, NoAnswer
 from dicomfs.workers.worker import Task
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
@@ -125,7 +125,9 @@ async def _window(subject: Subject) -> Window | None:
     for frame in sorted({0, count // 2, count - 1}):
         try:
             key = (subject.fingerprint, "range", frame)
-            low, high = unpack("<dd", await subject.services.decoder.get(key, _task(subject, _ranged(frame))))
+            low, high = unpack("<dd", await subject.services.decoder.verdict(key, _task(subject, _ranged(frame))))
+        except NoAnswer:
+            raise  # without this frame the window would be another one than next time
         except (DecodeError, GroupMissing):
             continue  # a broken frame says nothing about the others
         if not math.isnan(low):

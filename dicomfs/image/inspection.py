@@ -1,7 +1,8 @@
 """What can be told of a frame without decoding it: that it is right, what must be repaired, or why it cannot be read.
 
 Only this module judges frames by their first and last bytes. A frame that it calls right may still be damaged
-within; then reading it is an error. One that it calls an error is one for the decoder, too.
+within; then reading it is an error. One that it calls an error is one for the decoder, too. Where decoding may mend
+what these bytes do not show, a Status is not decisive.
 """
 
 import re
@@ -36,10 +37,11 @@ _RULE = re.compile(r"\(([A-Z]\d+)\)$")
 
 
 class Status(NamedTuple):
-    """How a frame fares, and the sentences that say why."""
+    """How a frame fares, and the sentences that say why; not *decisive* where only decoding it tells for certain."""
 
-    state: Literal["ok", "repaired", "error"]
+    state: Literal["ok", "repaired", "error", "unknown"]
     reasons: tuple[str, ...] = ()
+    decisive: bool = True
 
     def __str__(self) -> str:
         """Write it with the rules that the reasons name, such as "repaired (E15, E22)"."""
@@ -48,6 +50,7 @@ class Status(NamedTuple):
 
 
 OK = Status("ok")
+UNDECODED = Status("unknown", ("the encoder may have been faulty, which decoding the frame shows (C8)",))
 # The longest that a Status can be written: all repairs that one frame may need.
 LONGEST = len("repaired (E15, E17, E24, C4, C5, C9)")
 
@@ -114,11 +117,15 @@ def status(stream: Stream | None, fmt: PixelFormat, frames: Frames, frame: int) 
     if stream is None or codec.extension == "bin":
         return _native(sum(length for _, length in extents), fmt)
     try:
-        reasons = _repairs(_Frame(stream, extents), fmt)
+        return _judged(_Frame(stream, extents), fmt)
     except (CodecError, struct.error) as error:
         sentence = str(error.strerror) if isinstance(error, CodecError) else "the codestream ends inside its header"
         return Status("error", (sentence,))
-    return Status("repaired", reasons) if reasons else OK
+
+
+def mended(reasons: tuple[str, ...], *, decisive: bool = True) -> Status:
+    """Give the status of a frame that can be read after what *reasons* say was done."""
+    return Status("repaired" if reasons else "ok", reasons, decisive)
 
 
 def looked_at(count: int) -> list[int]:
@@ -131,7 +138,7 @@ def problems(stream: Stream, fmt: PixelFormat, frames: Frames) -> tuple[str, ...
     found: dict[tuple[bool, str], list[int]] = {}
     chosen = [frame for frame in looked_at(len(frames)) if frames.extents(frame)]
     for frame in chosen:
-        state, reasons = status(stream, fmt, frames, frame)
+        state, reasons, _ = status(stream, fmt, frames, frame)
         for reason in reasons:
             found.setdefault((state == "error", reason), []).append(frame + 1)
     lines = []
@@ -156,26 +163,27 @@ def _native(length: int, fmt: PixelFormat) -> Status:
     return Status("repaired", (f"left out {length - needed} bytes behind the pixels of the frame (N2)",))
 
 
-def _repairs(frame: _Frame, fmt: PixelFormat) -> tuple[str, ...]:
-    """Look at the header and the end of an encoded frame; say what decoding it repairs. Raises CodecError."""
+def _judged(frame: _Frame, fmt: PixelFormat) -> Status:
+    """Look at the header and the end of an encoded frame for what decoding it repairs. Raises CodecError."""
     found = recognise(frame, fmt)
     if found.start:
         frame = _Frame(frame.stream, frame.extents, found.start)
     if found.kind == "rle":
         rle.segment_bounds(frame.pread(64, 0), frame.size, rle.segment_count(fmt))
-        return found.repairs
+        return mended(found.repairs)
     header, head = _header(frame, found)
     if header is None:
-        return found.repairs
+        return mended(found.repairs)
     check_header(header, fmt)
     if found.kind == "jpg":
-        return found.repairs + _jpeg(frame)
+        reasons, sure = _jpeg(frame, header)
+        return mended(found.repairs + reasons, decisive=sure)
     if found.kind == "jls" and not jpeg.is_ended(frame):
-        return (*found.repairs, jpeg.UNENDED)
+        return mended((*found.repairs, jpeg.UNENDED))
     if found.kind == "j2k":
         repairs = found.repairs + jpeg2000_repairs(header, fmt)
-        return repairs if found.scrambled else repairs + _jpeg2000(frame, head)
-    return found.repairs
+        return mended(repairs if found.scrambled else repairs + _jpeg2000(frame, head))
+    return mended(found.repairs)
 
 
 def header_of(stream: Stream, fmt: PixelFormat, extents: Sequence[Extent]) -> Codestream | None:
@@ -208,16 +216,18 @@ def _complete_header(head: bytes, size: int) -> Codestream | None:
         return None
 
 
-def _jpeg(frame: _Frame) -> tuple[str, ...]:
-    """Judge the end of a JPEG, and its first scan for all."""
+def _jpeg(frame: _Frame, header: Codestream) -> tuple[tuple[str, ...], bool]:
+    """Judge the end of a JPEG, and its first scan for all; tell whether nothing else can be the matter with it."""
     if not jpeg.seems_whole(frame):
         raise CodecError(jpeg.CUT)
     for length in _HEADS:
         head = frame.pread(length, 0)
         scans, _ = jpeg.scan_headers(head)
         if scans and scans[0] + _SCAN_HEADER <= len(head):
-            return (jpeg.MENDED,) if jpeg.mend_spectral_selection(head) is not None else ()
-    return ()
+            reasons = (jpeg.MENDED,) if jpeg.mend_spectral_selection(head) is not None else ()
+            # Its encoder may have let the predictor overflow (C8), for which there must be all 16 bits.
+            return reasons, not (header.lossless and header.precision == 16 and jpeg.predictor(head) == 6)
+    return (), True
 
 
 def _jpeg2000(frame: _Frame, head: bytes) -> tuple[str, ...]:

@@ -40,6 +40,9 @@ _SECONDS_PER_PIXEL = 1 / 50e6
 # Workers that are tried before a task is given up for want of one.
 _ATTEMPTS = 3
 
+# Workers that end one after another at the same frame before that is its own fault: nobody kills so many by chance.
+_LOST_IN_A_ROW = 3
+
 
 class DecodeError(OSError):
     """A frame could not be decoded; the text says why."""
@@ -47,6 +50,14 @@ class DecodeError(OSError):
     def __init__(self, reason: str) -> None:
         """Fail because of *reason*."""
         super().__init__(errno.EIO, reason)
+
+
+class NoAnswer(DecodeError):
+    """Nothing was found out about the frame: no worker started, memory was short, or it took too long."""
+
+
+class WorkerEnded(NoAnswer):
+    """The worker ended while it was at the frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +164,17 @@ class Decoder:
 
         return await self._cache.get(key, result)
 
+    async def verdict(self, key: Hashable, make: Make) -> bytes:
+        """Give what `get` gives, where a failure decides about more than this read.
+
+        Raises NoAnswer where chance may have had a hand in it, and any other DecodeError where it is the frame's own
+        fault, so that it will be the same next time. A frame at which worker after worker ends is such a one.
+        """
+        for _ in range(_LOST_IN_A_ROW):
+            with contextlib.suppress(WorkerEnded):
+                return await self.get(key, make)
+        raise DecodeError("decoders end unexpectedly at this frame")
+
     async def _kept(self, disk: DiskCache, task: Task, data: Buffer) -> bytes:
         """Take a result from the disk cache, or add it. The key is a digest of all that the result is made of."""
         digest = hashlib.blake2b(pickle.dumps((__version__, task)), digest_size=20)
@@ -210,15 +232,15 @@ class Decoder:
                 with trio.move_on_after(patience) as limit:
                     answer = await worker.perform(task, data)
             except WorkerLost:
-                raise DecodeError("the decoder ended unexpectedly") from None
+                raise WorkerEnded("the decoder ended unexpectedly") from None
             except OSError as error:
-                raise DecodeError(f"no memory for the frame ({error.strerror})") from error
+                raise NoAnswer(f"no memory for the frame ({error.strerror})") from error
             finally:
                 self._busy.discard(worker)
                 self._put_back(worker, sound=answer is not None, retires=answer is not None and answer.retires)
         if answer is None:
             assert limit.cancelled_caught  # noqa: S101  nothing else leaves no answer
-            raise DecodeError(f"decoding took longer than {patience:.3g} s")
+            raise NoAnswer(f"decoding took longer than {patience:.3g} s")
         if answer.payload is None:
             raise DecodeError(answer.reason)
         return answer.payload
@@ -246,7 +268,7 @@ class Decoder:
             self._replaced += 1
             if limit.cancelled_caught and self._server is not None:
                 self._server.end()  # it hangs; the next call starts another
-        raise DecodeError("no decoding process starts")
+        raise NoAnswer("no decoding process starts")
 
     def _note(self, worker: Worker) -> None:
         self._protections = worker.protections
@@ -256,7 +278,7 @@ class Decoder:
     def _engage(self) -> Worker:
         """Ask for a new worker, of a new fork server if need be."""
         if self._server is None:
-            raise DecodeError("the decoder is closed")
+            raise NoAnswer("the decoder is closed")
         try:
             if worker := self._server.engage(self._memory):
                 return worker
@@ -266,8 +288,8 @@ class Decoder:
                 if worker := self._server.engage(self._memory):
                     return worker
         except OSError as error:
-            raise DecodeError(f"no decoding process can be started ({error.strerror})") from error
-        raise DecodeError("the decoding processes do not start")
+            raise NoAnswer(f"no decoding process can be started ({error.strerror})") from error
+        raise NoAnswer("the decoding processes do not start")
 
     def _put_back(self, worker: Worker, *, sound: bool, retires: bool) -> None:
         """Have *worker* ready for the next task, or another in its place."""

@@ -51,6 +51,9 @@ Followed by the reason (UTF-8) when it was not made.
 REASON_LIMIT = 1000
 """Most bytes of a reason; one datagram holds an answer."""
 
+REPAIRS = 1000
+"""Bytes of the sentences on what was mended: lines, and spaces behind them."""
+
 RANGE = struct.Struct("<dd")
 """Lowest and highest value of a frame, both not-a-number when it has none."""
 
@@ -71,12 +74,12 @@ class Task:
     *size* is the bytes that the result must have; *chunks* are ancillary chunks of the PNG, already framed; *fit*
     brings the picture to another size.
     *display* is needed for "png" and "range". The others give values, little endian, in rows: "stored" as they are
-    stored, "rgb" with YBR turned to RGB, "rescaled" as float32 through *scale*.
+    stored, "rgb" with YBR turned to RGB, "rescaled" as float32 through *scale*. "repairs" tells what decoding mended.
     """
 
     fmt: PixelFormat
     bit_offset: int
-    output: Literal["png", "range", "stored", "rgb", "rescaled"]
+    output: Literal["png", "range", "stored", "rgb", "rescaled", "repairs"]
     display: Display | None
     size: int
     chunks: bytes = b""
@@ -87,6 +90,8 @@ class Task:
 def perform(task: Task, data: memoryview) -> memoryview:
     """Decode the frame in *data* and make of it what *task* asks for."""
     decoded = table.decode(data, task.fmt, task.bit_offset)
+    if task.output == "repairs":
+        return memoryview("\n".join(decoded.repairs).encode().ljust(REPAIRS))
     if task.output in ("stored", "rgb", "rescaled"):
         values = decoded.values
         if task.output == "rgb":
