@@ -4,10 +4,9 @@ Only this module asks pydicom's tables. It never raises and never warns; what is
 """
 
 from functools import lru_cache
-
-from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
-from pydicom._uid_dict import UID_dictionary
-from pydicom.datadict import get_private_entry, mask_match
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
 
 __all__ = [
     "is_private",
@@ -21,6 +20,36 @@ __all__ = [
 ]
 
 
+_Entry = tuple[str, str, str, str, str]
+
+
+def _tables(name: str) -> dict[str, Any]:
+    """Load one of pydicom's modules of tables without the package around it.
+
+    That would bring its readers and codecs along: 7 MB and 0.2 s, for which the daemon has no use.
+    """
+    package = find_spec("pydicom")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("pydicom is not installed", name="pydicom")
+    spec = spec_from_file_location(f"pydicom.{name}", Path(package.origin).with_name(f"{name}.py"))
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"pydicom has no {name}", name=f"pydicom.{name}")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return vars(module)
+
+
+_DICOM = _tables("_dicom_dict")
+_PUBLIC: dict[int, _Entry] = _DICOM["DicomDictionary"]
+_PRIVATE: dict[str, dict[str, tuple[str, str, str, str]]] = _tables("_private_dict")["private_dictionaries"]
+_UIDS: dict[str, _Entry] = _tables("_uid_dict")["UID_dictionary"]
+# Repeating groups and elements (PS3.5 7.6), "60xx3000": value and mask of the digits that are given.
+_REPEATING: list[tuple[int, int, _Entry]] = [
+    (int(key.replace("x", "0"), 16), int("".join(["0" if digit == "x" else "F" for digit in key]), 16), entry)
+    for key, entry in _DICOM["RepeatersDictionary"].items()
+]
+
+
 def is_private(tag: int) -> bool:
     """Tell whether *tag* lies in an odd group (PS3.5 7.8)."""
     return bool(tag & 0x10000)
@@ -31,13 +60,20 @@ def is_private_creator(tag: int) -> bool:
     return bool(tag & 0x10000) and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
-def _entry(tag: int) -> tuple[str, str, str, str, str] | None:
+def _entry(tag: int) -> _Entry | None:
     """Find the public entry of *tag*: (VR, VM, name, retired, keyword), also in repeating groups (PS3.5 7.6)."""
-    entry = DicomDictionary.get(tag)
+    entry = _PUBLIC.get(tag)
     if entry is None and not tag & 0x10000:
-        mask = mask_match(tag)
-        entry = RepeatersDictionary.get(mask) if mask else None
+        entry = next((entry for value, mask, entry in _REPEATING if tag & mask == value), None)
     return entry
+
+
+def _private_entry(tag: int, creator: str) -> tuple[str, str, str, str] | None:
+    """Find the entry of a private *tag*: (VR, VM, name, retired), whatever block the creator has reserved."""
+    known = _PRIVATE.get(creator, {})
+    group, element = f"{tag >> 16:04X}", f"{tag & 0xFFFF:04X}"
+    keys = (group + element, f"{group}xx{element[2:]}", f"{group[:2]}xxxx{element[2:]}")
+    return next((known[key] for key in keys if key in known), None)
 
 
 @lru_cache(maxsize=8192)
@@ -54,20 +90,15 @@ def public_vr(tag: int) -> str:
 @lru_cache(maxsize=8192)
 def private_vr(tag: int, creator: str) -> str:
     """Give the VR of a private *tag* in a block reserved by *creator*; "" when unknown."""
-    try:
-        return get_private_entry(tag, creator)[0]
-    except KeyError:
-        return ""
+    entry = _private_entry(tag, creator)
+    return entry[0] if entry else ""
 
 
 @lru_cache(maxsize=8192)
 def private_name(tag: int, creator: str) -> str:
     """Give the name of a private *tag* in a block reserved by *creator*; "" when unknown."""
-    try:
-        name = get_private_entry(tag, creator)[2]
-    except KeyError:
-        return ""
-    return "" if name == "Unknown" else name
+    entry = _private_entry(tag, creator)
+    return entry[2] if entry and entry[2] != "Unknown" else ""
 
 
 @lru_cache(maxsize=8192)
@@ -84,11 +115,11 @@ def keyword(tag: int) -> str:
 @lru_cache(maxsize=2048)
 def uid_keyword(uid: str) -> str:
     """Give the keyword of a UID of PS3.6 Annex A; "" when unknown."""
-    entry = UID_dictionary.get(uid)
+    entry = _UIDS.get(uid)
     return entry[4] if entry else ""
 
 
 def uid_name(uid: str) -> str:
     """Give the name of a UID of PS3.6 Annex A; itself when unknown."""
-    entry = UID_dictionary.get(uid)
+    entry = _UIDS.get(uid)
     return entry[0] if entry else uid
