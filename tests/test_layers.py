@@ -37,6 +37,7 @@ display.quantities
 image.timing image.geometry image.place image.quantity image.regions
 display.display display.voi image.functional display.luts display.scale display.render display.colour
 image.inspection
+codecs.encoders
 codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
 dicom.dataset dicom.reader dicom.elements dicom.values dicom.dictionary

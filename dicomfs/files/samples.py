@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from dicomfs.codecs.encoders import source_format
 from dicomfs.content import Buffer, Row, StoredRow
 from dicomfs.dicom.stream import Stream
 from dicomfs.display.quantities import scale_of
@@ -19,8 +20,9 @@ from dicomfs.image.pixels import NATIVE, Pixels
 from dicomfs.workers.decode import DecodeError
 from dicomfs.workers.worker import Task
 
-Output = Literal["stored", "rgb", "rescaled"]
-"""Values as stored; the same with YBR turned to RGB, as pydicom's `pixel_array`; float32 as `scale_of` says."""
+Output = Literal["stored", "rgb", "rescaled", "copy"]
+"""Values as stored; the same with YBR turned to RGB, as pydicom's `pixel_array`; float32 as `scale_of` says; those of
+an uncompressed copy, which are as stored and what its header says of all frames, or an error."""
 
 # A reader of one frame has the kernel read up to 1 MiB before and behind it. Who has read more reads in order.
 _IN_ORDER = 2 << 20
@@ -127,7 +129,9 @@ def _task(subject: Subject, frame: int, output: Output, size: int) -> Callable[[
         assert pixels is not None  # noqa: S101 - it is the same file
         data = encoded_frame(pixels.frames, frame, stream)
         scale = scale_of(pixels.dataset, frame, pixels.format, stream) if output == "rescaled" else None
-        return Task(pixels.format, pixels.frames.bit_offset(frame), output, None, size, scale=scale), data
+        copy = instance.plain if output == "copy" else None
+        fmt = source_format(pixels.format) if copy else pixels.format
+        return Task(fmt, pixels.frames.bit_offset(frame), output, None, size, scale=scale, copy=copy), data
 
     async def make() -> tuple[Task, Buffer]:
         instance = await subject.instance()

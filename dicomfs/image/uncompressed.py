@@ -75,7 +75,9 @@ def value_length(fmt: PixelFormat, frames: int) -> int:
     return -(-fmt.frame_bits * frames // 8)
 
 
-def image_elements(dataset: DataSet, fmt: PixelFormat, frames: int, source: PixelFormat) -> dict[int, tuple[str, bytes]]:
+def image_elements(
+    dataset: DataSet, fmt: PixelFormat, frames: int, source: PixelFormat
+) -> dict[int, tuple[str, bytes]]:
     """Give those elements of an image that are not as *dataset* has them when *frames* frames are stored as *fmt*.
 
     *source* is how they are stored there. VR and value, by tag.

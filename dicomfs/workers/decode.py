@@ -210,7 +210,7 @@ class Decoder:
             self._promised -= size
 
     async def run(self, task: Task, data: Buffer) -> bytes:
-        """Have a worker do *task* on the encoded frame *data*: exactly task.size bytes, or DecodeError.
+        """Have a worker do *task* on the encoded frame *data*: as many bytes as it says, or DecodeError.
 
         Tasks are taken in the order of their calls. A cancelled one ends its worker, which is replaced.
         """

@@ -121,7 +121,7 @@ class Worker:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        return self._understand(await self._receive(), task.size)
+        return self._understand(await self._receive(), task)
 
     def _fit_slot(self, needed: int) -> list[int]:
         """Have a slot of at least *needed* bytes; give its descriptor when the worker has yet to get it."""
@@ -141,15 +141,16 @@ class Worker:
             except OSError as error:
                 raise WorkerLost from error
 
-    def _understand(self, message: bytes, size: int) -> Answer:
+    def _understand(self, message: bytes, task: Task) -> Answer:
         try:
             sequence, length, made, retires = ANSWER.unpack_from(message)
         except struct.error:
             raise WorkerLost from None
         assert self._slot is not None  # noqa: S101  a request was sent
-        if sequence != self._sequence or (made and length != size):
+        wrong = length > task.size or (length < task.size and not task.at_most)
+        if sequence != self._sequence or (made and wrong):
             raise WorkerLost
-        payload = self._slot.memory[:size] if made else None
+        payload = self._slot.memory[:length] if made else None
         if self._slot.size > _SLOT_KEPT:
             self._free_slot()
         return Answer(payload, message[ANSWER.size :].decode("utf-8", "replace"), bool(retires))

@@ -24,7 +24,7 @@ from typing import Literal
 
 import numpy as np
 
-from dicomfs.codecs import table
+from dicomfs.codecs import encoders, table
 from dicomfs.display.colour import rgb
 from dicomfs.display.fit import Placed, Shrunk
 from dicomfs.display.render import Display, RenderError, picture, value_range
@@ -71,20 +71,23 @@ _TOO_LARGE = "decoding needs more memory than a worker may use"
 class Task:
     """What to make of one encoded frame.
 
-    *size* is the bytes that the result must have; *chunks* are ancillary chunks of the PNG, already framed; *fit*
-    brings the picture to another size.
+    *size* is the bytes that the result must have, or may have where *at_most* says so; *chunks* are ancillary chunks of
+    the PNG, already framed; *fit* brings the picture to another size.
     *display* is needed for "png" and "range". The others give values, little endian, in rows: "stored" as they are
     stored, "rgb" with YBR turned to RGB, "rescaled" as float32 through *scale*. "repairs" tells what decoding mended.
+    "copy" makes the frame as *copy* has it stored, losslessly encoded or not.
     """
 
     fmt: PixelFormat
     bit_offset: int
-    output: Literal["png", "range", "stored", "rgb", "rescaled", "repairs"]
+    output: Literal["png", "range", "stored", "rgb", "rescaled", "repairs", "copy"]
     display: Display | None
     size: int
     chunks: bytes = b""
     fit: Placed | Shrunk | None = None
     scale: Scale | None = None
+    copy: PixelFormat | None = None
+    at_most: bool = False
 
 
 def perform(task: Task, data: memoryview) -> memoryview:
@@ -99,6 +102,8 @@ def perform(task: Task, data: memoryview) -> memoryview:
         elif task.output == "rescaled":
             values = (task.scale or Scale()).apply(values)
         return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+    if task.copy is not None:
+        return memoryview(encoders.encode(decoded, task.copy))
     if task.display is None:
         raise ValueError("a picture needs a display")
     if task.output == "png":
@@ -190,7 +195,7 @@ def _attempt(slot: mmap.mmap, described: int, encoded: int) -> tuple[int, str]:
         with memoryview(slot) as view:
             task: Task = pickle.loads(view[:described])  # noqa: S301  from the daemon
             result = perform(task, view[described : described + encoded])
-            if len(result) != task.size:
+            if len(result) > task.size or (len(result) < task.size and not task.at_most):
                 return 0, f"the result has {len(result)} bytes where {task.size} were promised"
             view[: len(result)] = result
             return len(result), ""

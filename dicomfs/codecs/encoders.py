@@ -1,0 +1,169 @@
+"""Stored values to frames of a copy: uncompressed, or losslessly in RLE, JPEG-LS, JPEG 2000 and HTJ2K.
+
+Only this module calls encoders. What they make is decoded again and compared before anybody gets it: a copy is the
+same or there is none.
+"""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from imagecodecs import htj2k_encode, jpeg2k_encode, jpegls_encode, packbits_encode
+
+from dicomfs.codecs import table
+from dicomfs.codecs.decoders import Decoded, run
+from dicomfs.codecs.encoded import CodecError
+from dicomfs.image.pixelformat import PixelFormat
+
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+RLE, JPEG_LS = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80"
+JPEG_2000, HTJ2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"
+# Beyond, OpenJPEG does not decode HTJ2K, and loses bits of JPEG 2000 from 24 bits on with a colour transform.
+_MOST_BITS = 16
+# Segments of an RLE frame, and bytes of its header (PS3.5 G.5).
+_MOST_SEGMENTS, _RLE_HEAD = 15, 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    encode: Callable[[np.ndarray, PixelFormat], bytes]
+    holds: Callable[[PixelFormat], bool]
+
+
+def target(plain: PixelFormat, transfer_syntax: str) -> PixelFormat | None:
+    """Say how frames are stored in *transfer_syntax* that are stored as *plain* in an uncompressed copy.
+
+    None where the syntax cannot hold them without loss, or nothing here writes it.
+    """
+    encoder = _ENCODERS[transfer_syntax]
+    if plain.real or plain.samples not in (1, 3) or not encoder.holds(plain):
+        return None
+    photometric = plain.photometric
+    if photometric == "RGB" and transfer_syntax in (JPEG_2000, HTJ2K):
+        photometric = "YBR_RCT"
+    # RLE has one colour after the other, whatever is said (PS3.5 G.2); say so.
+    planar = plain.samples > 1 and transfer_syntax == RLE
+    return replace(plain, transfer_syntax=transfer_syntax, photometric=photometric, planar=planar)
+
+
+def source_format(fmt: PixelFormat) -> PixelFormat:
+    """Say how to decode a frame for a copy: all of its bits where those beside the stored value are overlays (G21)."""
+    if not fmt.spare_bits:
+        return fmt
+    whole = fmt.dtype.itemsize * 8 if fmt.bits_allocated > 1 else 1
+    return replace(fmt, spare_bits=False, signed=False, bits_stored=whole, high_bit=whole - 1)
+
+
+def encode(decoded: Decoded, fmt: PixelFormat) -> bytes | memoryview:
+    """Make a frame that is stored as *fmt* says, uncompressed or not, of decoded values. Raises CodecError."""
+    values = _checked(decoded, fmt)
+    if fmt.transfer_syntax == EXPLICIT_LITTLE:
+        return values.reshape(-1).view(np.uint8).data
+    encoder = _ENCODERS[fmt.transfer_syntax]
+    encoded = _try(lambda: encoder.encode(values, fmt))
+    again = table.decode(encoded, source_format(fmt)).values
+    if not np.array_equal(again.view(values.dtype), values):
+        raise CodecError("the frame would not be the same in this transfer syntax")
+    return encoded
+
+
+def _try(encoder: Callable[[], bytes]) -> bytes:
+    """Call an encoder; turn its failure into a CodecError."""
+    return bytes(run(lambda: np.frombuffer(encoder(), np.uint8)))
+
+
+def _checked(decoded: Decoded, fmt: PixelFormat) -> np.ndarray:
+    """Refuse values that are not what *fmt* says of all frames; give them in rows and in its type."""
+    means = "RGB" if fmt.photometric == "YBR_RCT" else fmt.photometric
+    if decoded.photometric != means:
+        raise CodecError(f"the frame is {decoded.photometric}, the first one is {means} (M8)")
+    values = np.ascontiguousarray(decoded.values)
+    if values.shape != fmt.shape or values.dtype.itemsize != fmt.dtype.itemsize:
+        raise CodecError(f"the frame decodes to {values.dtype} {values.shape} (E21)")
+    if fmt.spare_bits:
+        return values
+    low = -(1 << fmt.bits_stored - 1) if fmt.signed else 0
+    if values.size and (int(values.min()) < low or int(values.max()) >= low + (1 << fmt.bits_stored)):
+        raise CodecError(f"the frame has values of more than {fmt.bits_stored} bits, which Bits Stored denies (C6)")
+    return values
+
+
+# Syntaxes
+
+
+def _rle(values: np.ndarray, fmt: PixelFormat) -> bytes:
+    """Encode byte planes, most significant first, each row on its own (PS3.5 G.2 to G.5)."""
+    if fmt.bits_allocated == 1:
+        planes = [np.packbits(values, bitorder="little")]
+    else:
+        size = values.itemsize
+        octets = values.view(np.uint8).reshape(fmt.rows, fmt.columns, fmt.samples, size)
+        planes = [octets[:, :, sample, place] for sample in range(fmt.samples) for place in reversed(range(size))]
+    segments = [packbits_encode(np.ascontiguousarray(plane)) for plane in planes]
+    segments = [segment + bytes(len(segment) % 2) for segment in segments]
+    starts, position = [], _RLE_HEAD
+    for segment in segments:
+        starts.append(position)
+        position += len(segment)
+    starts += [0] * (_MOST_SEGMENTS - len(starts))
+    return struct.pack("<16L", len(segments), *starts) + b"".join(segments)
+
+
+def _jpegls(values: np.ndarray, fmt: PixelFormat) -> bytes:
+    """Encode all bits of the samples, the sign as it stands: JPEG-LS knows no sign (C7)."""
+    unsigned = values.view(f"<u{values.itemsize}")
+    return bytes(jpegls_encode(unsigned, out=2 * values.nbytes + 4096))
+
+
+def _jpeg2000(values: np.ndarray, fmt: PixelFormat) -> bytes:
+    """Encode Bits Stored with their sign, reversibly."""
+    return bytes(
+        jpeg2k_encode(
+            values,
+            level=0,
+            codecformat="j2k",
+            reversible=True,
+            mct=fmt.photometric == "YBR_RCT",
+            bitspersample=fmt.bits_stored,
+            numthreads=1,
+        )
+    )
+
+
+def _htj2k(values: np.ndarray, fmt: PixelFormat) -> bytes:
+    """Encode Bits Stored with their sign, reversibly.
+
+    imagecodecs states the bits of the type, not those that are stored. Signed samples are not shifted before they are
+    coded (T.800 G.1), so what is shifted here is coded as the encoder would have done it for the right number of
+    bits, and only the size marker segment remains to be corrected (A.5.1).
+    """
+    if fmt.signed:
+        shifted = values
+    else:
+        half = np.array(1 << fmt.bits_stored - 1, values.dtype)
+        shifted = (values - half).view(f"<i{values.itemsize}")
+    stream = bytearray(htj2k_encode(shifted, rgb=fmt.photometric == "YBR_RCT"))
+    for component in range(fmt.samples):
+        stream[42 + 3 * component] = fmt.signed << 7 | fmt.bits_stored - 1
+    return bytes(stream)
+
+
+def _rle_holds(fmt: PixelFormat) -> bool:
+    return fmt.bits_allocated // 8 * fmt.samples <= _MOST_SEGMENTS
+
+
+def _jpegls_holds(fmt: PixelFormat) -> bool:
+    return fmt.bits_allocated in (8, 16) and not fmt.spare_bits
+
+
+def _jpeg2000_holds(fmt: PixelFormat) -> bool:
+    return fmt.bits_stored <= _MOST_BITS and not fmt.spare_bits
+
+
+_ENCODERS = {
+    RLE: _Encoder(_rle, _rle_holds),
+    JPEG_LS: _Encoder(_jpegls, _jpegls_holds),
+    JPEG_2000: _Encoder(_jpeg2000, _jpeg2000_holds),
+    HTJ2K: _Encoder(_htj2k, _jpeg2000_holds),
+}
