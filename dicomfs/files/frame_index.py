@@ -18,10 +18,10 @@ from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
 from dicomfs.files.samples import encoded_frame
 from dicomfs.files.subject import ContentFile, Subject
-from dicomfs.image.geometry import plane_of
+from dicomfs.image.geometry import plane_of, planes_alike
 from dicomfs.image.inspection import LONGEST, UNDECODED, Status, mended, needs_look, status
 from dicomfs.image.instance import MOST_DESCRIBED, Instance, Pixels
-from dicomfs.image.place import place_of
+from dicomfs.image.place import place_of, places_alike
 from dicomfs.image.quantity import Mapping, dose_of, own_mappings, shared_mappings
 from dicomfs.image.timing import Timing, timing_of
 from dicomfs.nodes import Node
@@ -97,17 +97,21 @@ def _write(instance: Instance, statuses: Sequence[Status] | None) -> bytes:
     timing = timing_of(parsed.dataset, len(pixels.frames))
     head = json.dumps(_shared(instance, parsed.dataset, pixels, timing), indent=1)
     looks = needs_look(pixels.format)
-    lines = []
+    alike = planes_alike(parsed.dataset) and places_alike(parsed.dataset)
+    own, lines = "", []
     for frame in range(len(pixels.frames)):
-        described = _frame(parsed.dataset, pixels, frame, timing)
+        if frame < 2 or not alike:  # those behind the second are like it: there may be 100,000
+            own = _members(_own(parsed.dataset, frame))
         said = ""
         if statuses is not None:
             said = str(statuses[frame])
         elif not looks:
             said = str(status(None, pixels.format, pixels.frames, frame))
-        line = json.dumps({"frame": frame + 1, "status": said, **described})
-        lines.append(line + " " * (LONGEST - len(said)) if looks else line)
-    frames = ",\n".join(f"  {line}" for line in lines)
+        time = f', "time_ms": {round(timing.offsets[frame], 6)!r}' if timing else ""
+        stored = _members(_stored(pixels, frame))
+        room = " " * (LONGEST - len(said)) if looks else ""
+        lines.append(f'  {{"frame": {frame + 1}, "status": {json.dumps(said)}{stored}{own}{time}}}{room}')
+    frames = ",\n".join(lines)
     return f'{head[:-2]},\n "frames": [\n{frames}\n ]\n}}\n'.encode()
 
 
@@ -149,13 +153,25 @@ def _mappings(mappings: tuple[Mapping, ...]) -> list[dict[str, object]]:
     ]
 
 
-def _frame(dataset: DataSet, pixels: Pixels, frame: int, timing: Timing | None) -> dict[str, object]:
+def _members(described: dict[str, object]) -> str:
+    """Write members of an object behind others."""
+    return f", {json.dumps(described)[1:-1]}" if described else ""
+
+
+def _stored(pixels: Pixels, frame: int) -> dict[str, object]:
+    """Describe where a frame is."""
     extents = pixels.frames.extents(frame)
-    described: dict[str, object] = {"extents": [list(extent) for extent in extents]}
+    described: dict[str, object] = {"extents": extents}
     if not extents:
         described["error"] = "declared but not in the file"
     if bits := pixels.frames.bit_offset(frame):
         described["bit_offset"] = bits
+    return described
+
+
+def _own(dataset: DataSet, frame: int) -> dict[str, object]:
+    """Describe where a frame belongs and what its values mean, by itself or as one of the object."""
+    described: dict[str, object] = {}
     plane = plane_of(dataset, frame)
     geometry = {
         "position": plane.position,
@@ -168,6 +184,4 @@ def _frame(dataset: DataSet, pixels: Pixels, frame: int, timing: Timing | None) 
     described |= {name: value for name, value in asdict(place).items() if value}
     if mappings := own_mappings(dataset, frame):
         described["real_world_values"] = _mappings(mappings)
-    if timing is not None:
-        described["time_ms"] = round(timing.offsets[frame], 6)
     return described

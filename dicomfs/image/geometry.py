@@ -7,7 +7,7 @@ import numpy as np
 
 from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.values import TEXT
-from dicomfs.image.functional import in_group, in_groups
+from dicomfs.image.functional import PER_FRAME_GROUPS, in_group, in_groups
 
 _POSITION, _ORIENTATION, _SPACING, _THICKNESS = 0x00200032, 0x00200037, 0x00280030, 0x00180050
 _DOSE_OFFSETS = 0x3004000C
@@ -104,6 +104,11 @@ def plane_of(dataset: DataSet, frame: int) -> Plane:
         numbers(_PIXEL_MEASURES, _SPACING, 2),
         thickness if thickness is not None and math.isfinite(thickness) else None,
     )
+
+
+def planes_alike(dataset: DataSet) -> bool:
+    """Tell whether all frames behind the first certainly have one plane, as where nothing is stated a frame."""
+    return PER_FRAME_GROUPS not in dataset and _DOSE_OFFSETS not in dataset
 
 
 def _positive(number: float | None) -> float | None:

@@ -6,7 +6,7 @@ Frames of such objects may be missing, so their number alone says nothing (PS3.3
 from dataclasses import dataclass
 
 from dicomfs.dicom.elements import DataSet
-from dicomfs.image.functional import functional_group
+from dicomfs.image.functional import PER_FRAME_GROUPS, functional_group
 
 _ORGANIZATION_TYPE, _CONCATENATION_OFFSET = 0x00209311, 0x00209228
 _ROWS, _COLUMNS, _MATRIX_COLUMNS, _MATRIX_ROWS = 0x00280010, 0x00280011, 0x00480006, 0x00480007
@@ -53,6 +53,11 @@ def place_of(dataset: DataSet, frame: int) -> Place:
         (path.text(_OPTICAL_PATH) or "") if path else "",
         segment.integer(_REFERENCED_SEGMENT) if segment else None,
     )
+
+
+def places_alike(dataset: DataSet) -> bool:
+    """Tell whether all frames certainly have one place, as where neither groups nor their order say anything."""
+    return not any(tag in dataset for tag in (PER_FRAME_GROUPS, _ORGANIZATION_TYPE, _CONCATENATION_OFFSET))
 
 
 def _implied(dataset: DataSet, index: int, number: int | None) -> Place | None:
