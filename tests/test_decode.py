@@ -26,7 +26,7 @@ from dicomfs.display.render import Display
 from dicomfs.formats.png import chunk, png_size
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.workers import decode, processes, worker
-from dicomfs.workers.decode import DecodeError, Decoder
+from dicomfs.workers.decode import DecodeError, Decoder, NoAnswer
 from dicomfs.workers.worker import ANSWER, Task
 
 NATIVE, JPEG2000, JPEGLS = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"
@@ -92,10 +92,10 @@ def computing(decoder: Decoder) -> list[int]:
 
 
 @contextlib.contextmanager
-def failing(reason: str) -> Iterator[None]:
+def failing(reason: str) -> Iterator[pytest.ExceptionInfo[DecodeError]]:
     """Expect a DecodeError with EIO whose text matches *reason*."""
     with pytest.raises(DecodeError, match=reason) as caught:
-        yield
+        yield caught
     assert caught.value.errno == 5
 
 
@@ -759,6 +759,81 @@ def test_two_readers_of_one_frame_decode_once() -> None:
         assert decoder.stats.decoded == 2
 
     run(test, 2, cache=1000)
+
+
+def test_a_verdict_is_tried_again_when_its_worker_is_killed() -> None:
+    """Chance does not decide about a frame: two lost workers cost nothing but time."""
+    task, data, answer = noise()
+
+    async def test(decoder: Decoder) -> None:
+        await serves(decoder)
+
+        async def kill() -> None:
+            for _ in range(2):
+                await until(lambda: computing(decoder))
+                (pid,) = computing(decoder)
+                os.kill(pid, signal.SIGKILL)
+                await until(lambda pid=pid: fields(pid) is None)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kill)
+            assert await decoder.verdict("frame", ready(task, data)) == answer
+        assert decoder.stats.replaced == 2
+
+    run(test)
+
+
+def test_a_frame_at_which_every_worker_ends_is_a_verdict() -> None:
+    """Else one frame of a hostile file would cost all others their window."""
+    task, data, _ = noise()
+
+    async def test(decoder: Decoder) -> None:
+        await serves(decoder)
+
+        async def kill() -> None:
+            while True:
+                for pid in computing(decoder):
+                    os.kill(pid, signal.SIGKILL)
+                await trio.sleep(0.005)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kill)
+            with failing("decoders end unexpectedly at this frame") as caught:
+                await decoder.verdict("frame", ready(task, data))
+            nursery.cancel_scope.cancel()
+        assert not isinstance(caught.value, NoAnswer)
+
+    run(test)
+
+
+def test_what_may_be_chance_is_no_verdict() -> None:
+    """A frame that takes too long, or no process at all, says nothing about the frame; a reason of the decoder does."""
+    task, data, answer = noise()
+
+    async def test(decoder: Decoder) -> None:
+        await serves(decoder)
+        with failing("ends inside its header") as caught:
+            await decoder.verdict("broken", ready(task, data[:100]))
+        assert not isinstance(caught.value, NoAnswer)
+        (pid,) = workers()
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(NoAnswer, match="longer than"):
+            await decoder.verdict("frame", ready(task, data))
+        assert await decoder.verdict("frame", ready(task, data)) == answer
+        decoder.close()
+        with pytest.raises(NoAnswer, match="closed"):
+            await decoder.verdict("another", ready(task, data))
+
+    run(test, timeout=3)
+
+
+def ready(task: Task, data: bytes) -> decode.Make:
+    """Give a task that needs no preparation."""
+
+    async def make() -> tuple[Task, bytes]:
+        return task, data
+
+    return make
 
 
 def test_an_error_is_not_kept() -> None:
