@@ -4,18 +4,23 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from archives import PYDICOM
 from samples import Raw, dicom, image
 
 
 def many_copies(place: Path, count: int, directory_size: int = 100) -> Path:
-    """Make an archive of *count* DICOM files, *directory_size* in each of its directories."""
+    """Make an archive of *count* DICOM files, *directory_size* in each of its directories.
+
+    They differ in their UID, as the files of a series do.
+    """
     data = (PYDICOM / "MR_small.dcm").read_bytes()
+    uid = pydicom.dcmread(PYDICOM / "MR_small.dcm").SOPInstanceUID.encode()
     for number in range(count):
         directory = place / f"{number // directory_size:04}"
         if number % directory_size == 0:
             directory.mkdir(parents=True)
-        (directory / f"IM{number:06}.dcm").write_bytes(data)
+        (directory / f"IM{number:06}.dcm").write_bytes(data.replace(uid, uid[:-9] + b"%09d" % (number + 10**8)))
     return place
 
 
