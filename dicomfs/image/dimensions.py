@@ -63,6 +63,7 @@ class Volume:
     scaling: tuple[float, float] | None
 
 
+@np.errstate(all="ignore")
 def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
     """Find the volume that the frames form; a sentence says why there is none, or what had to be assumed."""
     dataset, count = pixels.dataset, len(pixels.frames)

@@ -5,12 +5,14 @@ slices of a series. What is not a grid is refused with the reason; nothing is re
 """
 
 import errno
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from dicomfs.image.geometry import Array, Planes
 
+Vector = tuple[float, float, float]
 Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 # A slice may lie this far from its place, in parts of the distance between slices or pixels: beyond the rounding of
@@ -34,7 +36,7 @@ class Irregular(OSError):
         super().__init__(errno.EIO, reason)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Stack:
     """Parallel slices at equal distances, in DICOM's coordinates (LPS) and mm.
 
@@ -43,10 +45,10 @@ class Stack:
     the slice of each plane, and a slice without a plane only where that was allowed.
     """
 
-    origin: Array
-    right: Array
-    down: Array
-    step: Array
+    origin: Vector
+    right: Vector
+    down: Vector
+    step: Vector
     slices: int
     index: Places
 
@@ -57,37 +59,25 @@ def stack_of(planes: Planes, count: int, *, gaps: bool = False) -> Stack:
     A lone slice is as thick as stated, or 1 mm.
     """
     right, down, (between_rows, between_columns) = _axes(planes.orientations, planes.spacings)
-    normal = np.cross(right, down)
-    positions = _filled(planes.positions, count)
-    if np.isnan(positions).any():
+    normal = _cross(right, down)
+    if np.isnan(planes.positions).any():
         raise Irregular("not every frame has a position")
-    if np.abs(positions).max() > _FAR:
+    if np.abs(planes.positions).max() > _FAR:
         raise Irregular("the positions make no sense")
-    depths = positions @ normal
-    order = np.argsort(depths, kind="stable")
-    first = positions[order[0]]
-    ascending = depths[order] - depths[order[0]]
-    if ascending[-1] <= _SAME:
-        index: Places = np.zeros(count, np.int64)
-        slices, distance = 1, planes.between or planes.thickness or 1.0
-        if not _NEAR < distance < _FAR:
-            raise Irregular("the thickness of the slice makes no sense")
-    else:
-        index = _indices(ascending, planes, gaps)
-        slices = int(index[-1]) + 1
-        distance = ascending[-1] / (slices - 1)
-    inverse = np.empty(count, np.int64)
-    inverse[order] = index
-    aside = positions - first - np.outer(depths - depths[order[0]], normal)
-    shear = _shear(aside, inverse, order[-1], _SLACK * min(between_rows, between_columns))
-    return Stack(first, right * between_columns, down * between_rows, normal * distance + shear, slices, inverse)
+    slack = _SLACK * min(between_rows, between_columns)
+    origin, step, slices, index = _piled(planes, count, normal, slack, gaps)
+    return Stack(origin, _scaled(right, between_columns), _scaled(down, between_rows), step, slices, index)
 
 
 def affine_of(stack: Stack, rows: int) -> Array:
     """Lead from voxels to RAS in mm, 3 x 4; the second index counts the *rows* from the last one, as NIfTI tools do."""
-    columns = (stack.right, -stack.down, stack.step, stack.origin + (rows - 1) * stack.down)
-    affine: Array = np.stack(columns, axis=1) * np.array([[-1.0], [-1.0], [1.0]])
-    return affine
+    signs = (-1.0, -1.0, 1.0)
+    return np.array([
+        [sign * right, -sign * down, sign * step, sign * (start + (rows - 1) * down)]
+        for sign, right, down, step, start in zip(
+            signs, stack.right, stack.down, stack.step, stack.origin, strict=True
+        )
+    ])  # fmt: skip
 
 
 def places_of(stack: Stack, which: Places, volumes: int, *, gaps: bool = False) -> Places:
@@ -103,26 +93,56 @@ def places_of(stack: Stack, which: Places, volumes: int, *, gaps: bool = False) 
     return places
 
 
-def _axes(orientations: Array, spacings: Array) -> tuple[Array, Array, Array]:
+def _axes(orientations: Array, spacings: Array) -> tuple[Vector, Vector, tuple[float, float]]:
     """Give the directions of rows and columns, made exactly perpendicular and of length 1, and the spacings."""
     if np.isnan(orientations).any():
         raise Irregular("not every frame has an orientation")
     if np.isnan(spacings).any():
         raise Irregular("not every frame has a pixel spacing")
-    if spacings.min() < _NEAR or spacings.max() > _FAR:
-        raise Irregular("the pixel spacing makes no sense")
-    if (np.abs(orientations - orientations[0]) > _TURNED).any():
+    if len(orientations) > 1 and (np.abs(orientations - orientations[0]) > _TURNED).any():
         raise Irregular("the frames are turned against each other")
-    if (np.abs(spacings / spacings[0] - 1) > _TURNED).any():
+    between_rows, between_columns = spacings[0].tolist()
+    if not (_NEAR < between_rows < _FAR and _NEAR < between_columns < _FAR):
+        raise Irregular("the pixel spacing makes no sense")
+    if len(spacings) > 1 and (np.abs(spacings / spacings[0] - 1) > _TURNED).any():
         raise Irregular("the frames differ in their pixel spacing")
-    right: Array = np.clip(orientations[0, :3], -2, 2)
-    down: Array = np.clip(orientations[0, 3:], -2, 2)
-    lengths = (float(np.linalg.norm(right)), float(np.linalg.norm(down)))
-    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(float(right @ down))) > _OBLIQUE:
+    a, b, c, d, e, f = orientations[0].tolist()
+    lengths = math.hypot(a, b, c), math.hypot(d, e, f)
+    skew = a * d + b * e + c * f
+    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(skew)) > _OBLIQUE:
         raise Irregular("the orientation is not that of two perpendicular directions")
-    right = right / lengths[0]
-    down = down - (right @ down) * right
-    return right, down / np.linalg.norm(down), spacings[0]
+    right = _scaled((a, b, c), 1 / lengths[0])
+    skew /= lengths[0]
+    down = (d - skew * right[0], e - skew * right[1], f - skew * right[2])
+    return right, _scaled(down, 1 / math.hypot(*down)), (between_rows, between_columns)
+
+
+def _piled(planes: Planes, count: int, normal: Vector, slack: float, gaps: bool) -> tuple[Vector, Vector, int, Places]:
+    """Find the first position, the way from slice to slice, the number of slices, and the slice of each plane."""
+    if len(planes.positions) == 1:
+        return _vector(planes.positions[0]), _scaled(normal, _depth(planes)), 1, np.zeros(count, np.int64)
+    positions = _filled(planes.positions, count)
+    depths = positions @ normal
+    order = np.argsort(depths, kind="stable")
+    first = positions[order[0]]
+    ascending = depths[order] - depths[order[0]]
+    apart = ascending[-1] > _SAME
+    numbers = _indices(ascending, planes, gaps) if apart else np.zeros(count, np.int64)
+    slices = int(numbers[-1]) + 1
+    index = np.empty(count, np.int64)
+    index[order] = numbers
+    aside = positions - first - np.outer(depths - depths[order[0]], normal)
+    shear = _shear(aside, index, order[-1], slack)
+    distance = float(ascending[-1]) / (slices - 1) if apart else _depth(planes)
+    return _vector(first), _vector(np.array(_scaled(normal, distance)) + shear), slices, index
+
+
+def _depth(planes: Planes) -> float:
+    """Give the thickness of a lone slice."""
+    depth = planes.between or planes.thickness or 1.0
+    if not _NEAR < depth < _FAR:
+        raise Irregular("the thickness of the slice makes no sense")
+    return depth
 
 
 def _filled(rows: Array, count: int) -> Array:
@@ -164,3 +184,18 @@ def _shear(aside: Array, index: Places, last: int, slack: float) -> Array:
     if np.linalg.norm(aside - np.outer(index, shear), axis=1).max() > slack:
         raise Irregular("the slices are shifted against each other")
     return shear
+
+
+def _cross(one: Vector, other: Vector) -> Vector:
+    (a, b, c), (d, e, f) = one, other
+    return b * f - c * e, c * d - a * f, a * e - b * d
+
+
+def _scaled(vector: Vector, factor: float) -> Vector:
+    a, b, c = vector
+    return a * factor, b * factor, c * factor
+
+
+def _vector(array: Array) -> Vector:
+    x, y, z = array.tolist()
+    return x, y, z
