@@ -182,27 +182,39 @@ class Row:
 class StoredRow(Row):
     """Equal pieces of a source file, *each* bytes at the place that *offset* gives; only what is wanted is read.
 
-    The file is opened with *open_source* when first read.
+    The file is opened with *open_source* when first read. *change* is applied to what was read, always whole words of
+    *word* bytes, and keeps their number.
     """
 
-    __slots__ = ("_file", "_offset", "_open")
+    __slots__ = ("_change", "_file", "_offset", "_open", "_word")
 
     def __init__(
-        self, count: int, each: int, offset: Callable[[int], int], open_source: Callable[[], Awaitable[SourceFile]]
+        self,
+        count: int,
+        each: int,
+        offset: Callable[[int], int],
+        open_source: Callable[[], Awaitable[SourceFile]],
+        word: int = 1,
+        change: Callable[[Buffer], Buffer] | None = None,
     ) -> None:
         """Promise *count* pieces."""
         super().__init__(count, each, self._whole)
         self._offset = offset
         self._open = open_source
+        self._word = word
+        self._change = change
         self._file: SourceFile | None = None
 
     async def part(self, index: int, start: int, stop: int) -> Buffer:
         """Read a part of one piece."""
-        offset = self._offset(index) + start
-        data = await read_source(self._file or await self._opened(), stop - start, offset)
-        if len(data) != stop - start:
-            raise WrongSize(stop - start, len(data))
-        return data
+        first, last = start // self._word * self._word, -(-stop // self._word) * self._word
+        offset = self._offset(index) + first
+        data = await read_source(self._file or await self._opened(), last - first, offset)
+        if len(data) != last - first:
+            raise WrongSize(last - first, len(data))
+        if self._change is not None:
+            data = self._change(data)
+        return data if last - first == stop - start else memoryview(data)[start - first : stop - first]
 
     def close(self) -> None:
         """Close the file."""
