@@ -21,10 +21,15 @@ import numpy as np
 import PIL.Image
 import pytest
 import trio
+from mounting import files_below, read_all
+from samples import dicom, encapsulated, image
 
 from dicomfs.display.render import Display
+from dicomfs.files.subject import Services
 from dicomfs.formats.png import chunk, png_size
 from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.source import Source
+from dicomfs.tree import root
 from dicomfs.workers import decode, processes, worker
 from dicomfs.workers.decode import DecodeError, Decoder, NoAnswer
 from dicomfs.workers.worker import ANSWER, Task
@@ -130,6 +135,29 @@ async def serves(decoder: Decoder, times: int = 1) -> None:
     for number in range(times):
         frame = bytes((number + place) % 256 for place in range(32))
         assert await decoder.run(SMALL, frame) == frame
+
+
+async def fails_when(decoder: Decoder, act: Callable[[], object]) -> None:
+    """Have a task fail because of *act*, done when its worker is at it."""
+    task, data, _ = noise()
+
+    async def victim() -> None:
+        with failing("ended unexpectedly"):
+            await decoder.run(task, data)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(victim)
+        await until(lambda: len(computing(decoder)) == 1)
+        act()
+
+
+async def kill_one_after_another(decoder: Decoder, times: int) -> None:
+    """Kill the worker that is at a task, and so on."""
+    for _ in range(times):
+        await until(lambda: computing(decoder))
+        (pid,) = computing(decoder)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda pid=pid: fields(pid) is None)
 
 
 async def both(decoder: Decoder) -> None:
@@ -270,16 +298,8 @@ def test_a_worker_killed_in_the_middle_costs_one_frame() -> None:
 
     async def test(decoder: Decoder) -> None:
         await both(decoder)
-
-        async def victim() -> None:
-            with failing("ended unexpectedly"):
-                await decoder.run(task, data)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(victim)
-            await until(lambda: len(computing(decoder)) == 1)
-            os.kill(computing(decoder)[0], signal.SIGKILL)
-            await serves(decoder)
+        await fails_when(decoder, lambda: os.kill(computing(decoder)[0], signal.SIGKILL))
+        await serves(decoder)
         assert await decoder.run(task, data) == answer
         assert (decoder.stats.failed, decoder.stats.replaced) == (1, 1)
 
@@ -289,19 +309,10 @@ def test_a_worker_killed_in_the_middle_costs_one_frame() -> None:
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
 def test_a_crash_costs_one_frame(number: int) -> None:
     """The signals of crashing code end a worker in the middle of a task like any other end."""
-    task, data, _ = noise()
 
     async def test(decoder: Decoder) -> None:
         await serves(decoder)
-        async with trio.open_nursery() as nursery:
-
-            async def crash() -> None:
-                await until(lambda: computing(decoder))
-                os.kill(workers()[0], number)
-
-            nursery.start_soon(crash)
-            with failing("ended unexpectedly"):
-                await decoder.run(task, data)
+        await fails_when(decoder, lambda: os.kill(workers()[0], number))
         await serves(decoder)
 
     run(test)
@@ -405,15 +416,7 @@ def test_a_fork_server_killed_in_the_middle_costs_the_frames_under_way() -> None
 
     async def test(decoder: Decoder) -> None:
         await serves(decoder)
-
-        async def victim() -> None:
-            with failing("ended unexpectedly"):
-                await decoder.run(task, data)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(victim)
-            await until(lambda: computing(decoder))
-            os.kill(servers(os.getpid())[0], signal.SIGKILL)
+        await fails_when(decoder, lambda: os.kill(servers(os.getpid())[0], signal.SIGKILL))
         assert await decoder.run(task, data) == answer
 
     run(test)
@@ -549,7 +552,7 @@ def test_processes_hold_no_descriptor_of_the_daemon(tmp_path: Path) -> None:
 DAEMON = """
 import os, signal, sys, trio
 from dicomfs.workers.decode import Decoder
-from tests.test_decode import noise, serves, workers, servers
+from test_decode import noise, serves, workers, servers
 async def play():
     task, data, _ = noise()
     decoder = Decoder(3, 600, 0)
@@ -573,9 +576,9 @@ trio.run(play)
 
 def test_nothing_outlives_a_killed_daemon() -> None:
     """When the daemon is killed with SIGKILL, its busy, idle and stopped workers and the fork server go with it."""
-    with subprocess.Popen(
-        [sys.executable, "-c", DAEMON], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
-    ) as daemon:
+    command = [sys.executable, "-c", DAEMON]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as daemon:
         assert daemon.stdout is not None
         pids = [int(word) for word in daemon.stdout.readline().split()]
         assert len(pids) == 4
@@ -614,19 +617,10 @@ def test_no_leak_of_descriptors_processes_or_memory() -> None:
 
 def test_close_ends_tasks_under_way() -> None:
     """A task that runs when the decoder is closed fails, as does one that comes later."""
-    task, data, _ = noise()
 
     async def test(decoder: Decoder) -> None:
         await serves(decoder)
-
-        async def victim() -> None:
-            with failing("ended unexpectedly"):
-                await decoder.run(task, data)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(victim)
-            await until(lambda: computing(decoder))
-            decoder.close()
+        await fails_when(decoder, decoder.close)
         with failing("closed"):
             await decoder.run(SMALL, FRAME)
 
@@ -767,16 +761,8 @@ def test_a_verdict_is_tried_again_when_its_worker_is_killed() -> None:
 
     async def test(decoder: Decoder) -> None:
         await serves(decoder)
-
-        async def kill() -> None:
-            for _ in range(2):
-                await until(lambda: computing(decoder))
-                (pid,) = computing(decoder)
-                os.kill(pid, signal.SIGKILL)
-                await until(lambda pid=pid: fields(pid) is None)
-
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(kill)
+            nursery.start_soon(kill_one_after_another, decoder, 2)
             assert await decoder.verdict("frame", ready(task, data)) == answer
         assert decoder.stats.replaced == 2
 
@@ -825,6 +811,69 @@ def test_what_may_be_chance_is_no_verdict() -> None:
             await decoder.verdict("another", ready(task, data))
 
     run(test, timeout=3)
+
+
+def film(folder: Path, side: int) -> tuple[Path, np.ndarray]:
+    """Make a film without a window, and its last picture: each of the other frames has an end of the range."""
+    rng = np.random.default_rng(13)
+    ends = [(0, 30_000), (30_000, 65_536), (20_000, 40_000)]
+    frames = [rng.integers(*end, (side, side)).astype("<u2") for end in ends]
+    encoded = [imagecodecs.jpeg2k_encode(frame, codecformat="j2k", reversible=True) for frame in frames]
+    path = folder / "film.dcm"
+    path.write_bytes(dicom(image(side, side, encapsulated(encoded), frames=3, bits=16, vr="OB"), JPEG2000))
+    low, high = int(frames[0].min()), int(frames[1].max())
+    return path, (frames[2] - float(low)) / (high - low) * 255
+
+
+async def shown(decoder: Decoder, path: Path) -> np.ndarray:
+    """Read the last picture of a film through the tree."""
+    source = Source(str(path))
+    try:
+        top = root(Services.of(source, decoder))
+        files = dict(await files_below(top))
+        return np.asarray(PIL.Image.open(io.BytesIO(await read_all(files[b"frames/0003.png"]))))
+    finally:
+        source.close()
+
+
+def test_g13_killed_workers_do_not_change_the_window_of_a_film(tmp_path: Path) -> None:
+    path, expected = film(tmp_path, 1024)
+
+    async def test(decoder: Decoder) -> None:
+        await serves(decoder)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kill_one_after_another, decoder, 2)
+            assert np.abs(await shown(decoder, path) - expected).max() <= 0.51
+        assert decoder.stats.replaced == 2
+
+    run(test)
+
+
+def test_g13_a_frame_that_takes_too_long_fails_the_read_and_not_the_window(tmp_path: Path) -> None:
+    path, expected = film(tmp_path, 64)
+
+    async def test(decoder: Decoder) -> None:
+        await serves(decoder)
+        os.kill(workers()[0], signal.SIGSTOP)
+        with failing("longer than"):
+            await shown(decoder, path)
+        assert np.abs(await shown(decoder, path) - expected).max() <= 0.51
+
+    run(test, timeout=3)
+
+
+def test_g13_a_frame_that_is_broken_has_no_say_in_the_window(tmp_path: Path) -> None:
+    path, expected = film(tmp_path, 64)
+    data = path.read_bytes()
+    sound = data.index(b"\xff\x4f\xff\x51", data.index(b"\xff\x4f\xff\x51") + 4)
+    broken = data[: sound + 8] + b"\0\0\0\7" + data[sound + 12 :]  # another width
+
+    async def test(decoder: Decoder) -> None:
+        assert np.abs(await shown(decoder, path) - expected).max() <= 0.51
+        path.write_bytes(broken)
+        assert np.abs(await shown(decoder, path) - expected).max() > 20
+
+    run(test)
 
 
 def ready(task: Task, data: bytes) -> decode.Make:
