@@ -144,12 +144,9 @@ class Builds:
         return BuildStats(self._begun, self._failed, self._cancelled)
 
     def size(self, key: bytes) -> int | None:
-        """Give the exact size of what was built or opened before; this never waits and starts nothing."""
-        return self._sizes.get(key)
-
-    def likely_size(self, key: bytes) -> int | None:
-        """Give the size that an entry of the disk cache has, which nobody has checked yet."""
-        return self._cache.size(key) if self._cache else None
+        """Give the size of what was built here or is in the disk cache, if any; this never waits and starts nothing."""
+        size = self._sizes.get(key)
+        return self._cache.size(key) if size is None and self._cache else size
 
     async def open(self, key: bytes, build: Build, wanted: Callable[[], bool] = lambda: True) -> BuiltContent:
         """Give the content of *key*, kept or made by *build* once for all who ask meanwhile.

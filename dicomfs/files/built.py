@@ -1,6 +1,7 @@
 """Files that are made as a whole when they are opened, because only that tells how large they are.
 
-Until then `stat` shows what was found out before, or an estimate that the kernel is not to keep.
+Until then `stat` shows what was found out before, or an estimate. The kernel may keep that, so that listings cost
+nothing: whoever serves an open has it ask again.
 """
 
 from collections.abc import Awaitable, Callable
@@ -40,13 +41,9 @@ class BuiltFile(File):
 
     @property
     def attributes(self) -> Attributes:
-        """Show the exact size where it is known, else an estimate, which the kernel must ask for again each time."""
-        builds = self._subject.services.builds
-        size = builds.size(self._key)
-        if size is not None:
-            return replace(self._subject.file(size), valid=self._valid)
-        size = builds.likely_size(self._key) or max(1, self._recipe.estimate)
-        return replace(self._subject.file(size), valid=0.0)
+        """Show the exact size where it is known, else the estimate."""
+        size = self._subject.services.builds.size(self._key) or max(1, self._recipe.estimate)
+        return replace(self._subject.file(size), valid=self._valid)
 
     @attributes.setter
     def attributes(self, attributes: Attributes) -> None:
