@@ -1,6 +1,7 @@
 """Films of real frames: pictures that differ, encoded so that they can be compared after decoding."""
 
 import json
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -110,8 +111,8 @@ class Seen:
         return sum(name.startswith("frames/") for name in self.names)
 
     def told(self, *rules: str) -> bool:
-        """Whether the problems are about these rules, all of them and nothing else."""
-        found = {line.rpartition("(")[2].rstrip(")") for line in self.problems}
+        """Whether the problems name these rules, all of them and no other."""
+        found = {rule[1] for line in self.problems if (rule := re.search(r"\(([A-Z]\d+)\)$", line))}
         return found == set(rules)
 
     def are(self, pictures: list[np.ndarray | None]) -> bool:

@@ -1,4 +1,4 @@
-"""Archives that are large in one way or another, made quickly and the same each time."""
+"""Archives that are large in one way or another, made quickly and the same each time; and what is read of them."""
 
 import os
 from pathlib import Path
@@ -34,3 +34,25 @@ def colour_film(path: Path, frames: int, rows: int = 960, columns: int = 1280) -
         file.writelines(np.roll(noise, number * 1001).tobytes() for number in range(frames))
     assert os.path.getsize(path) == len(empty) + frame * frames
     return path
+
+
+class Counting:
+    """A stream over bytes or a file that counts what is read of it."""
+
+    def __init__(self, data: bytes | Path) -> None:
+        """Count from 0."""
+        self.descriptor = os.memfd_create("stream") if isinstance(data, bytes) else os.open(data, os.O_RDONLY)
+        if isinstance(data, bytes):
+            os.write(self.descriptor, data)
+        self.size = os.fstat(self.descriptor).st_size
+        self.reads = self.bytes = 0
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Read, and count."""
+        self.reads += 1
+        data = os.pread(self.descriptor, length, offset)
+        self.bytes += len(data)
+        return data
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)

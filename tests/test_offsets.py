@@ -3,7 +3,6 @@
 Named after the rules that they hold. The frames are told apart by their bytes, which `joined` reads back.
 """
 
-import os
 import struct
 import warnings
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import pytest
 from archives import SAMPLES
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from large import Counting
 from pydicom.encaps import generate_frames
 from samples import ITEM, SEQUENCE_END, bits, codestream, items, offsets, pieces
 
@@ -25,26 +25,6 @@ from dicomfs.image.offsets import encapsulated_frames
 KINDS = ("jpeg", "j2k", "jp2", "jxl", "rle")
 # What stands before the Pixel Data in these tests, so that an offset into the value is not one into the stream.
 BEFORE = 1000
-
-
-class Counting:
-    """A stream that counts what is read of it."""
-
-    def __init__(self, data: bytes | Path) -> None:
-        self.descriptor = os.memfd_create("stream") if isinstance(data, bytes) else os.open(data, os.O_RDONLY)
-        if isinstance(data, bytes):
-            os.write(self.descriptor, data)
-        self.size = os.fstat(self.descriptor).st_size
-        self.reads = self.bytes = 0
-
-    def pread(self, length: int, offset: int) -> bytes:
-        self.reads += 1
-        data = os.pread(self.descriptor, length, offset)
-        self.bytes += len(data)
-        return data
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)
 
 
 def find(value: bytes, declared: int, extended: bytes | None = None) -> tuple[list[bytes | None], tuple[str, ...], str]:

@@ -15,10 +15,10 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from archives import CORPUS, SAMPLES, files
+from archives import CORPUS, files
 from films import ENCODERS, EXTENSIONS, SYNTAXES, Film, Seen, file_of, film, grey
 from mounting import Loop
-from pictures import Shown
+from pictures import FOUND, Shown
 from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 from samples import (
@@ -39,7 +39,6 @@ from samples import (
     pieces,
 )
 
-FOUND = {path.name: path for path in [*(files(CORPUS) if CORPUS.is_dir() else []), *SAMPLES]}
 KINDS = list(SYNTAXES)
 
 

@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,10 +12,10 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from archives import CORPUS, SAMPLES, files
 from films import COLUMNS, ENCODERS, ROWS, Seen, film, grey
+from large import Counting
 from mounting import Loop
-from pictures import Shown
+from pictures import FOUND, Shown
 from PIL import Image
 from samples import (
     DEFLATED,
@@ -36,7 +35,6 @@ from samples import (
 from dicomfs.image.inspection import status
 from dicomfs.image.instance import load
 
-FOUND = {path.name: path for path in [*(files(CORPUS) if CORPUS.is_dir() else []), *SAMPLES]}
 TS = "1.2.840.10008.1.2"
 DEFLATED_FRAMES = f"{TS}.8.1"
 
@@ -258,24 +256,6 @@ def test_ts_ge_private_is_big_endian_in_its_pixels_alone(loop: Loop, tmp_path: P
 
 
 # Cost
-
-
-class Counting:
-    """A stream over a sparse file that counts what is read of it."""
-
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY)
-        self.size = os.fstat(self.descriptor).st_size
-        self.reads = self.bytes = 0
-
-    def pread(self, length: int, offset: int) -> bytes:
-        self.reads += 1
-        data = os.pread(self.descriptor, length, offset)
-        self.bytes += len(data)
-        return data
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)
 
 
 def sparse(path: Path, syntax: str, starts: list[bytes], size: int, frames: int, ends: bytes = b"") -> None:
