@@ -11,14 +11,15 @@ doctor info offline daemon mount
 operations
 tree
 files.__init__
-files.arrays files.frames files.overlays files.extras files.video files.bitstreams files.frame_index files.header files.source
-files.volume
+files.arrays files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source
+files.volume files.native_dcm files.cine
+files.video
 files.pictures
 files.samples
 files.built
 files.subject
 nodes
-workers.decode workers.ahead workers.processes workers.worker workers.sandbox
+workers.decode workers.ahead workers.processes workers.worker workers.film workers.sandbox
 builds
 spool
 content
@@ -35,6 +36,7 @@ dicom.header dicom.header_txt dicom.header_json dicom.attributes
 image.volume
 display.quantities
 image.timing image.geometry image.place image.quantity image.regions
+display.reach
 display.display display.voi image.functional display.luts display.scale display.render display.colour
 image.inspection
 codecs.encoders
@@ -45,7 +47,7 @@ image.offsets
 image.fragments
 image.extents
 image.pixelformat
-source access dicom.recognise dicom.stream cache client diskcache naming
+memory source access dicom.recognise dicom.stream cache client diskcache naming
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent
