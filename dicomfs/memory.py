@@ -1,4 +1,4 @@
-"""How the daemon's memory is kept small and its collector quiet: what Python and malloc are told, once, at the start."""
+"""How the daemon keeps its memory small: what Python's collector and malloc are told, once, at the start."""
 
 import ctypes
 import gc

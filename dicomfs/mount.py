@@ -6,7 +6,6 @@ nobody negotiate.
 
 import contextlib
 import errno
-import gc
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ import trio
 from dicomfs.diskcache import CacheRefused, DiskCache
 from dicomfs.display.render import Window
 from dicomfs.files.subject import Services
+from dicomfs.memory import tune
 from dicomfs.operations import Operations
 from dicomfs.source import Source
 from dicomfs.tree import root
@@ -40,9 +40,6 @@ MOST_TASKS = 256
 # and forty readers at once instead of twelve. pyfuse3 cannot negotiate either.
 READ_AHEAD_KIB = 1024
 MOST_BACKGROUND = 64
-# Headers and listings are many long-lived objects without cycles: with Python's own thresholds an eighth of a first
-# `ls -lR` goes into collections that find nothing.
-COLLECTIONS = (20_000, 50, 1000)
 
 
 class MountRefused(OSError):
@@ -99,8 +96,7 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         ending.callback(operations.close)
         ending.callback(pyfuse3.close, unmount=True)
         with _heartbeat():
-            gc.freeze()
-            gc.set_threshold(*COLLECTIONS)
+            tune()
             trio.run(_serve, operations, services, mountpoint, ready)
 
 
