@@ -157,8 +157,9 @@ def cpu_seconds(daemon: int | None) -> float:
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     total = ended.ru_utime + ended.ru_stime
     for number in family(daemon) if daemon else ():
-        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        with contextlib.suppress(OSError):  # a worker that has just retired
+            fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return total
 
 
