@@ -4,6 +4,7 @@ What is expected is computed here from the formulas of PS3.3 C.11, C.7.6.3 and C
 windows, overlays, colour profiles and the size of a pixel (G11, G18 to G21) are in test_pictures.
 """
 
+import io
 import json
 import warnings
 from copy import deepcopy
@@ -15,8 +16,12 @@ import pydicom
 import pytest
 from mounting import Loop
 from pictures import FOUND, Shown, close, of_corpus, spread, window
+from PIL import Image
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 from samples import JPEG_2000, PER_FRAME_GROUPS, SHARED_GROUPS, DataSet, Value, dicom, encapsulated, image
+
+from dicomfs.dicom.stream import Memory
+from dicomfs.image.instance import load
 
 CENTER, WIDTH, FUNCTION = 0x00281050, 0x00281051, 0x00281056
 INTERCEPT, SLOPE = 0x00281052, 0x00281053
@@ -263,9 +268,84 @@ def test_g11_the_first_window_is_the_default_and_lists_of_unequal_length_are_cut
     assert {name.split("/")[1] for name in shown.names if name.startswith("windows/")} == {"2-window"}
 
 
-def test_g12_a_window_beside_all_values_is_applied(loop: Loop, tmp_path: Path) -> None:
-    assert not Shown.of(loop, tmp_path, ramp(more=window(9000, 9100))).picture().any()
-    assert (Shown.of(loop, tmp_path, ramp(more=window(-100, -50))).picture() == 255).all()
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    ("more", "side"),
+    [
+        (window(9000, 9100), "above"),
+        (window(-100, -50), "below"),
+        (window(4095, 4096), "above"),
+        (window(4094, 4096), None),
+        (window(-1, 0), "below"),
+        (window(-1, 1), None),
+        (window(9000, 9100) | {FUNCTION: ("CS", "SIGMOID")}, "above"),
+        (window(0, 9100) | {FUNCTION: ("CS", "SIGMOID")}, None),
+        ({CENTER: ("DS", "4096"), WIDTH: ("DS", "1"), FUNCTION: ("CS", "LINEAR")}, "above"),
+        ({CENTER: ("DS", "4095"), WIDTH: ("DS", "1"), FUNCTION: ("CS", "LINEAR")}, None),
+        (window(3000, 3500) | rescaled(1, -1024), None),
+        (window(3100, 3500) | rescaled(1, -1024), "above"),
+        (window(1, 9) | rescaled(-1, 0), "above"),
+        (window(3000, 3001) | {MODALITY_LUTS: ("SQ", [lut(0, 16, np.arange(3000))])}, "above"),
+        (window(2998, 3001) | {MODALITY_LUTS: ("SQ", [lut(0, 16, np.arange(3000))])}, None),
+    ],
+)
+def test_g12_a_window_beside_all_values_is_applied_and_reported(
+    loop: Loop, tmp_path: Path, more: DataSet, side: str | None, photometric: str
+) -> None:
+    shown = Shown.of(loop, tmp_path, ramp(photometric=photometric, more=more))
+    before = loop.decoder.stats
+    problems = shown.problems
+    assert loop.decoder.stats == before
+    if side is None:
+        assert "G12" not in problems
+        return
+    colour = "black" if (side == "above") == (photometric == "MONOCHROME2") else "white"
+    told = f"window 1 lies {side} all values that Bits Stored allows; its pictures are all {colour} (G12)"
+    assert told in problems.splitlines()
+    assert (shown.picture() == (0 if colour == "black" else 255)).all()
+
+
+@pytest.mark.parametrize("ends", [(100, 200), (200, 100), (100, 100), (100, 5000), (100, None), (None, 200)])
+def test_g12_the_values_that_the_file_says_it_has_count_where_they_can_be_right(
+    loop: Loop, tmp_path: Path, ends: tuple[int | None, int | None]
+) -> None:
+    smallest, largest = ends
+    more = {**window(300, 400), **rescaled(2, -100)}  # 200 to 250 as stored
+    if smallest is not None:
+        more[0x00280106] = ("US", smallest)
+    if largest is not None:
+        more[0x00280107] = ("US", largest)
+    values = (RAMP // 41 + 100).astype("<u2")
+    data = dicom(image(16, 16, values.tobytes(), bits=16, stored=12, more=more))
+    shown = Shown.of(loop, tmp_path, data)
+    told = (
+        "window 1 lies above all values from Smallest to Largest Image Pixel Value; its pictures are all black (G12)\n"
+    )
+    assert shown.problems == (told if ends == (100, 200) else "")
+    assert not shown.picture().any()
+
+
+def test_g12_further_windows_and_windows_of_frames(loop: Loop, tmp_path: Path) -> None:
+    """A place counts VOI LUTs, too, as the directories in windows/ do."""
+    more = {
+        VOI_LUTS: ("SQ", [lut(0, 8, np.arange(256))]),
+        CENTER: ("DS", "500\\9000\\700"),
+        WIDTH: ("DS", "100\\100\\100"),
+    }
+    shown = Shown.of(loop, tmp_path, ramp(more=more))
+    assert [line.split()[1] for line in shown.problems.splitlines() if "G12" in line] == ["3"]
+    assert not np.asarray(Image.open(io.BytesIO(shown.read("windows/3-window/0001.png")))).any()
+    groups = [{FRAME_VOI_LUT: ("SQ", [window(*ends)])} for ends in ((0, 9), (0, 9), (9000, 9100), (0, 9), (5000, 5001))]
+    shown = Shown.of(loop, tmp_path, frames_with(groups))
+    (told,) = shown.problems.splitlines()
+    assert told.startswith("frames 3, 5: window 1 lies above")
+    shown = Shown.of(loop, tmp_path, frames_with([{}] * 3, {FRAME_VOI_LUT: ("SQ", [window(5000, 5001)])}))
+    assert shown.problems.startswith("window 1 lies above")
+
+
+def test_g12_no_window_of_a_sample_is_reported() -> None:
+    reported = [name for name, path in FOUND.items() if "G12" in str(load(Memory(path.read_bytes())).problems)]
+    assert not reported
 
 
 def test_g13_without_a_window_the_values_that_there_are_fill_the_range(loop: Loop, tmp_path: Path) -> None:
