@@ -246,8 +246,7 @@ def _full_range(fmt: PixelFormat, display: Display, values: np.ndarray) -> tuple
     if fmt.real:
         finite = values[np.isfinite(values)]
         return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    lowest = -(1 << (fmt.bits_stored - 1)) if fmt.signed else 0
-    ends = sorted(end * display.slope + display.intercept for end in (lowest, lowest + (1 << fmt.bits_stored) - 1))
+    ends = sorted(end * display.slope + display.intercept for end in fmt.stored_range)
     return ends[0], ends[1]
 
 

@@ -50,6 +50,12 @@ def vois_of(dataset: DataSet, negative: bool, stream: Stream | None, problems: d
     return (*luts, *windows)
 
 
+def windows_of(dataset: DataSet) -> list[tuple[int, Window]]:
+    """Read the windows of a data set that can be used, with their places."""
+    first = len(dataset.items(_SEQUENCE))
+    return [(place, window) for place, window in enumerate(_windows(dataset, {}), first) if window is not None]
+
+
 def voi_names(dataset: DataSet, frames: int) -> tuple[str | None, ...]:
     """Give for each place its explanation, or "window" or "lut"; None where no frame has anything of use there.
 

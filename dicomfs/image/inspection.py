@@ -143,12 +143,13 @@ def problems(stream: Stream, fmt: PixelFormat, frames: Frames) -> tuple[str, ...
             found.setdefault((state == "error", reason), []).append(frame + 1)
     lines = []
     for (is_error, reason), numbers in found.items():
-        subject = "all frames" if len(numbers) == len(frames) > 1 else _named(numbers)
+        subject = "all frames" if len(numbers) == len(frames) > 1 else named(numbers)
         lines.append(f"{subject} cannot be read: {reason}" if is_error else f"{subject}: {reason}")
     return tuple(lines)
 
 
-def _named(numbers: Iterable[int]) -> str:
+def named(numbers: Iterable[int]) -> str:
+    """Name frames by their numbers."""
     named = [str(number) for number in numbers]
     return f"frame{'s' if len(named) > 1 else ''} {', '.join(named)}"
 

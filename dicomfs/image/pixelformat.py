@@ -64,6 +64,12 @@ class PixelFormat:
         return np.dtype(f"<{'i' if self.signed else 'u'}{size}")
 
     @property
+    def stored_range(self) -> tuple[int, int]:
+        """Least and greatest stored value that Bits Stored allows; of no meaning for real numbers."""
+        lowest = -(1 << (self.bits_stored - 1)) if self.signed else 0
+        return lowest, lowest + (1 << self.bits_stored) - 1
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the stored values of one frame: (rows, columns) or (rows, columns, samples)."""
         return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)

@@ -12,6 +12,7 @@ from dicomfs.dicom.dataset import Parsed
 from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.stream import Stream
 from dicomfs.display.display import PixelsUnusable, display_of, pixel_format
+from dicomfs.display.reach import windows_beside
 from dicomfs.display.render import picture_samples
 from dicomfs.image.extents import Extent, Frames, native_frames
 from dicomfs.image.fragments import Fragments, scan_fragments
@@ -106,6 +107,7 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | 
     problems += wrong
     display, wrong = display_of(dataset, 0, fmt, parsed.stream)
     problems += wrong
+    problems += windows_beside(dataset, len(frames), fmt, parsed.stream)
     return Pixels(dataset, fmt, frames, picture_samples(fmt, display)), fragments, None, tuple(problems)
 
 
