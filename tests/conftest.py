@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from archives import CORPUS
 from mounting import Loop
-from oracles import TABLE
+from oracles import REPORTS, TABLE
 
 
 @pytest.fixture(scope="session")
@@ -63,4 +63,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if table is not None:
         terminalreporter.section("stored values beside pydicom, imagecodecs, DCMTK and GDCM")
         for line in table.lines():
+            terminalreporter.write_line(line)
+    for title, report in config.stash.get(REPORTS, {}).items():
+        terminalreporter.section(title)
+        for line in report.lines():
             terminalreporter.write_line(line)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import imagecodecs
 import numpy as np
@@ -245,6 +246,16 @@ class Table:
             for reason, count in row.refused.items():
                 yield f"    refused: {count} of {reason}"
 
+
+class Report(Protocol):
+    """Something that tests found out, to be printed at the end of the run."""
+
+    def lines(self) -> Iterator[str]:
+        """Print it."""
+
+
+REPORTS = pytest.StashKey[dict[str, Report]]()
+"""Further reports, by their titles."""
 
 TABLE = pytest.StashKey[Table]()
 """Where a run of the tests keeps its table."""

@@ -1,0 +1,190 @@
+"""`pixels.npy` equals pydicom's `pixel_array`, and `stored/*.tif` its values as stored, for every sample.
+
+The table at the end of the run counts what was compared and gives a reason for each difference.
+"""
+
+import io
+import math
+import warnings
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import tifffile
+from archives import CORPUS, SAMPLES, files, sample_id
+from mounting import Loop, read_all, tree_of
+from oracles import REPORTS
+from pydicom.pixels import iter_pixels, pixel_array
+
+from dicomfs.nodes import Directory, File
+
+# Of objects with more frames than this the first ones stand for all, but for the slow tests.
+MOST_FRAMES = 4
+# Samples of a frame that were rounded otherwise: lossy colour is computed with real numbers.
+ROUNDED = {
+    "VL4_J2KI": "two builds of OpenJPEG round one sample in a million differently",
+    "VL5_J2KI": "two builds of OpenJPEG round one sample in a million differently",
+}
+BYTE_ORDER = "big endian in the file: ours is little endian, as of all files"
+# A series has 80 slices of one kind; some stand for all.
+CORPUS_FILES = [path for path in files(CORPUS) if path.parent.name != "series" or path.stem.endswith("0")]
+
+
+class Report:
+    """What was compared, and how it came out."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.reasons: dict[str, list[str]] = {}
+
+    def count(self, what: str) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def differs(self, path: Path, reason: str) -> None:
+        self.reasons.setdefault(reason, []).append(path.name)
+
+    def lines(self) -> Iterator[str]:
+        for what, number in self.counts.items():
+            yield f"{number:>6} {what}"
+        for reason, names in self.reasons.items():
+            yield f"{len(names):>6} {reason}: {', '.join(names)}"
+
+
+@pytest.fixture(scope="module")
+def report(request: pytest.FixtureRequest) -> Report:
+    reports = request.config.stash.setdefault(REPORTS, {})
+    return reports.setdefault("pixels.npy and stored/ beside pydicom's pixel_array", Report())  # type: ignore[return-value]
+
+
+def theirs(path: Path, most: int | None) -> tuple[tuple[int, ...], np.dtype[np.generic], list[np.ndarray]] | str:
+    """Ask pydicom for shape, type and frames, or why there are none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            if most is None:
+                whole = pixel_array(path)
+                count = int(pydicom.dcmread(path, stop_before_pixels=True).get("NumberOfFrames") or 1)
+                return whole.shape, whole.dtype, list(whole) if count > 1 else [whole]
+            frames = list(islice(iter_pixels(path), most))
+            count = int(pydicom.dcmread(path, stop_before_pixels=True).get("NumberOfFrames") or 1)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it has no answer
+            return str(error).splitlines()[0]
+    if not frames:
+        return "no frames"
+    shape = frames[0].shape
+    return shape if count == 1 else (count, *shape), frames[0].dtype, frames
+
+
+def raw(path: Path, most: int | None) -> list[np.ndarray]:
+    """Ask pydicom for frames as they are stored."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(islice(iter_pixels(path, raw=True), most))
+
+
+async def ours(loop: Loop, path: Path, most: int | None) -> tuple[bytes, list[bytes]] | None:
+    """Read pixels.npy, or its first frames, and as many files of stored/; None where they are not there."""
+    with tree_of(loop, path) as top:
+        child = await top.lookup(b"pixels.npy")
+        if child is None:
+            assert await top.lookup(b"stored") is None
+            return None
+        assert isinstance(child.node, File)
+        size = child.node.attributes.size
+        content = await child.node.open()
+        head = bytes(await content.read(0, 128))
+        shape, _, dtype = np.lib.format.read_array_header_1_0(_behind_magic(head))
+        stored = await top.lookup(b"stored")
+        assert stored is not None
+        assert isinstance(stored.node, Directory)
+        children = await stored.node.listing()
+        frames = len(children)
+        assert size == 128 + math.prod(shape) * dtype.itemsize
+        wanted = 128 + min(frames, most or frames) * ((size - 128) // frames)
+        parts, offset = [head], 128
+        while offset < wanted:
+            parts.append(bytes(await content.read(offset, min(1 << 20, wanted - offset))))
+            offset += len(parts[-1])
+        content.close()
+        nodes = [children[place].node for place in range(min(frames, most or frames))]
+        return b"".join(parts), [await read_all(node) for node in nodes if isinstance(node, File)]
+
+
+def _behind_magic(head: bytes) -> io.BytesIO:
+    stream = io.BytesIO(head)
+    assert np.lib.format.read_magic(stream) == (1, 0)
+    return stream
+
+
+def attempt(path: Path, loop: Loop, most: int | None) -> tuple[bytes, list[bytes]] | str | None:
+    """Read what `ours` does, or the reason why it cannot be read."""
+    try:
+        return loop.run(ours, loop, path, most)
+    except OSError as error:
+        return str(error.strerror)
+
+
+def check(path: Path, loop: Loop, report: Report, most: int | None) -> None:
+    """Compare shape, type and values of one file."""
+    answer = theirs(path, most)
+    made = attempt(path, loop, most)
+    if isinstance(answer, str):
+        if isinstance(made, str):
+            report.differs(path, f"refused by us ({made}), and by pydicom")
+        elif made:
+            report.differs(path, "not decoded by pydicom with what is installed here")
+        return
+    assert isinstance(made, tuple), f"refused by us, not by pydicom: {made}"
+    shape, dtype, frames = answer
+    data, pictures = made
+    stream = _behind_magic(data[:128])
+    our_shape, _, our_dtype = np.lib.format.read_array_header_1_0(stream)
+    assert our_shape == shape
+    assert our_dtype == dtype.newbyteorder("<")
+    if dtype.byteorder == ">":
+        report.differs(path, BYTE_ORDER)
+    values = np.frombuffer(data, our_dtype, offset=128).reshape(len(frames), *frames[0].shape)
+    stored = raw(path, most)
+    for frame, expected in enumerate(frames):
+        same(path, values[frame], expected)
+        picture = tifffile.imread(io.BytesIO(pictures[frame]))
+        converted = not np.array_equal(stored[frame], expected, equal_nan=expected.dtype.kind == "f")
+        same(path, picture, expected if converted else stored[frame])
+    if path.name in ROUNDED:
+        report.differs(path, ROUNDED[path.name])
+    report.count("files equal in shape, type and value")
+
+
+def same(path: Path, values: np.ndarray, expected: np.ndarray) -> None:
+    assert values.dtype == expected.dtype.newbyteorder("<")
+    assert values.shape == expected.shape
+    if path.name in ROUNDED:
+        difference = np.abs(values.astype(np.int64) - expected)
+        assert 0 < np.count_nonzero(difference) < 1e-5 * difference.size
+        assert difference.max() == 1
+    else:
+        assert np.array_equal(values, expected, equal_nan=expected.dtype.kind == "f")
+
+
+DICOM = [path for path in SAMPLES if pydicom.misc.is_dicom(path)]
+
+
+@pytest.mark.parametrize("path", DICOM, ids=sample_id)
+def test_samples_equal_pydicom(path: Path, loop: Loop, report: Report) -> None:
+    check(path, loop, report, MOST_FRAMES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", DICOM, ids=sample_id)
+def test_all_frames_of_the_samples_equal_pydicom(path: Path, loop: Loop, report: Report) -> None:
+    check(path, loop, report, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CORPUS_FILES, ids=lambda path: str(path.relative_to(CORPUS)))
+def test_the_corpus_equals_pydicom(path: Path, loop: Loop, report: Report) -> None:
+    if pydicom.misc.is_dicom(path):
+        check(path, loop, report, None)
