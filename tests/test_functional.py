@@ -6,7 +6,7 @@ from samples import PER_FRAME_GROUPS, SHARED_GROUPS, DataSet, Value, dicom, imag
 from dicomfs.dicom.dataset import parse
 from dicomfs.dicom.elements import DataSet as Parsed
 from dicomfs.dicom.stream import Memory
-from dicomfs.image.functional import functional_group, in_group
+from dicomfs.image.functional import functional_group, in_group, in_groups
 
 MEASURES, SPACING, THICKNESS = 0x00289110, 0x00280030, 0x00180050
 
@@ -45,6 +45,8 @@ def test_the_frames_own_group_then_the_shared_one_then_the_object(
 ) -> None:
     dataset = data_set(per_frame, shared, top)
     assert [in_group(dataset, frame, MEASURES, SPACING).text(SPACING) for frame in range(4)] == wanted
+    holders = in_groups(dataset, 4, MEASURES, SPACING)
+    assert [holders[min(frame, len(holders) - 1)].text(SPACING) for frame in range(4)] == wanted
     for frame in range(4):
         group = functional_group(dataset, frame, MEASURES)
         inside = group.text(SPACING) if group else None
