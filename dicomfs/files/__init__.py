@@ -9,6 +9,7 @@ from typing import Protocol
 
 from dicomfs.files.arrays import PixelsNpy, RescaledNpy, Stored
 from dicomfs.files.bitstreams import Fragments, Raw
+from dicomfs.files.cine import VideoMp4
 from dicomfs.files.extras import Icon, ProfileIcc
 from dicomfs.files.frame_index import FramesJson
 from dicomfs.files.frames import Frames, Thumbnail, Windows
@@ -45,7 +46,8 @@ VIRTUAL_FILES: tuple[VirtualFile, ...] = (
     VolumeNii(),
     Raw(),
     Fragments(),
-    *(StoredVideo(kind) for kind in KINDS),
+    VideoMp4(),
+    *(StoredVideo(kind) for kind in KINDS if kind != "mp4"),
     OriginalDcm(),
     Thumbnail(),
     Overlays(),

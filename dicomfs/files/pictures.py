@@ -65,6 +65,18 @@ def frame_pictures(subject: Subject, instance: Instance, look: Look) -> Callable
     return _files(subject, len(pixels.frames), size, lambda frame: ("picture", frame, look), prepare)
 
 
+def frame_pixels(subject: Subject, instance: Instance) -> Callable[[int], Make]:
+    """Give what prepares making the pixels of the picture of each frame, 8 bits a sample in rows, without the PNG."""
+    pixels = _pixels(instance, Look())
+    size = pixels.format.pixels * pixels.picture_samples
+    window = subject.services.window
+
+    def prepare(frame: int) -> _Prepare:
+        return lambda instance, stream: _frame(instance, stream, frame, Look(), "picture", size, window)
+
+    return lambda frame: _task(subject, prepare(frame))
+
+
 def overlay_pictures(subject: Subject, instance: Instance, overlay: Overlay) -> Callable[[int], File]:
     """Give what makes the file of an overlay plane for each frame, counted from 0: white on black, as large as it."""
     shape = instance.pixels.format if instance.pixels else overlay.format
@@ -151,7 +163,7 @@ def _frame(
     stream: Stream,
     frame: int,
     look: Look,
-    output: Literal["png", "range"],
+    output: Literal["png", "picture", "range"],
     size: int,
     window: Window | None,
 ) -> _Prepared:

@@ -43,7 +43,8 @@ BUILT_BYTES = 2 << 30
 class Services:
     """What serves every file of a mount: the archive, the decoders, and what was used last of headers and names.
 
-    *window* is the one that grey frames are shown through, where the mount has one of its own.
+    *window* is the one that grey frames are shown through, where the mount has one of its own; *every_film* has all
+    objects with several frames shown as films.
     """
 
     source: Source
@@ -55,6 +56,7 @@ class Services:
     ahead: Ahead
     builds: Builds
     window: Window | None = None
+    every_film: bool = False
 
     @classmethod
     def of(

@@ -1,16 +1,45 @@
-"""When the frames of a film are shown (PS3.3 C.7.6.5)."""
+"""When the frames of a film are shown (PS3.3 C.7.6.5), and which objects are films.
 
+Only this module reads rates. What it finds absurd it leaves out, and says so.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
 from dicomfs.dicom.elements import DataSet
 
+_SOP_CLASS = 0x00080016
 _INCREMENT_POINTER, _FRAME_TIME, _FRAME_TIME_VECTOR = 0x00280009, 0x00181063, 0x00181065
 # Frames per second, in the order in which they are asked when no frame time is there.
 _RATES = ((0x00082144, "Recommended Display Frame Rate"), (0x00180040, "Cine Rate"))
 _DURATION = 0x00181242
 # Rates that no film has: less than one frame in ten seconds, more than one a millisecond.
 _SLOWEST, _FASTEST = 0.1, 1000.0
+# Frames per second of classes whose frames follow each other in time, where a file states none: what such
+# machines record at.
+_ULTRASOUND, _XRAY, _CAMERA = 30.0, 15.0, 25.0
+_OF_CLASS = {
+    "1.2.840.10008.5.1.4.1.1.3": _ULTRASOUND,  # ultrasound multi-frame, retired
+    "1.2.840.10008.5.1.4.1.1.3.1": _ULTRASOUND,
+    "1.2.840.10008.5.1.4.1.1.6": _ULTRASOUND,  # ultrasound of one frame, as it should be; retired
+    "1.2.840.10008.5.1.4.1.1.6.1": _ULTRASOUND,
+    "1.2.840.10008.5.1.4.1.1.12.1": _XRAY,  # X-ray angiography
+    "1.2.840.10008.5.1.4.1.1.12.1.1": _XRAY,
+    "1.2.840.10008.5.1.4.1.1.12.2": _XRAY,  # X-ray fluoroscopy
+    "1.2.840.10008.5.1.4.1.1.12.2.1": _XRAY,
+    "1.2.840.10008.5.1.4.1.1.12.3": _XRAY,  # biplane, retired
+    "1.2.840.10008.5.1.4.1.1.77.1.1": _CAMERA,  # endoscopy, microscopy, photography
+    "1.2.840.10008.5.1.4.1.1.77.1.1.1": _CAMERA,
+    "1.2.840.10008.5.1.4.1.1.77.1.2": _CAMERA,
+    "1.2.840.10008.5.1.4.1.1.77.1.2.1": _CAMERA,
+    "1.2.840.10008.5.1.4.1.1.77.1.4": _CAMERA,
+    "1.2.840.10008.5.1.4.1.1.77.1.4.1": _CAMERA,
+}
+# Nuclear medicine says how long it counted for a frame, which is also how fast a gated or dynamic one is shown.
+_NUCLEAR = "1.2.840.10008.5.1.4.1.1.20"
+# Of what is no film, shown as one because somebody asked for it.
+_OTHERWISE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,26 +49,82 @@ class Timing:
     offsets: tuple[float, ...]
     stated_by: str
 
+    @property
+    def duration(self) -> float:
+        """Milliseconds to the end of the last of at least two frames, which is shown as long as the one before it."""
+        last = self.offsets[-1]
+        return last + (last - self.offsets[-2] or last / (len(self.offsets) - 1))
+
 
 def timing_of(dataset: DataSet, count: int) -> Timing | None:
     """Find the times of *count* frames; None where nothing sensible is stated."""
-    pointers = dataset.integers(_INCREMENT_POINTER)
     steps = dataset.numbers(_FRAME_TIME_VECTOR)
-    pointed_at = _FRAME_TIME_VECTOR in pointers or not pointers
+    if _points_at_vector(dataset) and _is_sensible_vector(dataset, steps, count):
+        return Timing(tuple(accumulate(steps[1:], initial=0.0)), "Frame Time Vector")
+    step = _stated(dataset)
+    if step is None:
+        duration = dataset.number(_DURATION)
+        step = (duration, "Actual Frame Duration") if duration is not None and count > 1 else None
+    if step is None or not _sensible(1000.0, step[0]):
+        return None
+    return _even(step[0], count, step[1])
+
+
+def film_timing(dataset: DataSet, count: int) -> Timing:
+    """Find the times of *count* frames; what is usual for the class of the object where nothing sensible is stated."""
+    timing = timing_of(dataset, count)
+    if timing is not None:
+        return timing
+    rate = _OF_CLASS.get(dataset.text(_SOP_CLASS) or "", _OTHERWISE)
+    return _even(1000.0 / rate, count, "default")
+
+
+def is_film(dataset: DataSet, count: int) -> bool:
+    """Whether *count* frames are to be seen as a film: by their class, or because the object states a rate.
+
+    For most classes the time that acquiring a frame took says nothing about that.
+    """
+    if count < 2:
+        return False
+    sop_class = dataset.text(_SOP_CLASS)
+    if sop_class in _OF_CLASS or _stated(dataset) is not None:
+        return True
+    if sop_class == _NUCLEAR:
+        return timing_of(dataset, count) is not None
+    return _points_at_vector(dataset) and _is_sensible_vector(dataset, dataset.numbers(_FRAME_TIME_VECTOR), count)
+
+
+def wrong_times(dataset: DataSet, count: int) -> Iterator[str]:
+    """Say which statements about the rate of *count* frames are absurd, and so left out."""
+    steps = dataset.numbers(_FRAME_TIME_VECTOR)
+    if steps and count > 1 and not _is_sensible_vector(dataset, steps, count):
+        yield f"the Frame Time Vector does not give sensible times for {count} frames and is not used"
+    for tag, name, unit in ((_FRAME_TIME, "Frame Time", 1000.0), *((tag, name, 0.0) for tag, name in _RATES)):
+        value = dataset.number(tag)
+        if value is not None and count > 1 and not _sensible(*((unit, value) if unit else (value, 1.0))):
+            yield f"{name} {value:g} is not that of a film and is not used"
+
+
+def _points_at_vector(dataset: DataSet) -> bool:
+    pointers = dataset.integers(_INCREMENT_POINTER)
+    return _FRAME_TIME_VECTOR in pointers or not pointers
+
+
+def _is_sensible_vector(dataset: DataSet, steps: tuple[float, ...], count: int) -> bool:
     # A value that is no number is left out of `numbers`, and the others would move up.
     whole = len(steps) == len(dataset.texts(_FRAME_TIME_VECTOR)) == count > 0
-    if pointed_at and whole and min(steps) >= 0 and _sensible(1000.0 * (count - 1), sum(steps[1:])):
-        return Timing(tuple(accumulate(steps[1:], initial=0.0)), "Frame Time Vector")
+    return whole and min(steps) >= 0 and _sensible(1000.0 * (count - 1), sum(steps[1:]))
+
+
+def _stated(dataset: DataSet) -> tuple[float, str] | None:
+    """Give the milliseconds between frames that are all alike, and what states them."""
     frame_time = dataset.number(_FRAME_TIME)
     if frame_time is not None and _sensible(1000.0, frame_time):
-        return _even(frame_time, count, "Frame Time")
+        return frame_time, "Frame Time"
     for tag, name in _RATES:
         rate = dataset.number(tag)
         if rate is not None and _sensible(rate, 1.0):
-            return _even(1000.0 / rate, count, name)
-    duration = dataset.number(_DURATION)
-    if count > 1 and duration is not None and _sensible(1000.0, duration):
-        return _even(duration, count, "Actual Frame Duration")
+            return 1000.0 / rate, name
     return None
 
 

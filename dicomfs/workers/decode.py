@@ -21,7 +21,8 @@ from dicomfs import __version__
 from dicomfs.cache import Lru
 from dicomfs.codecs.table import CODECS
 from dicomfs.diskcache import DiskCache
-from dicomfs.workers.processes import Buffer, ForkServer, Worker, WorkerLost
+from dicomfs.workers.film import Job
+from dicomfs.workers.processes import Buffer, ForkServer, Serve, Worker, WorkerLost
 from dicomfs.workers.sandbox import GIB
 from dicomfs.workers.worker import Task
 
@@ -36,6 +37,10 @@ Make = Callable[[], Awaitable[tuple[Task, Buffer]]]
 
 # Seconds that decoding may take per pixel beyond the fixed limit: 1 s per 50 million.
 _SECONDS_PER_PIXEL = 1 / 50e6
+
+# Address space for an encoder, which looks at a dozen frames at a time, and seconds within which it takes the next.
+_FILM_MEMORY = 4 * GIB
+_SILENCE = 60.0
 
 # Workers that are tried before a task is given up for want of one.
 _ATTEMPTS = 3
@@ -245,6 +250,28 @@ class Decoder:
             raise DecodeError(answer.reason)
         return answer.payload
 
+    async def direct(self, job: Job, room: int, serve: Serve) -> None:
+        """Have a process of its own do *job*, and answer its calls with *serve* and a slot of *room* bytes or more.
+
+        Raises DecodeError, and what *serve* raises.
+        """
+        worker = self._engage(filming=True)
+        self._busy.add(worker)
+        ready = False
+        try:
+            with trio.move_on_after(_START_TIMEOUT):
+                ready = await worker.ready()
+            if not ready:
+                raise NoAnswer("the process for films does not start")
+            reason = await worker.direct(job, room, serve, _SILENCE)
+        except WorkerLost:
+            raise WorkerEnded("the process for films ended unexpectedly") from None
+        finally:
+            self._busy.discard(worker)
+            worker.dispose()
+        if reason:
+            raise DecodeError(reason)
+
     async def _take(self) -> Worker:
         """Wait for a worker that is ready, passing over those that have ended."""
         engaged = 0
@@ -275,17 +302,18 @@ class Decoder:
         if self._server is not None:
             self._server.proved = True
 
-    def _engage(self) -> Worker:
+    def _engage(self, *, filming: bool = False) -> Worker:
         """Ask for a new worker, of a new fork server if need be."""
+        memory = _FILM_MEMORY if filming else self._memory
         if self._server is None:
             raise NoAnswer("the decoder is closed")
         try:
-            if worker := self._server.engage(self._memory):
+            if worker := self._server.engage(memory, filming):
                 return worker
             self._server.end()
             if self._server.proved or time.monotonic() - self._server.started > _RESTART_PAUSE:
                 self._server = ForkServer()
-                if worker := self._server.engage(self._memory):
+                if worker := self._server.engage(memory, filming):
                     return worker
         except OSError as error:
             raise NoAnswer(f"no decoding process can be started ({error.strerror})") from error

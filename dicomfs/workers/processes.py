@@ -15,10 +15,13 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import trio
 
+from dicomfs.workers.film import CALL, DONE, FAILED, REPLY, Job
 from dicomfs.workers.worker import ANSWER, REASON_LIMIT, REQUEST, START, Task
 
 Buffer = bytes | bytearray | memoryview
@@ -28,6 +31,18 @@ _SLOT_KEPT = 32 << 20
 _SLOT_STEP = 1 << 20
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class Call(NamedTuple):
+    """What a worker for films wants (see `film`): *wanted* one of its constants, and two numbers."""
+
+    wanted: int
+    place: int
+    length: int
+
+
+Serve = Callable[[Call, mmap.mmap], Awaitable[int]]
+"""Does what a Call wants, with data in the slot; returns how many bytes it has put there."""
 
 
 class WorkerLost(Exception):
@@ -123,6 +138,41 @@ class Worker:
                 os.close(descriptor)
         return self._understand(await self._receive(), task)
 
+    async def direct(self, job: Job, room: int, serve: Serve, patience: float) -> str:
+        """Have a worker for films do *job*; answer its calls with *serve* and a slot of *room* bytes or more.
+
+        It may be silent for *patience* seconds. Returns why it failed; nothing if it did not. Raises WorkerLost, and
+        what *serve* raises.
+        """
+        described = pickle.dumps(job, pickle.HIGHEST_PROTOCOL)
+        descriptors = self._fit_slot(max(len(described), room))
+        assert self._slot is not None  # noqa: S101  it fits now
+        self._slot.memory[: len(described)] = described
+        try:
+            self._send(REQUEST.pack(0, len(described), 0, self._slot.size), descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        while True:
+            with trio.move_on_after(patience) as limit:
+                message = await self._receive()
+            if limit.cancelled_caught or len(message) < CALL.size:
+                raise WorkerLost
+            call = Call(*CALL.unpack_from(message))
+            if call.wanted == DONE:
+                return ""
+            if call.wanted == FAILED:
+                return message[CALL.size :].decode("utf-8", "replace") or "the film could not be made"
+            if call.length > self._slot.size:
+                raise WorkerLost
+            self._send(REPLY.pack(await serve(call, self._slot.memory)))
+
+    def _send(self, message: bytes, descriptors: list[int] | None = None) -> None:
+        try:
+            socket.send_fds(self._channel, [message], descriptors or [])
+        except OSError as error:
+            raise WorkerLost from error
+
     def _fit_slot(self, needed: int) -> list[int]:
         """Have a slot of at least *needed* bytes; give its descriptor when the worker has yet to get it."""
         if self._slot is not None and self._slot.size >= needed:
@@ -207,12 +257,12 @@ class ForkServer:
                 self._control.close()
                 raise
 
-    def engage(self, memory: int) -> Worker | None:
-        """Ask for a worker that may use *memory* bytes; None when the process has ended or hangs."""
+    def engage(self, memory: int, filming: bool = False) -> Worker | None:
+        """Ask for a worker that may use *memory* bytes, or one for films; None when the process has ended or hangs."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                socket.send_fds(self._control, [START.pack(memory)], [theirs.fileno()])
+                socket.send_fds(self._control, [START.pack(memory, filming)], [theirs.fileno()])
             except OSError:
                 ours.close()
                 return None

@@ -31,10 +31,13 @@ from dicomfs.display.render import Display, RenderError, picture, value_range
 from dicomfs.display.scale import Scale
 from dicomfs.formats.png import write_png
 from dicomfs.image.pixelformat import PixelFormat
-from dicomfs.workers import sandbox
+from dicomfs.workers import film, sandbox
 
-START = struct.Struct("<Q")
-"""Asks the fork server for a worker: bytes of address space that it may use. Carries the worker's socket."""
+START = struct.Struct("<Q?")
+"""Asks the fork server for a worker: bytes of address space that it may use, and whether it is for a film.
+
+Carries the worker's socket.
+"""
 
 REQUEST = struct.Struct("<QQQQ")
 """Sequence number, bytes of the pickled Task and of the encoded frame behind it in the slot, bytes of the slot.
@@ -73,14 +76,15 @@ class Task:
 
     *size* is the bytes that the result must have, or may have where *at_most* says so; *chunks* are ancillary chunks of
     the PNG, already framed; *fit* brings the picture to another size.
-    *display* is needed for "png" and "range". The others give values, little endian, in rows: "stored" as they are
-    stored, "rgb" with YBR turned to RGB, "rescaled" as float32 through *scale*. "repairs" tells what decoding mended.
+    *display* is needed for "png", "range" and "picture", which is the pixels of one in rows. The others give values,
+    little endian, in rows: "stored" as they are stored, "rgb" with YBR turned to RGB, "rescaled" as float32 through
+    *scale*. "repairs" tells what decoding mended.
     "copy" makes the frame as *copy* has it stored, losslessly encoded or not.
     """
 
     fmt: PixelFormat
     bit_offset: int
-    output: Literal["png", "range", "stored", "rgb", "rescaled", "repairs", "copy"]
+    output: Literal["png", "picture", "range", "stored", "rgb", "rescaled", "repairs", "copy"]
     display: Display | None
     size: int
     chunks: bytes = b""
@@ -106,6 +110,8 @@ def perform(task: Task, data: memoryview) -> memoryview:
         return memoryview(encoders.encode(decoded, task.copy))
     if task.display is None:
         raise ValueError("a picture needs a display")
+    if task.output == "picture":
+        return np.ascontiguousarray(picture(decoded, task.fmt, task.display)).reshape(-1).data
     if task.output == "png":
         shown = picture(decoded, task.fmt, task.display)
         shown = task.fit.apply(shown) if task.fit else shown
@@ -144,21 +150,35 @@ def _silence() -> None:
     os.close(nothing)
 
 
-def _live(channel: socket.socket, server: int, memory: int) -> None:
+def _live(channel: socket.socket, server: int, memory: int, filming: bool) -> None:
     """Be a worker, from the fork to the end of the process."""
     status = 1
     try:
         os.nice(_NICENESS)
+        if filming:
+            film.prepare()
         statistics = os.open("/proc/self/statm", os.O_RDONLY)
         own = os.pidfd_open(os.getpid())
         in_force = sandbox.apply(server, memory)
         # The descriptor names this process and no later one of the same number, whatever happens next.
         socket.send_fds(channel, [", ".join(in_force).encode()], [own])
         os.close(own)
-        _answer_all(channel, statistics)
+        if filming:
+            _film(channel)
+        else:
+            _answer_all(channel, statistics)
         status = 0
     finally:
         os._exit(status)
+
+
+def _film(channel: socket.socket) -> None:
+    """Do the one job that a film is, on request."""
+    message, descriptors, _, _ = socket.recv_fds(channel, REQUEST.size, 1)
+    if message:
+        _, described, _, size = REQUEST.unpack(message)
+        if slot := _map(descriptors[0], size):
+            film.serve(channel, slot, described)
 
 
 def _answer_all(channel: socket.socket, statistics: int) -> None:

@@ -1,0 +1,200 @@
+"""`video.mp4` of objects whose frames follow each other in time: encoded as a film when somebody opens it.
+
+The pictures are those of `frames/`. While the film's process encodes one frame, workers decode the next ones; there is
+never more than one frame for each of them in memory.
+"""
+
+import io
+import logging
+import mmap
+import struct
+from collections.abc import Awaitable, Callable
+from typing import BinaryIO
+
+import trio
+
+from dicomfs.display.display import GroupMissing
+from dicomfs.files.built import BuiltFile, Recipe
+from dicomfs.files.pictures import frame_pixels
+from dicomfs.files.subject import Subject
+from dicomfs.files.video import stored_video
+from dicomfs.formats.ancillary import physical
+from dicomfs.image.instance import Instance
+from dicomfs.image.timing import film_timing, is_film
+from dicomfs.nodes import Node
+from dicomfs.workers.decode import DecodeError, Make, NoAnswer, WorkerEnded
+from dicomfs.workers.film import FRAME, MISSING, READ_BACK, ROOM, WRITE, Encode
+from dicomfs.workers.processes import Call
+
+log = logging.getLogger(__name__)
+
+# Goes up whenever the bytes of a film change.
+_VERSION = 1
+# H.264 has no larger pictures (level 6.2).
+_LONGEST = 8192
+_MOST_PIXELS = 1 << 25
+# Compressed bits of a pixel of the samples, about; a first guess at the size.
+_BITS = 0.2
+# The aspect ratio of pixels is two numbers of 16 bits (H.264 E.2.1).
+_MOST_ASPECT = 0xFFFF
+# Tries of a frame at which workers end.
+_TRIES = 3
+
+
+class VideoMp4:
+    """A stored MP4 as it is, or a film of the frames."""
+
+    name = "video.mp4"
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve a film of objects that are one, or of all with several frames where the mount shall show them so."""
+        if instance.video is not None:
+            return stored_video(subject, instance.video.size) if instance.video.kind == "mp4" else None
+        if MISSING or not _is_film(instance, every=subject.services.every_film):
+            return None
+        assert instance.pixels is not None  # noqa: S101 - it is a film
+        window = subject.services.window
+        estimate = 4096 + int(len(instance.pixels.frames) * instance.pixels.format.pixels * _BITS / 8)
+
+        async def build(file: BinaryIO) -> None:
+            await _encode(await subject.instance(), subject, file)
+
+        return BuiltFile(subject, Recipe(f"film {_VERSION} {window}", estimate, build))
+
+
+def _is_film(instance: Instance, *, every: bool) -> bool:
+    pixels = instance.pixels
+    if pixels is None or len(pixels.frames) < 2:
+        return False
+    fmt = pixels.format
+    if max(fmt.rows, fmt.columns) > _LONGEST or fmt.pixels > _MOST_PIXELS:
+        return False
+    return every or is_film(pixels.dataset, len(pixels.frames))
+
+
+async def _encode(instance: Instance, subject: Subject, file: BinaryIO) -> None:
+    """Write the film of *instance* into *file*."""
+    pixels = instance.pixels
+    assert pixels is not None  # noqa: S101 - it is a film
+    count, fmt = len(pixels.frames), pixels.format
+    timing = film_timing(pixels.dataset, count)
+    times = tuple([round(1000 * offset) for offset in (*timing.offsets, timing.duration)])
+    job = Encode(fmt.columns, fmt.rows, pixels.picture_samples, _aspect(instance), times)
+    decoder = subject.services.decoder
+    pictures = frame_pixels(subject, instance)
+
+    async def decode(frame: int) -> bytes | None:
+        return await _decode(subject, pictures(frame), frame)
+
+    size = fmt.pixels * pixels.picture_samples
+    async with trio.open_nursery() as nursery:
+        frames = _Ahead(nursery, decode, count, decoder.workers)
+        output = _Output(file, count * size + (64 << 20))
+
+        async def serve(call: Call, slot: mmap.mmap) -> int:
+            if call.wanted == FRAME and call.place < count:
+                picture = await frames.take(call.place)
+                if picture is None:
+                    return 0
+                slot[:size] = picture
+                return size
+            return await output.serve(call, slot)
+
+        await decoder.direct(job, max(size, ROOM), serve)
+        nursery.cancel_scope.cancel()
+
+
+async def _decode(subject: Subject, make: Make, frame: int) -> bytes | None:
+    """Give the pixels of a picture; None where the frame is broken. Raises OSError where that is not known."""
+    for last in range(_TRIES):
+        try:
+            return await subject.services.decoder.run(*await make())
+        except WorkerEnded:
+            if last < _TRIES - 1:
+                continue
+            reason = "decoders end unexpectedly at it"
+        except NoAnswer:
+            raise
+        except (DecodeError, GroupMissing) as error:
+            reason = str(error.strerror)
+        log.warning("frame %d is left out of a film: %s", frame + 1, reason)
+        return None
+    return None
+
+
+def _aspect(instance: Instance) -> tuple[int, int]:
+    """Give the width and height of a pixel, as the pictures of the frames state them."""
+    assert instance.pixels is not None  # noqa: S101 - it is a film
+    across, down = struct.unpack_from(">II", physical(instance.pixels.dataset, 0), 8)
+    while max(across, down) > _MOST_ASPECT:
+        across, down = across // 2, down // 2
+    # The more of them there are in a length, the smaller they are.
+    return (down, across) if across and down else (1, 1)
+
+
+class _Ahead:
+    """Frames that are asked for in their order, decoded a few at a time before they are."""
+
+    def __init__(
+        self, nursery: trio.Nursery, decode: Callable[[int], Awaitable[bytes | None]], count: int, ahead: int
+    ) -> None:
+        """Decode *count* frames with *decode*, up to *ahead* besides the one that is wanted."""
+        self._nursery = nursery
+        self._decode = decode
+        self._count = count
+        self._ahead = ahead
+        self._next = 0
+        self._taken = -1
+        self._made: dict[int, bytes | None] = {}
+        self._news = trio.Condition()
+
+    async def take(self, frame: int) -> bytes | None:
+        """Wait for the frame behind the one that was taken last."""
+        if frame != self._taken + 1:
+            raise DecodeError("the process for films asks for what is not its turn")
+        self._taken = frame
+        while self._next < min(self._count, frame + 1 + self._ahead):
+            self._nursery.start_soon(self._make, self._next)
+            self._next += 1
+        async with self._news:
+            while frame not in self._made:
+                await self._news.wait()
+        return self._made.pop(frame)
+
+    async def _make(self, frame: int) -> None:
+        made = await self._decode(frame)
+        async with self._news:
+            self._made[frame] = made
+            self._news.notify_all()
+
+
+class _Output:
+    """What a process for films writes, as far as that is sound."""
+
+    def __init__(self, file: BinaryIO, limit: int) -> None:
+        """Write into *file*, up to *limit* bytes, each a few times at most."""
+        self._file = file
+        self._limit = limit
+        self._left = 4 * limit
+
+    async def serve(self, call: Call, slot: mmap.mmap) -> int:
+        """Write or read back."""
+        self._left -= max(call.length, 4096)
+        if call.place + call.length > self._limit or self._left < 0:
+            raise DecodeError("the film is longer than it can be")
+        if call.wanted == WRITE:
+            await trio.to_thread.run_sync(self._write, call.place, slot[: call.length])
+            return 0
+        if call.wanted == READ_BACK:
+            data = await trio.to_thread.run_sync(self._read, call.place, call.length)
+            slot[: len(data)] = data
+            return len(data)
+        raise DecodeError("the process for films asks for what is not there")
+
+    def _write(self, place: int, data: bytes) -> None:
+        self._file.seek(place, io.SEEK_SET)
+        self._file.write(data)
+
+    def _read(self, place: int, length: int) -> bytes:
+        self._file.seek(place, io.SEEK_SET)
+        return self._file.read(length)
