@@ -12,6 +12,7 @@ operations
 tree
 files.__init__
 files.arrays files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source
+files.transcoded
 files.volume files.native_dcm files.cine
 files.video
 files.pictures
@@ -24,6 +25,7 @@ builds
 spool
 content
 formats.ancillary formats.tiff formats.npy formats.nifti
+formats.encapsulation
 formats.part10
 formats.png display.fit
 image.instance
@@ -100,5 +102,5 @@ def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
 def test_async_is_known_above_the_seam_alone() -> None:
     users = {name for name, path in modules().items() if "import trio" in path.read_text()}
     seam = {"builds", "cache", "content", "workers.processes", "workers.decode"}
-    above = {"files.subject", "tree", "operations", "mount", "doctor", "cli"}
+    above = {"files.subject", "files.transcoded", "tree", "operations", "mount", "doctor", "cli"}
     assert users <= seam | above

@@ -14,9 +14,11 @@ from dicomfs.files.extras import Icon, ProfileIcc
 from dicomfs.files.frame_index import FramesJson
 from dicomfs.files.frames import Frames, Thumbnail, Windows
 from dicomfs.files.header import HeaderJson, HeaderTxt, ProblemsTxt, RegionsJson
+from dicomfs.files.native_dcm import NativeDcm
 from dicomfs.files.overlays import Overlays
 from dicomfs.files.source import Bulk, OriginalDcm
 from dicomfs.files.subject import Subject
+from dicomfs.files.transcoded import Transcoded
 from dicomfs.files.video import StoredVideo
 from dicomfs.files.volume import VolumeNii
 from dicomfs.image.instance import Instance
@@ -49,6 +51,8 @@ VIRTUAL_FILES: tuple[VirtualFile, ...] = (
     VideoMp4(),
     *(StoredVideo(kind) for kind in KINDS if kind != "mp4"),
     OriginalDcm(),
+    NativeDcm(),
+    Transcoded(),
     Thumbnail(),
     Overlays(),
     Icon(),

@@ -5,7 +5,7 @@ memory. Text stays as it is, byte for byte, in its character set.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -26,7 +26,9 @@ _TRANSFER_SYNTAX, _IMPLEMENTATION, _VERSION_NAME = 0x00020010, 0x00020012, 0x000
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 # What senders and users noted in the meta information, which another encoding leaves true.
 _META_KEPT = (0x00020016, 0x00020017, 0x00020018, 0x00020100, 0x00020102)
-_LENGTH_TO_END, _TRAILING_PADDING, _ICON = 0x00080001, 0xFFFCFFFC, 0x00880200
+_ICON = 0x00880200
+# Length to End, which is retired, and Data Set Trailing Padding.
+_NEVER = frozenset((0x00080001, 0xFFFCFFFC))
 # With a reserved field and a length of 32 bits (PS3.5 7.1.2).
 _LONG = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 _LONGEST_SHORT = 0xFFFE
@@ -68,7 +70,8 @@ def encode(parsed: Parsed, change: Change) -> tuple[Sequence[Part], Sequence[Par
 def encoded_size(parsed: Parsed, change: Change) -> int:
     """Compute how many bytes `encode` gives, without making them."""
     size = 132 + len(_meta(parsed, change.transfer_syntax))
-    return size + sum([_size(element) for element in _changed(parsed.dataset, change)])
+    size += _data_set_size(parsed.dataset, _NEVER | PIXEL_DATA | change.dropped | change.put.keys())
+    return size + sum([_size(_put(tag, *put)) for tag, put in change.put.items()])
 
 
 def element_header(tag: int, vr: str, length: int | None) -> bytes:
@@ -125,28 +128,27 @@ def _whole_element(tag: int, vr: str, value: bytes) -> bytes:
 
 def _changed(dataset: DataSet, change: Change) -> Sequence[Element]:
     """Give what is written of the outermost data set, in ascending order of tags."""
-    kept = {element.tag: element for element in _kept(dataset) if element.tag not in PIXEL_DATA}
-    for tag in change.dropped:
+    kept = {element.tag: element for element in dataset if _is_kept(element)}
+    for tag in PIXEL_DATA | change.dropped:
         kept.pop(tag, None)
-    for tag, (vr, value) in change.put.items():
-        kept[tag] = Element(tag, vr, 0, len(value), False, value)
+    for tag, put in change.put.items():
+        kept[tag] = _put(tag, *put)
     return [kept[tag] for tag in sorted(kept)]
 
 
-def _kept(dataset: DataSet) -> Sequence[Element]:
-    """Leave out what has no place in a copy.
+def _put(tag: int, vr: str, value: bytes) -> Element:
+    return Element(tag, vr, 0, len(value), False, value)
+
+
+def _is_kept(element: Element) -> bool:
+    """Tell whether an element has a place in a copy.
 
     Group lengths and what counts the bytes up to the end are no longer true, groups 0000 and 0002 do not belong into a
     data set, padding is for nothing, and values without a length would be encapsulated.
     """
-    return [
-        element
-        for element in dataset
-        if element.tag & 0xFFFF
-        and element.tag not in (_LENGTH_TO_END, _TRAILING_PADDING)
-        and element.tag >> 16 not in (0, 2)
-        and not (element.undefined if element.items is None else _is_compressed_icon(element))
-    ]
+    if not element.tag & 0xFFFF or element.tag in _NEVER or element.tag >> 16 in (0, 2):
+        return False
+    return not (element.undefined if element.items is None else _is_compressed_icon(element))
 
 
 def _is_compressed_icon(element: Element) -> bool:
@@ -174,9 +176,23 @@ def _written_vr(element: Element) -> str:
 def _size(element: Element) -> int:
     """Compute the bytes of an element with its header, as `_write` gives them."""
     if _is_sequence(element):
-        return 12 + sum([8 + sum([_size(inner) for inner in _kept(item)]) for item in element.items or ()])
+        return 12 + sum([8 + _data_set_size(item, _NEVER) for item in element.items or ()])
     header = 12 if _written_vr(element) in _LONG else 8
     return header + element.length + element.length % 2
+
+
+def _data_set_size(dataset: DataSet, without: Set[int]) -> int:
+    """Compute the bytes of a data set, some elements left out; every listing of a file does."""
+    total = 0
+    for element in dataset.elements.values():
+        tag, vr, _, length, undefined, _, items = element
+        if tag in without or not tag & 0xFFFF:
+            continue
+        if items is None and not undefined and vr not in _LONG and length <= _LONGEST_SHORT and tag > 0x2FFFF:
+            total += 8 + length + (length & 1)  # what most elements are
+        elif _is_kept(element):
+            total += _size(element)
+    return total
 
 
 def _write(element: Element, dataset: DataSet, parts: list[Part]) -> int:
@@ -203,7 +219,7 @@ def _write_sequence(element: Element, parts: list[Part]) -> int:
     for item in element.items or ():
         place = len(parts)
         parts.append(b"")
-        length = sum([_write(inner, item, parts) for inner in _kept(item)])
+        length = sum([_write(inner, item, parts) for inner in item if _is_kept(inner)])
         parts[place] = _ITEM + struct.pack("<L", length)
         total += 8 + length
     parts[start] = element_header(element.tag, "SQ", total)

@@ -52,6 +52,11 @@ class NativeFrames:
         """Frames that are listed."""
         return self.count
 
+    @property
+    def there(self) -> int:
+        """Frames that are wholly in the file: the first ones."""
+        return min(self.count, self.length // self.word * self.word * 8 // self.frame_bits)
+
     def extents(self, frame: int) -> tuple[Extent, ...]:
         """Give the bytes of one frame; empty when the data ends before it does."""
         bits = self.word * 8

@@ -70,6 +70,12 @@ def _first_header(stream: Stream, fmt: PixelFormat, frames: Frames) -> Codestrea
         return None  # the frame is an error; what others are, the attributes tell
 
 
+def in_rows(plain: PixelFormat) -> PixelFormat:
+    """Say how the same frames are stored by pixel, in full chrominance, with nothing above High Bit but the sign."""
+    stored = plain.high_bit if plain.spare_bits else plain.bits_stored - 1
+    return replace(plain, planar=False, photometric=plain_photometric(plain), high_bit=stored)
+
+
 def value_length(fmt: PixelFormat, frames: int) -> int:
     """Compute the bytes of the uncompressed Pixel Data of *frames* frames, without a pad byte (PS3.5 8.1.1)."""
     return -(-fmt.frame_bits * frames // 8)

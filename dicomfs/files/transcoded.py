@@ -1,0 +1,134 @@
+"""`transcoded/`: the object losslessly encoded anew in other transfer syntaxes, built when somebody opens it.
+
+Each frame is decoded and encoded by one worker; there are never more of them in memory than workers, and one.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import BinaryIO
+
+import trio
+
+from dicomfs.codecs.encoders import HTJ2K, JPEG_2000, JPEG_LS, RLE, source_format, target
+from dicomfs.content import Content, Piece
+from dicomfs.files.built import BuiltFile, Recipe
+from dicomfs.files.native_dcm import can_be_copied, change_of, source_pieces
+from dicomfs.files.samples import encoded_frame
+from dicomfs.files.subject import Subject
+from dicomfs.formats.encapsulation import Encapsulation
+from dicomfs.formats.part10 import encode
+from dicomfs.image.instance import Instance
+from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.image.pixels import Pixels
+from dicomfs.image.uncompressed import in_rows, value_length
+from dicomfs.nodes import Children, NamedChildren, Node
+from dicomfs.workers.worker import Task
+
+_SYNTAXES = {"rle.dcm": RLE, "jpeg-ls.dcm": JPEG_LS, "jpeg2000.dcm": JPEG_2000, "htj2k.dcm": HTJ2K}
+# Of the recipes: goes up whenever the bytes change.
+_EDITION = 1
+# Bytes that are copied at a time.
+_CHUNK = 1 << 20
+
+
+class Transcoded:
+    """The object in the transfer syntaxes that can hold it without loss."""
+
+    name = "transcoded"
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve those that can be made; what holds most, RLE, tells whether there are some."""
+        if _target(instance, RLE) is None:
+            return None
+
+        async def find() -> Children:
+            instance = await subject.instance()
+            files = [
+                (name.encode(), _file(subject, instance, syntax))
+                for name, syntax in _SYNTAXES.items()
+                if _target(instance, syntax)
+            ]
+            return NamedChildren(files)
+
+        return subject.late_directory(self.name, subject.directory(), find)
+
+
+def _target(instance: Instance, transfer_syntax: str) -> PixelFormat | None:
+    """Say how the frames are stored in that syntax; None where there is no such copy."""
+    if instance.plain is None or not can_be_copied(instance):
+        return None
+    return target(in_rows(instance.plain), transfer_syntax)
+
+
+def _file(subject: Subject, instance: Instance, transfer_syntax: str) -> BuiltFile:
+    # Half of what it takes uncompressed is as good a guess as any.
+    frames = len(instance.pixels.frames) if instance.pixels else 0
+    estimate = value_length(instance.plain, frames) // 2 if instance.plain else 0
+    name = f"transcoded {transfer_syntax} {_EDITION}"
+    return BuiltFile(subject, Recipe(name, max(1, estimate), lambda file: _build(subject, transfer_syntax, file)))
+
+
+async def _build(subject: Subject, transfer_syntax: str, file: BinaryIO) -> None:
+    """Write the copy. Raises OSError where a frame cannot be read: a copy has all of them or there is none."""
+    instance = await subject.instance()
+    fmt, pixels, parsed = _target(instance, transfer_syntax), instance.pixels, instance.parsed
+    assert fmt is not None and pixels is not None and parsed is not None  # noqa: S101, PT018 - the node was made of them
+    source = await subject.open()
+    try:
+        stream = instance.inflated or source
+        head, tail = encode(parsed, change_of(instance, transfer_syntax, fmt))
+        await _copy(source_pieces(head, stream), file)
+        count = len(pixels.frames)
+        encapsulation = await trio.to_thread.run_sync(Encapsulation, file, count)
+
+        async def make(frame: int) -> bytes:
+            data = await trio.to_thread.run_sync(encoded_frame, pixels.frames, frame, stream)
+            return await subject.services.decoder.run(_task(pixels, frame, fmt), data)
+
+        async def use(encoded: bytes) -> None:
+            await trio.to_thread.run_sync(encapsulation.add, encoded)
+
+        await _in_order(count, make, use, subject.services.decoder.workers + 1)
+        await trio.to_thread.run_sync(encapsulation.finish)
+        await _copy(source_pieces(tail, stream), file)
+    finally:
+        source.close()
+
+
+async def _copy(pieces: Sequence[Piece], file: BinaryIO) -> None:
+    """Append *pieces* to *file*."""
+    content, offset = Content(pieces), 0
+    while offset < content.size:
+        data = await content.read(offset, _CHUNK)
+        await trio.to_thread.run_sync(file.write, data)
+        offset += len(data)
+
+
+def _task(pixels: Pixels, frame: int, fmt: PixelFormat) -> Task:
+    """Have a frame decoded and encoded as *fmt* says; noise may make it longer than it is uncompressed."""
+    size = 2 * value_length(fmt, 1) + (1 << 16)
+    bit_offset = pixels.frames.bit_offset(frame)
+    return Task(source_format(pixels.format), bit_offset, "copy", None, size, copy=fmt, at_most=True)
+
+
+async def _in_order(
+    count: int, make: Callable[[int], Awaitable[bytes]], use: Callable[[bytes], Awaitable[None]], at_once: int
+) -> None:
+    """Make what is numbered from 0 to *count*, *at_once* at a time, and use it in the order of its numbers."""
+    begun = used = 0
+    turn = trio.Condition()
+
+    async def work() -> None:
+        nonlocal begun, used
+        while begun < count:
+            number, begun = begun, begun + 1
+            made = await make(number)
+            async with turn:
+                while used != number:
+                    await turn.wait()
+                await use(made)
+                used += 1
+                turn.notify_all()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(at_once):
+            nursery.start_soon(work)
