@@ -1,0 +1,168 @@
+"""Work that nobody asked for is not done, and nobody waits for the work of others: counted, not timed."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import trio
+from films import SYNTAXES, file_of, film
+from mounting import Loop, Mount, mounted, read_all, tree_of, wait_for
+from samples import JPEG_2000, dicom, encapsulated, image, offsets
+
+from dicomfs.nodes import Directory, File, Node
+
+SIDE = 512
+WORKERS = 2
+
+
+def slow_film(path: Path, frames: int) -> None:
+    """Make a film whose frames take some 30 ms each to decode."""
+    picture = np.random.default_rng(1).integers(0, 4096, (SIDE, SIDE), np.uint16)
+    stream = imagecodecs.jpeg2k_encode(picture, reversible=True, codecformat="j2k", bitspersample=12)
+    value = encapsulated([stream] * frames, offsets([[stream]] * frames))
+    elements = image(SIDE, SIDE, value, frames=frames, bits=16, stored=12, vr="OB")
+    path.write_bytes(dicom(elements | {0x00281050: ("DS", "2048"), 0x00281051: ("DS", "4096")}, JPEG_2000))
+
+
+def quick_film(path: Path, frames: int) -> None:
+    """Make a film of tiny frames."""
+    path.write_bytes(file_of(encapsulated(film("jpeg", frames).frames), frames, SYNTAXES["jpeg"]))
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    source = tmp_path / "source"
+    source.mkdir()
+    slow_film(source / "slow.dcm", 60)
+    quick_film(source / "quick.dcm", 60)
+    with mounted(source, tmp_path, "--workers", str(WORKERS)) as mount:
+        yield mount
+
+
+def settled(mount: Mount) -> int:
+    """Give how many frames were decoded when no more are."""
+    before = -1
+    while (now := mount.statistics()["decoded"]) != before:
+        before = now
+        time.sleep(0.3)
+    return now
+
+
+@pytest.mark.parametrize(
+    "order", [range(0, 60, 7), range(59, -1, -1), range(0, 60, 2), [number * 23 % 60 for number in range(60)]]
+)
+def test_random_access_decodes_what_is_asked_for_and_nothing_else(order: range | list[int], mount: Mount) -> None:
+    for number in order:
+        (mount.path / f"quick.dcm/frames/{number + 1:04}.png").read_bytes()
+    assert settled(mount) == len(set(order))
+
+
+def test_a_file_manager_that_looks_at_beginnings_decodes_each_once(mount: Mount) -> None:
+    for number in (1, 20, 40, 1, 20, 40):
+        with open(mount.path / f"quick.dcm/frames/{number:04}.png", "rb", buffering=0) as file:
+            assert file.read(100)
+    assert settled(mount) == 3
+
+
+def test_a_killed_reader_leaves_no_work_behind(mount: Mount, tmp_path: Path) -> None:
+    frames = sorted((mount.path / "slow.dcm/frames").iterdir())
+    with open(tmp_path / "out", "wb") as out:
+        reader = subprocess.Popen(["cat", *frames], stdout=out)
+    wait_for(lambda: mount.statistics()["decoded"] >= 6)
+    reader.kill()
+    reader.wait()
+    at_kill = mount.statistics()["decoded"]
+    # What the workers had begun, and what was being made ahead.
+    after = settled(mount)
+    assert after - at_kill <= 2 * WORKERS
+    assert after < len(frames)
+    (mount.path / "quick.dcm/frames/0030.png").read_bytes()
+    assert settled(mount) == after + 1
+
+
+def test_a_second_read_asks_the_daemon_for_no_byte(mount: Mount) -> None:
+    for name in ("frames/0003.png", "original.dcm", "header.json", "raw/0001.jpg"):
+        path = mount.path / "quick.dcm" / name
+        first = path.read_bytes()
+        before = mount.statistics()
+        assert path.read_bytes() == first
+        after = mount.statistics()
+        # Open and release; the release of the first read may be late.
+        assert after["decoded"] == before["decoded"]
+        assert after["requests"] - before["requests"] <= 3, (
+            name
+        )
+
+
+def test_what_was_listed_is_not_asked_for_again(mount: Mount) -> None:
+    folder = mount.path / "quick.dcm/frames"
+    names = os.listdir(folder)
+    before = mount.statistics()["requests"]
+    sizes = {os.stat(folder / name).st_size for name in names}
+    assert len(sizes) == 1
+    assert mount.statistics()["requests"] - before <= 1  # releasedir may be late
+
+
+def test_listing_with_ls_costs_few_requests(tmp_path: Path) -> None:
+    """READDIRPLUS brings the attributes along, and nothing is asked a name: no lookup, no attribute, no xattr."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "x.dcm").write_bytes(dicom(image(1, 1, bytes(5000), frames=5000)))
+    with mounted(source, tmp_path) as mount:
+        folder = mount.path / "x.dcm/frames"
+        os.stat(folder)
+        before = mount.statistics()["requests"]
+        listed = subprocess.run(["ls", "-l", folder], capture_output=True, check=True).stdout
+        assert listed.count(b"\n") == 5001
+        assert mount.statistics()["requests"] - before < 5000 / 10
+
+
+def test_a_single_frame_does_not_wait_for_those_who_copy(loop: Loop, tmp_path: Path) -> None:
+    """Four readers take all frames of a slow film each; who wants one small frame gets it among the next few."""
+    readers, frames = 4, 40
+    for number in range(readers):
+        slow_film(tmp_path / f"slow{number}.dcm", frames)
+    quick_film(tmp_path / "quick.dcm", 5)
+
+    async def look_up(tree: Node, *names: str) -> Node:
+        for name in names:
+            assert isinstance(tree, Directory)
+            child = await tree.lookup(name.encode())
+            assert child is not None
+            tree = child.node
+        return tree
+
+    async def read(tree: Node, film: str, number: int) -> None:
+        file = await look_up(tree, film, "frames", f"{number:04}.png")
+        assert isinstance(file, File)
+        assert await read_all(file)
+
+    async def copy(tree: Node, film: str) -> None:
+        for number in range(1, frames + 1):
+            await read(tree, film, number)
+
+    async def main(tree: Directory) -> list[int]:
+        decoder, passed = loop.decoder, []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(decoder.look_ahead)
+            for number in range(readers):
+                nursery.start_soon(copy, tree, f"slow{number}.dcm")
+            start = decoder.stats.decoded
+            while decoder.stats.decoded < start + 2 * readers:
+                await trio.sleep(0.01)
+            for number in (1, 3, 5):
+                before = decoder.stats.decoded
+                await read(tree, "quick.dcm", number)
+                passed.append(decoder.stats.decoded - before)
+            nursery.cancel_scope.cancel()
+        return passed
+
+    with tree_of(loop, tmp_path) as tree:
+        passed: list[int] = loop.run(main, tree)
+    # One each of those who wait, one a worker made ahead, those that end while ours is read from the file, and ours.
+    assert max(passed) <= 2 * (readers + WORKERS), passed
