@@ -566,6 +566,47 @@ def test_a_dose_grid_lies_by_its_offsets(offsets: str, reason: str, made: Callab
         assert volume.get_data_dtype() == np.uint32
 
 
+def tomography(planes: Planes, distance: float, slots: int) -> dict:
+    """Make a reconstruction of nuclear medicine, gated where there are *slots*; see PS3.3 C.8.4.15."""
+    count = planes.slices * slots
+    at = {POSITION: ("DS", text(planes.position(0))), ORIENTATION: ("DS", planes.orientation)}
+    frames = [(place, slot) for slot in range(slots) for place in range(planes.slices)]
+    gates = {0x00540070: ("US", [slot + 1 for _, slot in frames])} if slots > 1 else {}
+    more = {
+        0x00080016: ("UI", "1.2.840.10008.5.1.4.1.1.20"),
+        0x00080060: ("CS", "NM"),
+        0x00080008: ("CS", "DERIVED\\PRIMARY\\RECON TOMO\\EMISSION"),
+        BETWEEN: ("DS", text([distance])),
+        SPACING: ("DS", text(planes.spacing)),
+        0x00280009: ("AT", [*gates, 0x00540080]),
+        0x00540022: sequence(at),
+        0x00540080: ("US", [place + 1 for place, _ in frames]),
+    }
+    pixels = values(planes, frames)
+    return image(planes.rows, planes.columns, pixels.tobytes(), frames=count, bits=16, more=more | gates)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_nuclear_medicine_is_stacked_by_the_sign_of_its_spacing(
+    sign: int, slots: int, made: Callable[..., Volume]
+) -> None:
+    row, column = turned(1)
+    planes = Planes(5, row=row, column=column, depths=[sign * 3.5 * place for place in range(5)])
+    volume, said = made(tomography(planes, sign * 3.5, slots))
+    assert not said
+    assert volume is not None
+    assert_in_place(volume, planes, of(planes, slots))
+
+
+def test_nuclear_medicine_without_a_distance_is_no_volume(made: Callable[..., Volume]) -> None:
+    elements = tomography(Planes(5), 3.5, 1)
+    assert made(elements)[0] is not None
+    assert made(elements | {BETWEEN: ("DS", "")})[0] is None
+    assert made(elements | {BETWEEN: ("DS", "0")})[0] is None
+    assert made(elements | {0x00540080: ("US", [1, 2])})[0] is None
+
+
 # Beside dcm2niix
 
 
@@ -583,6 +624,15 @@ def test_enhanced_mr_equals_dcm2niix(
     elif order == "shuffled":
         random.Random(1).shuffle(frames)
     volume, _ = made(enhanced(planes, frames, rescale=[(2, -3)], more={0x00080070: ("LO", maker)}))
+    (theirs,) = dcm2niix(program("dcm2niix"), tmp_path / "made.dcm", tmp_path / "out")
+    assert volume is not None
+    assert_same(volume, theirs)
+
+
+def test_nuclear_medicine_equals_dcm2niix(made: Callable[..., Volume], program: Program, tmp_path: Path) -> None:
+    """Where the distance is more than 0: of a negative one it takes no notice."""
+    elements = tomography(Planes(5), 2.5, 1) | {0x00080070: ("LO", "SIEMENS NM"), THICKNESS: ("DS", "2.5")}
+    volume, _ = made(elements)
     (theirs,) = dcm2niix(program("dcm2niix"), tmp_path / "made.dcm", tmp_path / "out")
     assert volume is not None
     assert_same(volume, theirs)

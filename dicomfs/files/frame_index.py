@@ -18,7 +18,7 @@ from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
 from dicomfs.files.samples import encoded_frame
 from dicomfs.files.subject import ContentFile, Subject
-from dicomfs.image.geometry import plane_of, planes_alike
+from dicomfs.image.geometry import is_mosaic, plane_of, planes_alike
 from dicomfs.image.inspection import LONGEST, UNDECODED, Status, mended, needs_look, status
 from dicomfs.image.instance import MOST_DESCRIBED, Instance, Pixels
 from dicomfs.image.place import place_of, places_alike
@@ -28,9 +28,6 @@ from dicomfs.nodes import Node
 from dicomfs.workers.decode import DecodeError, NoAnswer
 from dicomfs.workers.worker import REPAIRS, Task
 
-_IMAGE_TYPE = 0x00080008
-# What Siemens and United Imaging call a picture that is tiled from the slices of a volume (M6).
-_MOSAICS = frozenset(("MOSAIC", "VFRAME"))
 # Frames of one object that are decoded for their status, a tenth of a second or so each. One with more is unheard of.
 _MOST_DECODED = 64
 
@@ -132,7 +129,7 @@ def _shared(instance: Instance, dataset: DataSet, pixels: Pixels, timing: Timing
         "photometric_interpretation": fmt.photometric,
         "time_stated_by": timing.stated_by if timing else None,
     }
-    if _MOSAICS.intersection(dataset.texts(_IMAGE_TYPE)):
+    if is_mosaic(dataset):
         shared["layout"] = "each frame is a mosaic of slices, shown as it is stored"
     if dose := dose_of(dataset):
         shared["dose"] = asdict(dose)

@@ -14,7 +14,7 @@ import numpy as np
 from dicomfs.dicom.elements import DataSet
 from dicomfs.display.quantities import shared_scale
 from dicomfs.image.functional import functional_group, in_group, in_groups
-from dicomfs.image.geometry import Array, is_mosaic, planes_of
+from dicomfs.image.geometry import SLICE_VECTOR, Array, is_mosaic, planes_of
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.volume import MOST, Irregular, Places, affine_of, places_of, stack_of
@@ -25,6 +25,9 @@ _SOP_CLASS = 0x00080016
 _VOLUMES = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("2.1", "2.2", "4.1", "4.3", "4.4", "128.1", "130", "481.2")
 )
+# The Items that a header is read to (see the reader): no more frames than these can have a place of their own.
+_MOST_FRAMES = 200_000
+_INCREMENT_POINTER = 0x00280009
 _INDEX_SEQUENCE, _INDEX_POINTER = 0x00209222, 0x00209165
 _FRAME_CONTENT, _INDEX_VALUES = 0x00209111, 0x00209157
 # What a place is made of: a key of these would tell slices apart and not volumes.
@@ -72,6 +75,8 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
         surprise = count > 1 and dataset.text(_SOP_CLASS) in _VOLUMES
         return None, (_left_out("no frame has a position"),) if surprise else ()
     try:
+        if count > _MOST_FRAMES:
+            raise Irregular(f"there are more than {_MOST_FRAMES} frames")
         if is_mosaic(dataset):
             raise Irregular("each frame is a mosaic of slices (M6)")
         _check(pixels.format)
@@ -142,7 +147,14 @@ def _volumes(dataset: DataSet, count: int, slices: int) -> tuple[Places, int, bo
 
 
 def _keys(dataset: DataSet, count: int) -> tuple[Places, tuple[int, ...]]:
-    """Read the dimension indices of all frames but for those of space, and what they point at; else times."""
+    """Read the dimension indices of all frames but for those of space, and what they point at; else times.
+
+    Nuclear medicine has a vector for each dimension, with an index a frame (PS3.3 C.8.4.8).
+    """
+    if SLICE_VECTOR in dataset:
+        vectors = {tag: dataset.integers(tag) for tag in dataset.integers(_INCREMENT_POINTER) if tag != SLICE_VECTOR}
+        if vectors and all(len(vector) == count for vector in vectors.values()):
+            return np.array(list(vectors.values()), np.int64).T, tuple(vectors)
     pointers = [item.integer(_INDEX_POINTER) or 0 for item in dataset.items(_INDEX_SEQUENCE)]
     kept = [place for place, pointer in enumerate(pointers) if pointer not in _SPATIAL]
     indices = [holder.integers(_INDEX_VALUES) for holder in in_groups(dataset, count, _FRAME_CONTENT, _INDEX_VALUES)]

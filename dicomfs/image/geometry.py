@@ -11,6 +11,7 @@ from dicomfs.image.functional import PER_FRAME_GROUPS, in_group, in_groups
 
 _POSITION, _ORIENTATION, _SPACING, _THICKNESS = 0x00200032, 0x00200037, 0x00280030, 0x00180050
 _DOSE_OFFSETS = 0x3004000C
+_DETECTORS, SLICE_VECTOR = 0x00540022, 0x00540080
 _PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES = 0x00209113, 0x00209116, 0x00289110
 _BETWEEN_SLICES = 0x00180088
 # The same for ultrasound volumes, in a system of coordinates of their own (PS3.3 C.8.24.6, C.8.24.7).
@@ -59,7 +60,9 @@ def planes_of(dataset: DataSet, frames: int) -> Planes:
     orientations = _rows(in_groups(dataset, frames, _PLANE_ORIENTATION, _ORIENTATION), _ORIENTATION, 6)
     holders = in_groups(dataset, frames, _PLANE_POSITION, _POSITION)
     in_patient = True
-    if holders == [dataset]:
+    if holders == [dataset] and SLICE_VECTOR in dataset:
+        positions, orientations = _reconstructed(dataset, frames)
+    elif holders == [dataset]:
         positions = _moved_rows(dataset, frames, orientations[0])
     else:
         # The position of the object is not that of frames whose own is missing.
@@ -163,6 +166,21 @@ def _moved_rows(dataset: DataSet, frames: int, orientation: Array) -> Array:
         rows[1 : len(offsets)] = position
         rows[1 : len(offsets), 2] = offsets[1:]
     return rows
+
+
+def _reconstructed(dataset: DataSet, frames: int) -> tuple[Array, Array]:
+    """Give positions and orientations of reconstructed nuclear medicine (PS3.3 C.8.4.11, C.8.4.15).
+
+    The plane of the first frame is stated with the detector; the sign of Spacing Between Slices says on which side of
+    it the others lie.
+    """
+    detector = next(iter(dataset.items(_DETECTORS)), dataset)
+    orientations = _rows([detector], _ORIENTATION, 6)
+    numbers, distance = np.array(dataset.integers(SLICE_VECTOR), float), _numbers(dataset, _BETWEEN_SLICES, 1)
+    if len(numbers) != frames or not distance:
+        return np.full((1, 3), np.nan), orientations
+    normal = np.cross(orientations[0, :3], orientations[0, 3:])
+    return _rows([detector], _POSITION, 3) + np.outer((numbers - numbers[0]) * distance, normal), orientations
 
 
 def _rows(holders: list[DataSet], tag: int, width: int) -> Array:
