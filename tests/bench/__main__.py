@@ -36,7 +36,7 @@ def main() -> None:
     """Run them one after the other; what one leaves behind is removed before the next."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {' '.join(BENCHMARKS)}")
-    parser.add_argument("--rounds", type=int, default=5, help="how often the sides take turns (5)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often the sides take turns (3)")
     parser.add_argument("--folder", default="/var/tmp", help="where the files are made, some GB (/var/tmp)")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
