@@ -30,6 +30,7 @@ _MAGIC = b"dicomfs\x01"
 _EXTRA = _TRAILER.size + _CHECK.size
 _ENTRY = re.compile(r"[0-9a-f]{40}\.entry")
 _DRAFT = re.compile(r"[0-9a-f]{16}\.draft")
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What a disk says that takes no more."""
@@ -88,12 +89,11 @@ class DiskCache:
 
         It is checked the first time; a damaged one is removed.
         """
-        try:
-            descriptor = os.open(_name(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
-        except OSError:
+        opened = self._opened(key)
+        if opened is None:
             return None
+        descriptor, status = opened
         try:
-            status = os.fstat(descriptor)
             mark = status.st_ino, status.st_size, status.st_mtime_ns
             length = status.st_size - _EXTRA
             if self._checked.get(key) != mark:
@@ -111,13 +111,12 @@ class DiskCache:
 
     def load(self, key: bytes, length: int) -> bytes | None:
         """Give the content of *key*, which must have *length* bytes, checked each time; a damaged one is removed."""
-        try:
-            descriptor = os.open(_name(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
-        except OSError:
+        opened = self._opened(key)
+        if opened is None:
             return None
+        descriptor, status = opened
         with open(descriptor, "rb", buffering=0) as file:
             try:
-                status = os.fstat(descriptor)
                 content, trailer = file.read(length), file.read(_EXTRA + 1)
                 sound = trailer == _trailer(key, length, isal_zlib.crc32(content)) and len(content) == length
             except OSError:
@@ -181,6 +180,18 @@ class DiskCache:
             entries = self._entries()
             return self._evict(entries, sum(size for _, size, _ in entries) - needed)
 
+    def _opened(self, key: bytes) -> tuple[int, os.stat_result] | None:
+        """Open the file of an entry, of which nothing is known yet."""
+        try:
+            descriptor = os.open(_name(key), _READ, dir_fd=self._directory)
+            status = os.fstat(descriptor)
+        except OSError:
+            return None
+        if stat.S_ISREG(status.st_mode):
+            return descriptor, status
+        os.close(descriptor)
+        return None
+
     def _enter(self, key: bytes, draft: Draft, length: int, check: int) -> bool:
         """Write the trailer and give the draft the name of its entry."""
         size = length + _EXTRA
@@ -241,7 +252,7 @@ class DiskCache:
         with contextlib.suppress(OSError):
             for name in filter(_DRAFT.fullmatch, os.listdir(self._directory)):
                 with contextlib.suppress(OSError):
-                    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
+                    descriptor = os.open(name, _READ, dir_fd=self._directory)
                     try:
                         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         os.unlink(name, dir_fd=self._directory)
@@ -305,7 +316,7 @@ def _trailer(key: bytes, length: int, check: int) -> bytes:
 
 def _sound(descriptor: int, key: bytes, length: int) -> bool:
     """Tell whether an entry is that of *key* and has the bytes that were written."""
-    if length < 0 or not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    if length < 0:
         return False
     trailer = os.pread(descriptor, _EXTRA, length)
     return trailer[: _TRAILER.size] == _TRAILER.pack(_MAGIC, key, length) and trailer == _trailer(
