@@ -9,7 +9,8 @@ import zlib
 from dataclasses import dataclass
 
 from dicomfs.dicom.elements import DataSet, Element
-from dicomfs.dicom.reader import KEEP, PIXEL_DATA, Encoding, Reader, guess_encoding, likelihood
+from dicomfs.dicom.encoding import Encoding, guess_encoding, likelihood
+from dicomfs.dicom.reader import KEEP, PIXEL_DATA, Reader
 from dicomfs.dicom.recognise import HEAD, is_dicom, stray_byte
 from dicomfs.dicom.stream import Stream
 from dicomfs.image.fragments import Fragments

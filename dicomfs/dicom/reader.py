@@ -5,16 +5,23 @@ a window on the stream, and it survives anything: what is wrong becomes a senten
 cut keeps what is there, and budgets bound what a hostile file can cost (rules L1 and L2).
 """
 
-import struct
 from typing import NamedTuple
 
 from dicomfs.dicom.dictionary import is_private, private_vr, public_vr
 from dicomfs.dicom.elements import DataSet, Element
+from dicomfs.dicom.encoding import (
+    EXPLICIT,
+    IMPLICIT,
+    LENGTH,
+    UNDEFINED,
+    VRS,
+    Encoding,
+    guess_encoding,
+    measure_unknown,
+)
 from dicomfs.dicom.stream import Stream
 from dicomfs.dicom.values import decode_text, unpack
 from dicomfs.image.fragments import ITEM, Fragments, scan_fragments
-
-__all__ = ["KEEP", "PIXEL_DATA", "Encoding", "Reader", "guess_encoding"]
 
 # Values up to here are kept in memory; longer ones stay in the stream.
 KEEP = 64 * 1024
@@ -28,30 +35,14 @@ MOST_PROBLEMS = 100
 
 # Float, Double Float and Pixel Data: never read here.
 PIXEL_DATA = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
-_UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _CHARSET, _PIXEL_REPRESENTATION, _LUT_DESCRIPTOR, _LUT_DATA = 0x00080005, 0x00280103, 0x00283002, 0x00283006
-
-# VRs with a reserved field and a length of 32 bits in Explicit VR, and those with a length of 16 (PS3.5 7.1.2).
-_LONG = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
-_SHORT = (
-    "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM",
-    "UI", "UL", "US",
-)  # fmt: skip
-_VRS = {vr.encode(): (vr, vr in _LONG) for vr in _LONG + _SHORT}
 
 # The first look takes in most headers whole; reading on in sequence, the window grows. Behind a value that was
 # jumped over, only the next few headers are wanted.
 _FIRST_WINDOW = 32 * 1024
 _WINDOW_AFTER_JUMP = 4 * 1024
 _LARGEST_WINDOW = 512 * 1024
-
-
-class Encoding(NamedTuple):
-    """How elements are encoded: with explicit VR or without, big or little endian."""
-
-    explicit: bool
-    big_endian: bool
 
 
 class _Header(NamedTuple):
@@ -63,58 +54,8 @@ class _Header(NamedTuple):
     length: int
 
 
-_IMPLICIT = {False: struct.Struct("<HHL"), True: struct.Struct(">HHL")}
-_EXPLICIT = {False: struct.Struct("<HH2sH"), True: struct.Struct(">HH2sH")}
-_LENGTH = {False: struct.Struct("<L"), True: struct.Struct(">L")}
-
-
 def _name(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-
-
-def likelihood(head: bytes, remaining: int, encoding: Encoding) -> int:
-    """Judge whether the 12 bytes *head* are the first element in that *encoding*: 0 no, 1 possible, 2 likely.
-
-    *remaining* is the number of bytes from here to the end of the data set.
-    """
-    if len(head) < 8:
-        return 0
-    group, number, code, short = _EXPLICIT[encoding.big_endian].unpack_from(head)
-    tag = group << 16 | number
-    expected = public_vr(tag)
-    if not encoding.explicit:
-        (length,) = _LENGTH[encoding.big_endian].unpack_from(head, 4)
-        fits = length == _UNDEFINED or length <= remaining - 8
-        return 0 if not fits else 2 if expected else 1
-    known = _VRS.get(code)
-    if known is None:
-        return 0
-    vr, long = known
-    length = _LENGTH[encoding.big_endian].unpack_from(head, 8)[0] if long and len(head) >= 12 else short
-    if length > remaining and length != _UNDEFINED:
-        return 0
-    return 2 if vr in expected or (expected and vr == "UN") else 1
-
-
-def guess_encoding(head: bytes, remaining: int, declared: Encoding, whole: bool) -> Encoding:
-    """Judge by its first element how a data set is really encoded (H7, H10).
-
-    *whole* is true for a file's own data set; an Item always has the byte order of what it lies in.
-    """
-    orders = (declared.big_endian, not declared.big_endian) if whole else (declared.big_endian,)
-    best, most = declared, 0
-    for order in orders:
-        explicit = likelihood(head, remaining, Encoding(True, order))
-        implicit = likelihood(head, remaining, Encoding(False, order))
-        # Letters that are the very VR of the tag are no length by accident; other VRs count where they are expected.
-        if explicit == 2 or (explicit and (declared.explicit or not implicit)):
-            implicit = 0
-        if max(explicit, implicit) > most:
-            best, most = Encoding(not implicit, order), max(explicit, implicit)
-    if not whole and declared.explicit and not best.explicit and head[4:6].isalpha() and head[4:6].isupper():
-        # An unknown VR, not a missing one (PS3.5 6.2).
-        return declared
-    return best
 
 
 class Reader:
@@ -247,52 +188,25 @@ class Reader:
             self._lose("the data ends inside the header of an element (L1)")
             return None
         if not here.explicit:
-            group, number, length = _IMPLICIT[here.big_endian].unpack_from(buffer, start)
+            group, number, length = IMPLICIT[here.big_endian].unpack_from(buffer, start)
             tag = group << 16 | number
             return _Header(tag, public_vr(tag) or self._private_vr(tag, here), position + 8, length)
-        group, number, code, length = _EXPLICIT[here.big_endian].unpack_from(buffer, start)
+        group, number, code, length = EXPLICIT[here.big_endian].unpack_from(buffer, start)
         tag = group << 16 | number
-        known = _VRS.get(code)
+        known = VRS.get(code)
         if group == 0xFFFE:
-            return _Header(tag, "", position + 8, _LENGTH[here.big_endian].unpack_from(buffer, start + 4)[0])
+            return _Header(tag, "", position + 8, LENGTH[here.big_endian].unpack_from(buffer, start + 4)[0])
         if known is None:
-            return self._unknown_vr(tag, code, position, end, here.big_endian)
+            self.flag(f"the VR of {_name(tag)} is unknown; it is read as UN (H12)")
+            start, length = measure_unknown(self.peek, tag, position, end, here.big_endian)
+            return _Header(tag, "UN", start, length)
         vr, long = known
         if not long:
             return _Header(tag, vr, position + 8, length)
         if end - position < 12 or len(buffer) - start < 12:
             self._lose("the data ends inside the header of an element (L1)")
             return None
-        return _Header(tag, vr, position + 12, _LENGTH[here.big_endian].unpack_from(buffer, start + 8)[0])
-
-    def _unknown_vr(self, tag: int, code: bytes, position: int, end: int, big_endian: bool) -> _Header:
-        """Judge a VR that no edition of the standard knows (H12).
-
-        VRs that are still to come have two capital letters and a length of 32 bits (PS3.5 6.2); anything else was
-        written by mistake, mostly with a length of 16. What follows decides.
-        """
-        self.flag(f"the VR of {_name(tag)} is unknown; it is read as UN (H12)")
-        head = self.peek(position)
-        (length,) = struct.unpack_from(">H" if big_endian else "<H", head, 6)
-        short = _Header(tag, "UN", position + 8, length)
-        if len(head) < 12:
-            return short
-        long = _Header(tag, "UN", position + 12, _LENGTH[big_endian].unpack_from(head, 8)[0])
-        proper = code.isalpha() and code.isupper()
-        stops = [(each, each.start + each.length) for each in ((long, short) if proper else (short, long))]
-        fitting = [(each, stop) for each, stop in stops if stop <= end or each.length == _UNDEFINED]
-        for each, stop in fitting:
-            if each.length == _UNDEFINED or stop == end or self._goes_on(tag, stop, big_endian):
-                return each
-        return fitting[0][0] if fitting else short
-
-    def _goes_on(self, tag: int, position: int, big_endian: bool) -> bool:
-        """Tell whether an element with a greater tag and a VR that is known, or a delimiter, stands at *position*."""
-        head = self.peek(position)
-        if len(head) < 8:
-            return False
-        group, number, code, _ = _EXPLICIT[big_endian].unpack_from(head)
-        return group == 0xFFFE or (group << 16 | number > tag and code in _VRS)
+        return _Header(tag, vr, position + 12, LENGTH[here.big_endian].unpack_from(buffer, start + 8)[0])
 
     def _private_vr(self, tag: int, here: DataSet) -> str:
         """Look up the VR of a tag that the public dictionary does not know; UN where nothing does."""
@@ -317,7 +231,7 @@ class Reader:
     def _element(self, header: _Header, end: int, here: DataSet, depth: int) -> tuple[Element, int]:
         """Make the element and say where the next one starts."""
         tag, vr, start, length = header
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             return self._undefined_length(header, end, here, depth)
         stop = start + length
         if stop > end:
@@ -408,7 +322,7 @@ class Reader:
             if len(head) < 8 or end - position < 8:
                 self._lose("the data ends inside a sequence (L1)")
                 return tuple(items), end
-            group, number, length = _IMPLICIT[encoding.big_endian].unpack_from(head)
+            group, number, length = IMPLICIT[encoding.big_endian].unpack_from(head)
             tag = group << 16 | number
             position += 8
             if tag == _ITEM:
@@ -433,7 +347,7 @@ class Reader:
         if self._items_left < 0:
             self._stop(f"the file has more than {MOST_ITEMS} Items; the rest is not read (L2)")
             return DataSet(*encoding, outer.charset, outer.signed), position
-        undefined = length == _UNDEFINED
+        undefined = length == UNDEFINED
         stop = end if undefined else position + length
         if stop > end:
             self._lose("an Item is cut short (L1)")
