@@ -45,7 +45,7 @@ image.inspection
 codecs.encoders
 codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
-dicom.dataset dicom.reader dicom.elements dicom.values dicom.dictionary
+dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.dictionary
 image.offsets
 image.fragments
 image.extents
