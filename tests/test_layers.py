@@ -39,7 +39,6 @@ image.volume
 display.quantities
 image.timing image.geometry image.place image.quantity image.regions
 display.reach
-display.reach
 display.display display.voi image.functional display.luts display.scale display.render display.colour
 image.inspection
 codecs.encoders
