@@ -10,7 +10,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dicomfs.content import Content, Made, Piece, Ready, Stored, WrongSize, reverse_words
+from dicomfs.content import Buffer, Content, Made, Piece, Ready, Row, Stored, StoredRow, WrongSize, reverse_words
 from dicomfs.source import Source, SourceChanged, SourceFile
 
 FILE = bytes((7 * place + place // 251) % 256 for place in range(4000))
@@ -46,15 +46,50 @@ described = st.one_of(
     st.tuples(st.just("ready"), st.binary(max_size=50), st.just(0), st.just(1)),
     st.tuples(st.just("made"), st.binary(max_size=50), st.just(0), st.just(1)),
     st.tuples(st.just("stored"), st.integers(0, 120), st.integers(0, 3800), st.sampled_from((1, 2, 4, 8))),
+    st.tuples(st.just("row"), st.binary(min_size=1, max_size=30), st.just(0), st.integers(1, 5)),
+    st.tuples(st.just("stored row"), st.integers(1, 20), st.integers(0, 3800), st.sampled_from((1, 2, 4))),
 )
 slices = st.lists(st.tuples(st.integers(0, 700), st.integers(0, 700)), min_size=1, max_size=12)
+
+
+def rotating(data: bytes) -> Callable[[int], Awaitable[bytes]]:
+    """Make piece *index* of a row, each different."""
+
+    async def make(index: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        turn = index % len(data)
+        return data[turn:] + data[:turn]
+
+    return make
+
+
+def stored_row(file: SourceFile, each: int, offset: int, word: int) -> tuple[StoredRow, bytes]:
+    """Make a row of three overlapping pieces, the last first, whose words are reversed."""
+    places = [offset + 2 * word * index for index in (2, 1, 0)]
+
+    async def opened() -> SourceFile:
+        return file
+
+    def change(data: Buffer) -> bytes:
+        assert len(data) % word == 0
+        return swapped(bytes(data), word)
+
+    row = StoredRow(3, each, places.__getitem__, opened, word, change)
+    return row, b"".join(swapped(FILE[place : place + each], word) for place in places)
 
 
 def build(pieces: list[tuple[str, bytes | int, int, int]], file: SourceFile) -> tuple[Content, bytes]:
     made: list[Piece] = []
     model = b""
     for kind, what, offset, word in pieces:
-        if isinstance(what, int):
+        if kind == "stored row" and isinstance(what, int):
+            piece, data = stored_row(file, what * word, offset, word)
+            made.append(piece)
+            model += data
+        elif kind == "row" and isinstance(what, bytes):
+            made.append(Row(word, len(what), rotating(what)))
+            model += b"".join(what[turn % len(what) :] + what[: turn % len(what)] for turn in range(word))
+        elif isinstance(what, int):
             made.append(Stored(file, offset, what, word))
             model += swapped(FILE[offset : offset + what], word)
         else:
@@ -230,3 +265,96 @@ def test_a_changed_source_is_an_error(tmp_path: Path) -> None:
 def test_words_are_reversed_and_back(data: bytes, word: int) -> None:
     assert reverse_words(data, word) == swapped(data, word)
     assert reverse_words(reverse_words(data, word), word) == data
+
+
+def test_a_row_makes_each_piece_once_in_order_and_keeps_the_last() -> None:
+    made = []
+
+    async def make(index: int) -> bytes:
+        made.append(index)
+        return bytes([index % 256]) * 10
+
+    async def check() -> None:
+        row = Row(10**15, 10, make)
+        content = Content([Ready(b"head"), row])
+        assert content.size == 4 + 10**16
+        for offset in range(4, 64, 5):
+            await content.read(offset, 5)
+        assert made == [0, 1, 2, 3, 4, 5]
+        assert bytes(await content.read(content.size - 3, 99)) == bytes([(10**15 - 1) % 256] * 3)
+
+    trio.run(check)
+
+
+def test_a_piece_of_a_row_in_another_size_is_an_error_and_the_others_are_read() -> None:
+    async def make(index: int) -> bytes:
+        return b"x" * (9 if index == 1 else 10)
+
+    async def check() -> None:
+        row = Row(3, 10, make)
+        for _ in range(2):
+            with pytest.raises(WrongSize):
+                await row.read(15, 16)
+        assert bytes(await row.read(0, 10)) == bytes(await row.read(20, 30)) == b"x" * 10
+
+    trio.run(check)
+
+
+def test_a_row_tells_who_reads_in_order() -> None:
+    """Requests of one reader overtake each other a little; what is far away begins anew."""
+    each, block = 1 << 20, 128 << 10
+
+    async def make(index: int) -> bytes:
+        return bytes(each)
+
+    async def check() -> None:
+        row = Row(100, each, make)
+        for place in (0, 2, 1, 3, 5, 4):
+            await row.read(place * block, (place + 1) * block)
+        assert row.in_order == 6 * block
+        await row.read(0, 10)  # again
+        assert row.in_order == 6 * block
+        await row.read(50 * each, 50 * each + 7)
+        assert row.in_order == 7
+        for index in (60, 20, 40):
+            await row.read(index * each, (index + 1) * each)
+            assert row.in_order == each
+
+    trio.run(check)
+
+
+def test_a_stored_row_opens_its_file_once_and_late() -> None:
+    """Of readers who come at the same time one opens it for all; what the others opened is closed."""
+    opened: list[FakeFile] = []
+
+    class FakeFile:
+        def __init__(self) -> None:
+            self.closed = False
+
+        def pread_cached(self, length: int, offset: int) -> bytes:
+            assert not self.closed
+            return FILE[offset : offset + length]
+
+        def close(self) -> None:
+            self.closed = True
+
+    async def open_source() -> SourceFile:
+        await trio.lowlevel.checkpoint()
+        opened.append(FakeFile())
+        return opened[-1]  # type: ignore[return-value]
+
+    async def check() -> None:
+        row = StoredRow(10, 100, lambda index: 100 * index, open_source)
+        content = Content([row], row.close)
+        assert not opened
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(content.read, 0, 500)
+        assert bytes(await content.read(150, 600)) == FILE[150:750]
+        assert [file.closed for file in opened].count(False) == 1
+        content.close()
+        assert all(file.closed for file in opened)
+        unread = StoredRow(10, 100, lambda index: 100 * index, open_source)
+        unread.close()
+
+    trio.run(check)
