@@ -37,6 +37,8 @@ Make = Callable[[], Awaitable[tuple[Task, Buffer]]]
 
 # Seconds that decoding may take per pixel beyond the fixed limit: 1 s per 50 million.
 _SECONDS_PER_PIXEL = 1 / 50e6
+# And where the frame is encoded, and decoded once more to be sure: 1 s per 2 million.
+_SECONDS_PER_ENCODED_PIXEL = 1 / 2e6
 
 # Address space for an encoder, which looks at a dozen frames at a time, and seconds within which it takes the next.
 _FILM_MEMORY = 4 * GIB
@@ -232,7 +234,8 @@ class Decoder:
             worker = await self._take()
             self._busy.add(worker)
             answer = None
-            patience = self._timeout + task.fmt.pixels * _SECONDS_PER_PIXEL
+            per_pixel = _SECONDS_PER_ENCODED_PIXEL if task.at_most else _SECONDS_PER_PIXEL
+            patience = self._timeout + task.fmt.pixels * per_pixel
             try:
                 with trio.move_on_after(patience) as limit:
                     answer = await worker.perform(task, data)
