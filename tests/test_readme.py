@@ -249,7 +249,7 @@ IMAGE = {"frames.json", "frames", "stored", "pixels.npy", "rescaled.npy", "volum
 @pytest.mark.parametrize(
     ("sample", "absent"),
     [
-        ("JPEG2000.dcm", {"problems.txt", *RARE}),
+        ("JPEG2000.dcm", {"volume.nii", "problems.txt", *RARE}),
         ("CT_small.dcm", {"fragments", "problems.txt", *RARE}),
         ("reportsi.dcm", {*IMAGE, "fragments", "bulk", "problems.txt", *RARE}),
         ("MR_truncated.dcm", {"fragments", *RARE}),
