@@ -18,14 +18,16 @@ _NUMBERS = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 def attributes(parsed: Parsed) -> dict[bytes, bytes]:
     """Give names and values in UTF-8, several values joined by a backslash; meta information first.
 
-    Private and binary elements, sequences, empty and long values have none, nor what does not fit into 64 KiB.
+    Private and binary elements, sequences, group lengths, empty and long values have none, nor what does not fit into
+    64 KiB.
     """
     found: dict[bytes, bytes] = {}
     room = _MOST
     for dataset in (parsed.meta, parsed.dataset):
         for element in dataset:
             name = PREFIX + keyword(element.tag).encode()
-            if name == PREFIX or name in found or is_private(element.tag):
+            # Group lengths all have one name, as have those of repeating groups.
+            if name == PREFIX or name in found or is_private(element.tag) or not element.tag & 0xFFFF:
                 continue
             value = _value(element, dataset).encode("utf-8", "replace")
             size = len(name) + 1 + len(value)
