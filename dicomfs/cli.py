@@ -31,7 +31,8 @@ _IGNORED = re.compile(
 _PASSED_ON = re.compile(
     r"allow_other|allow_root|auto_unmount|default_permissions|(fsname|context|fscontext|rootcontext)=.*"
 )
-_OWN = ("workers", "cache_memory", "window", "log_file", "cache_dir", "cache_size", "cache_frames", "xattrs")
+_OWN = ("workers", "cache_memory", "window", "log_file", "cache_dir", "cache_size", "cache_frames", "xattrs", "cine")
+_CINE = ("auto", "all")
 _NUMBER = r"[+-]?\d{1,15}(?:\.\d{0,15})?"
 _VERBS = ("mount", "umount", "info", "doctor", "ls", "cat", "cp")
 
@@ -81,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         "mount",
         help="mount an archive (a directory or one DICOM file)",
         epilog="-o takes workers=N, cache_memory=SIZE, window=C/W, log_file=FILE, cache_dir=DIR, cache_size=SIZE, "
-        "cache_frames, xattrs; for the kernel allow_other, allow_root, auto_unmount, fsname=NAME and the SELinux "
-        "contexts; what fstab says to every file system means nothing here",
+        "cache_frames, xattrs, cine=WHICH; for the kernel allow_other, allow_root, auto_unmount, fsname=NAME and the "
+        "SELinux contexts; what fstab says to every file system means nothing here",
     )
     mount.add_argument("source", metavar="ARCHIVE")
     mount.add_argument("mountpoint", metavar="MOUNTPOINT")
@@ -126,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "--window", type=_window, metavar="C,W", help="show grey frames through this window, centre and width"
         )
+        verb.add_argument(
+            "--cine", choices=_CINE, default="auto", help="video.mp4 of what moves, or of all with several frames"
+        )
         verb.add_argument("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
         verb.add_argument(
             "--cache-memory", type=_size, default="32M", metavar="SIZE", help="for decoded frames (32M)"
@@ -151,6 +155,7 @@ def _mount(options: argparse.Namespace) -> int:
         options.cache_size,
         options.cache_frames,
         options.xattrs,
+        options.cine == "all",
     )
     log_file = os.path.abspath(options.log_file) if options.log_file else None
 
@@ -273,7 +278,10 @@ def _over_paths(
     for path in options.paths:
         try:
             workers = options.workers if decode else 0
-            with opened(os.fsencode(path), workers, options.cache_memory, options.window) as tree:
+            every_film = options.cine == "all"
+            with opened(
+                os.fsencode(path), workers, options.cache_memory, options.window, every_film=every_film
+            ) as tree:
                 trio.run(act, tree, complain)
         except BrokenPipeError:
             raise
@@ -296,6 +304,7 @@ def _fuse_options(options: argparse.Namespace) -> frozenset[str]:
                 "window": _window,
                 "cache_frames": _flag,
                 "xattrs": _flag,
+                "cine": _cine,
             }
             convert = own.get(name, str)
             try:
@@ -351,6 +360,13 @@ def _flag(text: str) -> bool:
     if text:
         raise argparse.ArgumentTypeError("takes no value")
     return True
+
+
+def _cine(text: str) -> str:
+    """Read which objects are shown as films."""
+    if text not in _CINE:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither of {', '.join(_CINE)}")
+    return text
 
 
 def _window(text: str) -> "Window":

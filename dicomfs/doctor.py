@@ -1,6 +1,8 @@
 """`dicomfs doctor`: whether this machine can mount, which codecs work, and what to install if not."""
 
 import errno
+import io
+import mmap
 import os
 import platform
 import shutil
@@ -16,9 +18,13 @@ import trio
 
 from dicomfs import __version__
 from dicomfs.codecs.table import CODECS
+from dicomfs.files.exchange import Exchange
+from dicomfs.image.films import MISSING
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.mount import unmount
 from dicomfs.workers.decode import DecodeError, Decoder
+from dicomfs.workers.film import FRAME, ROOM, Encode
+from dicomfs.workers.processes import Call
 from dicomfs.workers.worker import Task
 
 _PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal")
@@ -41,6 +47,7 @@ def examine() -> Iterator[Finding]:
     yield from _fuse()
     yield from _codecs()
     yield _workers()
+    yield _films()
 
 
 def _packages() -> Iterator[Finding]:
@@ -123,3 +130,24 @@ def _workers() -> Finding:
     if result != values:
         return Finding(False, "decoding processes give wrong values")
     return Finding(True, f"decoding processes work, protected by {', '.join(protections) or 'nothing'}")
+
+
+def _films() -> Finding:
+    """Have a process encode a film of two pictures."""
+    if MISSING:
+        return Finding(False, f"films (video.mp4): {MISSING}", needed=False)
+    film = io.BytesIO()
+    exchange = Exchange(film, 1 << 20)
+
+    async def serve(call: Call, slot: mmap.mmap) -> int:
+        return 4 if call.wanted == FRAME else await exchange.serve(call, slot)
+
+    async def encode() -> None:
+        async with Decoder(workers=0) as decoder:
+            await decoder.direct(Encode(2, 2, 1, (1, 1), (0, 40_000, 80_000)), ROOM, serve)
+
+    try:
+        trio.run(encode)
+    except DecodeError as error:
+        return Finding(False, f"films (video.mp4) cannot be made: {error.strerror}", needed=False)
+    return Finding(film.tell() > 0, f"films (video.mp4) can be made: PyAV {version('av')}", needed=False)

@@ -55,7 +55,7 @@ class MountOptions:
     """What a mount is asked to be. *fuse_options* go to the kernel and libfuse as they are.
 
     *window* is the one that grey frames are shown through instead of the file's. *cache_frames* puts decoded frames
-    into the disk cache as well; *xattrs* shows attributes of the header.
+    into the disk cache as well; *xattrs* shows attributes of the header; *every_film* films of volumes, too.
     """
 
     source: str
@@ -68,6 +68,7 @@ class MountOptions:
     cache_size: int
     cache_frames: bool
     xattrs: bool
+    every_film: bool
 
 
 def run(options: MountOptions, ready: Callable[[], None]) -> None:
@@ -86,7 +87,7 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         decoder = Decoder(
             options.workers, cache_bytes=options.cache_memory, disk=disk if options.cache_frames else None
         )
-        services = Services.of(source, decoder, options.window, options.cache_size, disk)
+        services = Services.of(source, decoder, options.window, options.cache_size, disk, every_film=options.every_film)
         ending.callback(services.builds.close)
         operations = Operations(root(services), source.free_space, xattrs=options.xattrs)
         # Before the device is opened: a child that held it would keep a dead mount alive.

@@ -46,7 +46,9 @@ class Tree:
 
 
 @contextlib.contextmanager
-def opened(path: bytes, workers: int, cache_memory: int, window: Window | None = None) -> Iterator[Tree]:
+def opened(
+    path: bytes, workers: int, cache_memory: int, window: Window | None = None, *, every_film: bool = False
+) -> Iterator[Tree]:
     """Open the archive that *path* leads to or into; without *workers* nothing can be decoded.
 
     The archive is as much of the path as exists on disk; the rest is inside.
@@ -58,7 +60,7 @@ def opened(path: bytes, workers: int, cache_memory: int, window: Window | None =
     source = Source(archive or b".")
     decoder = Decoder(max(1, workers), cache_bytes=cache_memory)
     try:
-        top = root(Services.of(source, decoder, window))
+        top = root(Services.of(source, decoder, window, every_film=every_film))
         if workers:
             decoder.start()
         yield Tree(path, top, tuple(reversed(below)))

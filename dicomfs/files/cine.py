@@ -4,7 +4,6 @@ The pictures are those of `frames/`. While the film's process encodes one frame,
 never more than one frame for each of them in memory.
 """
 
-import io
 import logging
 import mmap
 import struct
@@ -15,26 +14,27 @@ import trio
 
 from dicomfs.display.display import GroupMissing
 from dicomfs.files.built import BuiltFile, Recipe
+from dicomfs.files.exchange import Exchange
 from dicomfs.files.pictures import frame_pixels
 from dicomfs.files.subject import Subject
 from dicomfs.files.video import stored_video
 from dicomfs.formats.ancillary import physical
+from dicomfs.image.films import is_film
 from dicomfs.image.instance import Instance
-from dicomfs.image.timing import film_timing, is_film
+from dicomfs.image.timing import film_timing
 from dicomfs.nodes import Node
 from dicomfs.workers.decode import DecodeError, Make, NoAnswer, WorkerEnded
-from dicomfs.workers.film import FRAME, MISSING, READ_BACK, ROOM, WRITE, Encode
+from dicomfs.workers.film import FRAME, ROOM, Encode
 from dicomfs.workers.processes import Call
 
 log = logging.getLogger(__name__)
 
 # Goes up whenever the bytes of a film change.
 _VERSION = 1
-# H.264 has no larger pictures (level 6.2).
-_LONGEST = 8192
-_MOST_PIXELS = 1 << 25
 # Compressed bits of a pixel of the samples, about; a first guess at the size.
 _BITS = 0.2
+# Room for the index of a film, and for headers of pictures that are smaller than these.
+_INDEX = 64 << 20
 # The aspect ratio of pixels is two numbers of 16 bits (H.264 E.2.1).
 _MOST_ASPECT = 0xFFFF
 # Tries of a frame at which workers end.
@@ -50,9 +50,8 @@ class VideoMp4:
         """Serve a film of objects that are one, or of all with several frames where the mount shall show them so."""
         if instance.video is not None:
             return stored_video(subject, instance.video.size) if instance.video.kind == "mp4" else None
-        if MISSING or not _is_film(instance, every=subject.services.every_film):
+        if instance.pixels is None or not is_film(instance.pixels, every=subject.services.every_film):
             return None
-        assert instance.pixels is not None  # noqa: S101 - it is a film
         window = subject.services.window
         estimate = 4096 + int(len(instance.pixels.frames) * instance.pixels.format.pixels * _BITS / 8)
 
@@ -60,16 +59,6 @@ class VideoMp4:
             await _encode(await subject.instance(), subject, file)
 
         return BuiltFile(subject, Recipe(f"film {_VERSION} {window}", estimate, build))
-
-
-def _is_film(instance: Instance, *, every: bool) -> bool:
-    pixels = instance.pixels
-    if pixels is None or len(pixels.frames) < 2:
-        return False
-    fmt = pixels.format
-    if max(fmt.rows, fmt.columns) > _LONGEST or fmt.pixels > _MOST_PIXELS:
-        return False
-    return every or is_film(pixels.dataset, len(pixels.frames))
 
 
 async def _encode(instance: Instance, subject: Subject, file: BinaryIO) -> None:
@@ -89,7 +78,7 @@ async def _encode(instance: Instance, subject: Subject, file: BinaryIO) -> None:
     size = fmt.pixels * pixels.picture_samples
     async with trio.open_nursery() as nursery:
         frames = _Ahead(nursery, decode, count, decoder.workers)
-        output = _Output(file, count * size + (64 << 20))
+        exchange = Exchange(file, count * size + _INDEX)
 
         async def serve(call: Call, slot: mmap.mmap) -> int:
             if call.wanted == FRAME and call.place < count:
@@ -98,7 +87,7 @@ async def _encode(instance: Instance, subject: Subject, file: BinaryIO) -> None:
                     return 0
                 slot[:size] = picture
                 return size
-            return await output.serve(call, slot)
+            return await exchange.serve(call, slot)
 
         await decoder.direct(job, max(size, ROOM), serve)
         nursery.cancel_scope.cancel()
@@ -166,35 +155,3 @@ class _Ahead:
         async with self._news:
             self._made[frame] = made
             self._news.notify_all()
-
-
-class _Output:
-    """What a process for films writes, as far as that is sound."""
-
-    def __init__(self, file: BinaryIO, limit: int) -> None:
-        """Write into *file*, up to *limit* bytes, each a few times at most."""
-        self._file = file
-        self._limit = limit
-        self._left = 4 * limit
-
-    async def serve(self, call: Call, slot: mmap.mmap) -> int:
-        """Write or read back."""
-        self._left -= max(call.length, 4096)
-        if call.place + call.length > self._limit or self._left < 0:
-            raise DecodeError("the film is longer than it can be")
-        if call.wanted == WRITE:
-            await trio.to_thread.run_sync(self._write, call.place, slot[: call.length])
-            return 0
-        if call.wanted == READ_BACK:
-            data = await trio.to_thread.run_sync(self._read, call.place, call.length)
-            slot[: len(data)] = data
-            return len(data)
-        raise DecodeError("the process for films asks for what is not there")
-
-    def _write(self, place: int, data: bytes) -> None:
-        self._file.seek(place, io.SEEK_SET)
-        self._file.write(data)
-
-    def _read(self, place: int, length: int) -> bytes:
-        self._file.seek(place, io.SEEK_SET)
-        return self._file.read(length)

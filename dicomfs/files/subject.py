@@ -66,6 +66,8 @@ class Services:
         window: Window | None = None,
         built: int = BUILT_BYTES,
         disk: DiskCache | None = None,
+        *,
+        every_film: bool = False,
     ) -> "Services":
         """Serve *source* with *decoder* and caches of the usual size; *built* is for built files that *disk* lacks."""
         return cls(
@@ -78,6 +80,7 @@ class Services:
             Ahead(decoder.workers),
             Builds(built, max(2, decoder.workers), disk),
             window,
+            every_film,
         )
 
 

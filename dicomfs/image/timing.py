@@ -1,4 +1,4 @@
-"""When the frames of a film are shown (PS3.3 C.7.6.5), and which objects are films.
+"""When the frames of a film are shown (PS3.3 C.7.6.5), and which objects move at all.
 
 Only this module reads rates. What it finds absurd it leaves out, and says so.
 """
@@ -79,7 +79,7 @@ def film_timing(dataset: DataSet, count: int) -> Timing:
     return _even(1000.0 / rate, count, "default")
 
 
-def is_film(dataset: DataSet, count: int) -> bool:
+def moves(dataset: DataSet, count: int) -> bool:
     """Whether *count* frames are to be seen as a film: by their class, or because the object states a rate.
 
     For most classes the time that acquiring a frame took says nothing about that.

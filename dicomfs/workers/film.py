@@ -6,7 +6,6 @@ the daemon for each frame and each stretch of a stream, and hands over what it h
 """
 
 import importlib
-import importlib.util
 import mmap
 import os
 import pickle
@@ -36,9 +35,6 @@ FRAME, READ, WRITE, READ_BACK, DONE, FAILED = range(6)
 
 ROOM = 1 << 20
 """Bytes that a slot must have at least."""
-
-MISSING = None if importlib.util.find_spec("av") else "PyAV is not installed: pip install 'dicomfs[video]'"
-"""Why there are no films, if so."""
 
 MICROSECONDS = Fraction(1, 1_000_000)
 

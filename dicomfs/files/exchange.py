@@ -1,0 +1,57 @@
+"""What a process for films reads and writes, as far as that is sound.
+
+The process has looked at hostile bytes, so nothing that it asks for is taken for granted: neither places nor how often.
+"""
+
+import io
+import mmap
+from typing import BinaryIO
+
+import trio
+
+from dicomfs.content import Content
+from dicomfs.workers.decode import DecodeError
+from dicomfs.workers.film import READ, READ_BACK, WRITE
+from dicomfs.workers.processes import Call
+
+# A film is written, read back and written once more when its index is put before it; a stream is read twice, and in
+# places more often. What needs more than this of each of its bytes goes round in circles.
+_TIMES = 8
+# What a call costs at least, in bytes.
+_CALL = 4096
+
+
+class Exchange:
+    """A stream to read and a file to write, for one job."""
+
+    def __init__(self, file: BinaryIO, most: int, stream: Content | None = None) -> None:
+        """Serve *stream*, which may be absent, and write *file*, up to *most* bytes."""
+        self._file = file
+        self._most = most
+        self._stream = stream
+        self._left = _TIMES * (most + (stream.size if stream else 0))
+
+    async def serve(self, call: Call, slot: mmap.mmap) -> int:
+        """Do what *call* wants, with data in *slot*; give the bytes put there. Raises DecodeError if it is unsound."""
+        self._left -= max(call.length, _CALL)
+        if self._left < 0:
+            raise DecodeError("making the film goes round in circles")
+        data: bytes | memoryview = b""
+        if call.wanted == READ and self._stream:
+            data = await self._stream.read(call.place, call.length)
+        elif call.wanted == READ_BACK:
+            data = await trio.to_thread.run_sync(self._read, call.place, call.length)
+        elif call.wanted == WRITE and call.place + call.length <= self._most:
+            await trio.to_thread.run_sync(self._write, call.place, slot[: call.length])
+        else:
+            raise DecodeError("the process for films wants what it cannot have")
+        slot[: len(data)] = data
+        return len(data)
+
+    def _write(self, place: int, data: bytes) -> None:
+        self._file.seek(place, io.SEEK_SET)
+        self._file.write(data)
+
+    def _read(self, place: int, length: int) -> bytes:
+        self._file.seek(place, io.SEEK_SET)
+        return self._file.read(length)
