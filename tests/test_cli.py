@@ -21,7 +21,8 @@ def dicomfs(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
 
 def test_ls_of_an_instance() -> None:
     done = dicomfs("ls", SAMPLE)
-    names = "header.json header.txt frames.json regions.json frames stored pixels.npy raw fragments original.dcm native.dcm transcoded thumbnail.png bulk"
+    names = "header.json header.txt frames.json regions.json frames stored pixels.npy raw fragments video.mp4"
+    names += " original.dcm native.dcm transcoded thumbnail.png bulk"
     assert done.stdout.decode().split() == names.split()
     assert dicomfs("ls", SAMPLE / "frames").stdout.decode().split() == [f"{n:04}.png" for n in range(1, 31)]
     assert dicomfs("ls", SAMPLE / "frames" / "0003.png").returncode == 0

@@ -251,7 +251,7 @@ IMAGE = {"frames.json", "frames", "stored", "pixels.npy", "rescaled.npy", "volum
     [
         ("JPEG2000.dcm", {"volume.nii", "problems.txt", *RARE}),
         ("CT_small.dcm", {"fragments", "problems.txt", *RARE}),
-        ("reportsi.dcm", {*IMAGE, "fragments", "bulk", "problems.txt", *RARE}),
+        ("reportsi.dcm", {*IMAGE, "fragments", "transcoded", "bulk", "problems.txt", *RARE}),
         ("MR_truncated.dcm", {"fragments", *RARE}),
     ],
 )
