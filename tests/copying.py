@@ -1,0 +1,81 @@
+"""Copies of samples as the tree makes them, and what other programs read in them."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from archives import CORPUS, SAMPLES, files
+from mounting import Loop, files_below, read_all, tree_of
+
+from dicomfs.dicom.recognise import HEAD, is_dicom
+from dicomfs.dicom.stream import Memory
+from dicomfs.image.instance import load
+
+
+def _is_dicom(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return is_dicom(file.read(HEAD), path.stat().st_size)
+
+
+# The larger corpus has 80 slices of one kind; some stand for all.
+SOURCES = [
+    path
+    for path in (*SAMPLES, *(files(CORPUS) if CORPUS.is_dir() else ()))
+    if _is_dicom(path) and (path.parent.name != "series" or path.stem.endswith("0"))
+]
+# Larger ones are left to the slow tests.
+SMALL = 200_000
+
+
+@cache
+def kinds() -> tuple[Path, ...]:
+    """Give a small sample of each kind of pixels, all samples without any, and what is broken."""
+    found: dict[object, Path] = {}
+    for path in SOURCES:
+        if path not in SAMPLES or path.stat().st_size > SMALL:
+            continue
+        instance = load(Memory(path.read_bytes()))
+        pixels = instance.pixels
+        if pixels is None:
+            found[path] = path
+            continue
+        fmt = pixels.format
+        most = len(pixels.frames) > 1, instance.problems != ()
+        key = instance.transfer_syntax, fmt.photometric, fmt.bits_allocated, fmt.bits_stored, fmt.signed, fmt.planar
+        found.setdefault((*key, *most), path)
+    return tuple(found.values())
+
+
+def copies(loop: Loop, path: Path, folder: str) -> dict[str, bytes | OSError]:
+    """Read the files of one name, or below a directory of that name, with the error of those that cannot be read."""
+
+    async def work() -> dict[str, bytes | OSError]:
+        found: dict[str, bytes | OSError] = {}
+        with tree_of(loop, path) as top:
+            for name, file in await files_below(top, frames=2):
+                shown = name.decode()
+                if shown.partition("/")[0] != folder:
+                    continue
+                try:
+                    found[shown.rpartition("/")[2]] = await read_all(file)
+                except OSError as error:
+                    found[shown.rpartition("/")[2]] = error
+        return found
+
+    return loop.run(work)
+
+
+def read(data: bytes) -> pydicom.FileDataset:
+    """Read a copy as pydicom reads what is sound."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pydicom.dcmread(io.BytesIO(data))
+
+
+def frames(values: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """Take an array of one or more frames apart."""
+    yield from values if count > 1 else (values,)
