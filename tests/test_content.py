@@ -325,7 +325,6 @@ def test_a_row_tells_who_reads_in_order() -> None:
 
 def test_a_stored_row_opens_its_file_once_and_late() -> None:
     """Of readers who come at the same time one opens it for all; what the others opened is closed."""
-    opened: list[FakeFile] = []
 
     class FakeFile:
         def __init__(self) -> None:
@@ -337,6 +336,8 @@ def test_a_stored_row_opens_its_file_once_and_late() -> None:
 
         def close(self) -> None:
             self.closed = True
+
+    opened: list[FakeFile] = []
 
     async def open_source() -> SourceFile:
         await trio.lowlevel.checkpoint()
