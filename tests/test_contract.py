@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_few_and_explained(loop: Loop) -> None:
         # The image size marker of the codestream was overwritten.
         "JPEG2000-embedded-sequence-delimiter.dcm": [b"frames/0001.png", *VALUES, b"thumbnail.png"],
         # The only frame is not wholly there.
-        "MR_truncated.dcm": [b"frames/0001.png", *VALUES, b"thumbnail.png"],
+        "MR_truncated.dcm": [b"frames/0001.png", *VALUES, b"volume.nii", b"thumbnail.png"],
     }
 
 
