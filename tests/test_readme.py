@@ -9,6 +9,7 @@ import configparser
 import contextlib
 import os
 import re
+import shutil
 import shlex
 import signal
 import subprocess
@@ -59,7 +60,11 @@ def blocks() -> list[Block]:
 
 
 BLOCKS = blocks()
-RUN = [block for block in BLOCKS if block.language in ("sh", "console", "python")]
+# What runs a program of a language. R is large, so that its example is tried only where somebody has it.
+INTERPRETERS = {"python": (str(BIN / "python"), "-c")}
+if shutil.which("Rscript"):
+    INTERPRETERS["r"] = ("Rscript", "-e")
+RUN = [block for block in BLOCKS if block.language in ("sh", "console", *INTERPRETERS)]
 
 
 def chapter(title: str) -> str:
@@ -115,8 +120,8 @@ class Home:
 
     def block(self, block: Block) -> None:
         """Run a block."""
-        if block.language == "python":
-            done = self.run(str(BIN / "python"), "-c", block.text)
+        if block.language in INTERPRETERS:
+            done = self.run(*INTERPRETERS[block.language], block.text)
             assert done.returncode == 0, done.stdout
             following = BLOCKS[BLOCKS.index(block) + 1]
             assert following.language == "text", f"line {block.line}: no output behind it"
@@ -195,10 +200,10 @@ def test_a_wrong_output_would_be_noticed(home: Home) -> None:
 
 
 def test_every_block_is_checked_by_somebody() -> None:
-    known = {"sh", "console", "python", "text", "bash", "fstab", "ini", "dockerfile"}
+    known = {"sh", "console", "python", "r", "text", "bash", "fstab", "ini", "dockerfile"}
     assert {block.language for block in BLOCKS} == known
     for block, following in pairwise(BLOCKS):
-        assert following.language != "text" or block.language == "python", following.line
+        assert following.language != "text" or block.language in ("python", "r"), following.line
 
 
 def test_examples_give_what_they_promise(home: Home, program: Callable[[str], str]) -> None:
