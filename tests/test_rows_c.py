@@ -286,6 +286,23 @@ def test_c08_the_status_of_the_sample(loop: Loop, name: str) -> None:
     assert Seen(Shown(loop, FOUND[name])).statuses == ["repaired (C8)"]
 
 
+@pytest.mark.parametrize("photometric", ["YBR_FULL", "YBR_PARTIAL_420", "YBR_ICT", "RGB"])
+def test_c04_jpeg_2000_with_smaller_colour_components_is_converted_once(
+    photometric: str, loop: Loop, tmp_path: Path, program: Callable[[str], str]
+) -> None:
+    y, x = np.mgrid[:32, :48]
+    luminance, blue, red = (x * 4 + y).astype(np.uint8), (x * 2 + 60)[::2, ::2].astype(np.uint8), y[::2, ::2] * 3 + 90
+    planes, coded = tmp_path / "planes.raw", tmp_path / "coded.j2k"
+    planes.write_bytes(luminance.tobytes() + blue.tobytes() + red.astype(np.uint8).tobytes())
+    command = [program("opj_compress"), "-i", planes, "-o", coded, "-F", "48,32,3,8,u@1x1:2x2:2x2"]
+    subprocess.run(command, check=True, capture_output=True)
+    elements = image(32, 48, encapsulated([coded.read_bytes()]), samples=3, photometric=photometric, vr="OB")
+    drawn = Shown.of(loop, tmp_path, dicom(elements, JPEG_2000)).picture()
+    full = [luminance, *(np.kron(part, np.ones((2, 2))) for part in (blue, red))]
+    expected = Image.fromarray(np.stack(full, -1).astype(np.uint8), "YCbCr").convert("RGB")
+    close(drawn, np.asarray(expected), 2)
+
+
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_c09_one_decoder_alone_is_asked(place: int) -> None:
     """Components that differ are an error: other decoders cut them to eight bits, a picture that is wrong."""

@@ -33,7 +33,7 @@ class Codestream:
     *kind* is jpg, jls, j2k or jxl. *precision* is the bits of a sample and *components* their number, 0 where the
     header was not read that far. *lossless* is a lossless JPEG process, *transform* the colour transform of an
     Adobe APP14 segment, *ids* are the component identifiers of a JPEG; *mct* says that JPEG 2000 has mixed the
-    components.
+    components, or stores those of colour smaller.
     """
 
     kind: str

@@ -34,12 +34,14 @@ def read_header(data: bytes) -> Codestream:
     depth, step_x, step_y = struct.unpack_from("BBB", data, start + 42)
     if not (step_x and step_y and tile_x and tile_y and x1 > x0 and y1 > y0):
         raise CodecError("the JPEG 2000 stream states an impossible size")
-    mct, position = False, start + 4
+    # Of components of different sizes decoders make RGB, as of mixed ones: they can only be luminance and chrominance.
+    sizes = {data[place + 1 : place + 3] for place in range(start + 42, start + 42 + 3 * components, 3)}
+    mct, position = len(sizes) > 1, start + 4
     while True:
         position += struct.unpack_from(">H", data, position)[0]
         marker = struct.unpack_from(">H", data, position)[0]
         if marker == 0xFF52:
-            mct = data[position + 8] == 1
+            mct = mct or data[position + 8] == 1
         if 0xFF70 <= marker <= 0xFF79:
             # OpenJPEG passes over most of them, and shows a picture that is wrong.
             raise CodecError("the frame uses extensions of JPEG 2000 Part 2, which no decoder here knows")
