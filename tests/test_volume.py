@@ -607,6 +607,43 @@ def test_nuclear_medicine_without_a_distance_is_no_volume(made: Callable[..., Vo
     assert made(elements | {0x00540080: ("US", [1, 2])})[0] is None
 
 
+def nonsense(choose: Callable[[list], object], volumes: int = 2) -> dict:
+    """Make an enhanced object, a segmentation or a reconstruction, and replace some of what says where frames lie."""
+    frames = [(place, time) for time in range(volumes) for place in range(3)]
+    elements = choose([
+        lambda: enhanced(Planes(3), frames, rescale=[(1, 0)], per_frame=times(frames, [0.0, 1.0])),
+        lambda: segmentation(Planes(3), [(place, time + 1) for place, time in frames]),
+        lambda: tomography(Planes(3), 2.0, volumes),
+    ])()  # fmt: skip
+    words = ["", "0", "-1", "1e-300", "1e300", "1e38", "nan", "9" * 60, "x", "1\\0\\0\\0\\1\\0", "1\\2\\3", "2\\3"]
+
+    def spoil(dataset: dict) -> None:
+        for tag, (vr, value) in list(dataset.items()):
+            if vr == "SQ":
+                for item in value:
+                    spoil(item)
+            elif tag >> 16 not in (0x0008, 0x0028, 0x7FE0) or tag in (SPACING, 0x00281052, 0x00281053):
+                if choose([True, *[False] * 15]):
+                    parts = [choose(words) for _ in range(choose([1, 1, 2, 3, 6]))]
+                    dataset[tag] = (choose(["DS", "IS", "LO"]), "\\".join(parts))
+                elif choose([True, *[False] * 30]):
+                    del dataset[tag]
+
+    spoil(elements)
+    return elements
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nonsense_makes_a_volume_or_a_reason_and_never_an_error(seed: int, made: Callable[..., Volume]) -> None:
+    """Warnings of NumPy are errors here, too."""
+    elements = nonsense(random.Random(seed).choice)
+    volume, _ = made(elements)
+    if volume is not None:
+        assert np.isfinite(volume.affine).all()
+        assert abs(np.linalg.det(volume.affine)) > 0
+        assert numbers(volume).shape == volume.shape
+
+
 # Beside dcm2niix
 
 

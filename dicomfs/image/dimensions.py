@@ -36,6 +36,8 @@ _TEMPORAL_INDEX, _TEMPORAL_POSITION, _TEMPORAL_OFFSET = 0x00209128, 0x00209310, 
 _FRAME_REFERENCE, _FRAME_ACQUISITION = 0x00189151, 0x00189074
 _TRIGGER_DELAY = 0x00209153
 _TIMES = frozenset((_TEMPORAL_INDEX, _TEMPORAL_OFFSET, _FRAME_REFERENCE, _FRAME_ACQUISITION, _TRIGGER_DELAY))
+# Seconds between volumes that make sense: up to a day.
+_LONGEST = 86400.0
 _MR_TIMING, _REPETITION_TIME = 0x00189112, 0x00180080
 _SEGMENTATION_TYPE, _SEGMENTS, _SEGMENT_NUMBER = 0x00620001, 0x00620002, 0x00620004
 _SEGMENT_GROUP, _REFERENCED_SEGMENT = 0x0062000A, 0x0062000B
@@ -125,13 +127,13 @@ def _segments(dataset: DataSet, count: int) -> tuple[Places, int, bool]:
     """Give the place of each frame's segment among all segments, and how many there are."""
     holders = in_groups(dataset, count, _SEGMENT_GROUP, _REFERENCED_SEGMENT)
     found = [holder.integer(_REFERENCED_SEGMENT) for holder in holders]
-    numbers = [number for number in found if number is not None]
-    if len(numbers) < len(found):
-        raise Irregular("not every frame names its segment")
     declared = [item.integer(_SEGMENT_NUMBER) for item in dataset.items(_SEGMENTS)]
-    known = sorted({*numbers, *(number for number in declared if number is not None)})
-    which = np.searchsorted(known, numbers + numbers[-1:] * (count - len(numbers)))
-    return which, len(known), False
+    numbers = sorted({number for number in (*found, *declared) if number is not None})
+    places = {number: place for place, number in enumerate(numbers)}
+    if None in found:
+        raise Irregular("not every frame names its segment")
+    which = [places[number] for number in found if number is not None]
+    return np.array(which + which[-1:] * (count - len(which)), np.int64), len(numbers), False
 
 
 def _volumes(dataset: DataSet, count: int, slices: int) -> tuple[Places, int, bool]:
@@ -139,14 +141,17 @@ def _volumes(dataset: DataSet, count: int, slices: int) -> tuple[Places, int, bo
     if count == slices:
         return np.zeros(count, np.int64), 1, False
     keys, pointers = _keys(dataset, count)
-    if not len(keys):
+    if not keys:
         return np.zeros(count, np.int64), 1, False
-    volumes, which = np.unique(keys, axis=0, return_inverse=True)
-    varying = [pointer for pointer, column in zip(pointers, volumes.T, strict=True) if len(set(column.tolist())) > 1]
-    return which.reshape(-1), len(volumes), bool(varying) and _TIMES.issuperset(varying)
+    volumes = sorted(set(keys))
+    places = {key: place for place, key in enumerate(volumes)}
+    varying = [
+        pointer for pointer, column in zip(pointers, zip(*volumes, strict=True), strict=True) if len({*column}) > 1
+    ]
+    return np.array([places[key] for key in keys], np.int64), len(volumes), bool(varying) and _TIMES.issuperset(varying)
 
 
-def _keys(dataset: DataSet, count: int) -> tuple[Places, tuple[int, ...]]:
+def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int]]:
     """Read the dimension indices of all frames but for those of space, and what they point at; else times.
 
     Nuclear medicine has a vector for each dimension, with an index a frame (PS3.3 C.8.4.8).
@@ -154,17 +159,15 @@ def _keys(dataset: DataSet, count: int) -> tuple[Places, tuple[int, ...]]:
     if SLICE_VECTOR in dataset:
         vectors = {tag: dataset.integers(tag) for tag in dataset.integers(_INCREMENT_POINTER) if tag != SLICE_VECTOR}
         if vectors and all(len(vector) == count for vector in vectors.values()):
-            return np.array(list(vectors.values()), np.int64).T, tuple(vectors)
+            return list(zip(*vectors.values(), strict=True)), [*vectors]
     pointers = [item.integer(_INDEX_POINTER) or 0 for item in dataset.items(_INDEX_SEQUENCE)]
     kept = [place for place, pointer in enumerate(pointers) if pointer not in _SPATIAL]
     indices = [holder.integers(_INDEX_VALUES) for holder in in_groups(dataset, count, _FRAME_CONTENT, _INDEX_VALUES)]
     if kept and len(indices) == count and all(len(values) == len(pointers) for values in indices):
-        return np.array(indices, np.int64)[:, kept], tuple([pointers[place] for place in kept])
+        return [tuple([values[place] for place in kept]) for values in indices], [pointers[place] for place in kept]
     holders = in_groups(dataset, count, _FRAME_CONTENT, _TEMPORAL_INDEX)
-    times = [index for holder in holders if (index := holder.integer(_TEMPORAL_INDEX)) is not None]
-    if len(times) == count:
-        return np.array(times, np.int64).reshape(-1, 1), (_TEMPORAL_INDEX,)
-    return np.empty((0, 0), np.int64), ()
+    times: list[tuple[int, ...]] = [holder.integers(_TEMPORAL_INDEX)[:1] for holder in holders]
+    return (times, [_TEMPORAL_INDEX]) if len(times) == count and all(times) else ([], [])
 
 
 # Time
@@ -173,7 +176,7 @@ def _keys(dataset: DataSet, count: int) -> tuple[Places, tuple[int, ...]]:
 def _repetition(dataset: DataSet) -> float:
     """Read the repetition time of an MR image in seconds; a single volume of a film states it, too."""
     milliseconds = in_group(dataset, 0, _MR_TIMING, _REPETITION_TIME).number(_REPETITION_TIME)
-    return milliseconds / 1000 if milliseconds is not None and 0 < milliseconds < math.inf else 0.0
+    return milliseconds / 1000 if milliseconds is not None and 0 < milliseconds < 1000 * _LONGEST else 0.0
 
 
 def _seconds(dataset: DataSet, frames: Places, timed: bool) -> float:
@@ -184,7 +187,7 @@ def _seconds(dataset: DataSet, frames: Places, timed: bool) -> float:
         times = [read(dataset, int(frame)) for frame in frames]
         known = np.array([time for time in times if time is not None])
         steps = np.diff(known)
-        if len(known) == len(frames) and steps.mean() > 0 and np.ptp(steps) <= 0.05 * steps.mean():
+        if len(known) == len(frames) and 0 < steps.mean() < _LONGEST and np.ptp(steps) <= 0.05 * steps.mean():
             return float(steps.mean())
     return 0.0
 
