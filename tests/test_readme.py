@@ -34,7 +34,7 @@ PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
 BIN = Path(sys.executable).parent
 # Programs of the examples that a machine may lack.
-PROGRAMS = ("ffmpeg", "jq", "rsync")
+PROGRAMS = ("ffmpeg", "getfattr", "jq", "rsync")
 VERBS = ("mount", "umount", "info", "doctor", "ls", "cat", "cp")
 
 
@@ -478,12 +478,14 @@ def test_numbers_are_those_of_the_code() -> None:
         (constant("MOST_INFLATED") / (1 << 20), "{:.0f} MiB inflated"),
         (constant("MIRROR_SECONDS"), "after {:.0f} seconds"),
         (constant("TIME_LIMIT"), "within {:.0f} seconds"),
+        (constant("BUILD_LIMIT") / 60, "fails after {:.0f} minutes"),
         (1e-6 / constant("_SECONDS_PER_PIXEL"), "1 second more for each {:.0f} million pixels"),
     ):
         assert text.format(number) in limits
     defaults = {name: value.default for name, value in signature(Decoder).parameters.items()}
     assert f"may take {defaults['timeout']:g} seconds" in limits
     assert f"{defaults['memory'] >> 30} GiB of memory" in limits
+    assert f"longer than {constant('LONGEST_ATTRIBUTE'):.0f} bytes have none" in chapter("Extended attributes")
     assert f"above {constant('INLINE') / 1024:.0f} KiB or text above {constant('KEEP') / 1024:.0f} KiB" in README
     broken = " ".join(chapter("When a file is broken").split())
     assert f"or more than {constant('MOST_DESCRIBED'):,.0f} |" in chapter("What a DICOM file holds")

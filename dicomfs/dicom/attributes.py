@@ -9,7 +9,7 @@ from dicomfs.dicom.values import CHARSET_TEXT, TEXT, decode_text, unpack, unpack
 
 PREFIX = b"user.dicom."
 # Longer values are no attributes: file systems that take copies are short of room for them (ext4 has 4 KiB a file).
-_LONGEST = 1024
+LONGEST_ATTRIBUTE = 1024
 # The kernel gives no longer list of names (XATTR_LIST_MAX).
 _MOST = 64 * 1024
 _NUMBERS = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
@@ -31,7 +31,7 @@ def attributes(parsed: Parsed) -> dict[bytes, bytes]:
                 continue
             value = _value(element, dataset).encode("utf-8", "replace")
             size = len(name) + 1 + len(value)
-            if value and len(value) <= _LONGEST and size <= room:
+            if value and len(value) <= LONGEST_ATTRIBUTE and size <= room:
                 found[name] = value
                 room -= size
     return found
@@ -40,7 +40,7 @@ def attributes(parsed: Parsed) -> dict[bytes, bytes]:
 def _value(element: Element, dataset: DataSet) -> str:
     """Write the values of one element; nothing for one that is no attribute."""
     value, vr = element.value, element.vr
-    if value is None or len(value) > _LONGEST:
+    if value is None or len(value) > LONGEST_ATTRIBUTE:
         return ""
     if vr in TEXT:
         return "\\".join(decode_text(value, vr, dataset.charset if vr in CHARSET_TEXT else ())).replace("\0", "")

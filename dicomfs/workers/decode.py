@@ -165,7 +165,7 @@ class Decoder:
         async def result() -> bytes:
             task, data = await make()
             codec = CODECS.get(task.fmt.transfer_syntax)
-            if self._disk is None or codec is None or not codec.slow:
+            if self._disk is None or codec is None or not codec.slow or task.at_most:
                 return await self.run(task, data)
             return await self._kept(self._disk, task, data)
 
