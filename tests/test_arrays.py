@@ -506,3 +506,11 @@ def test_what_makes_no_sense_is_absent(loop: Loop, tmp_path: Path) -> None:
     assert "rescaled.npy" not in colour.names
     report = Shown.of(loop, tmp_path, dicom({0x00080060: ("CS", "SR")}))
     assert not {"pixels.npy", "rescaled.npy"} & set(report.names)
+
+
+def test_a_frame_too_large_for_tiff_is_in_the_array_alone(loop: Loop, tmp_path: Path) -> None:
+    for columns, present in ((16384, False), (16383, True)):
+        shown = Shown.of(loop, tmp_path, dicom(image(32768, columns, b"", bits=64)))
+        assert "pixels.npy" in shown.names
+        assert ("stored/0001.tif" in shown.names) is present
+        assert ("stored/ is left out" in shown.problems) is not present

@@ -9,8 +9,8 @@ import configparser
 import contextlib
 import os
 import re
-import shutil
 import shlex
+import shutil
 import signal
 import subprocess
 import sys

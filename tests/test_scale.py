@@ -87,6 +87,17 @@ def test_a_film_of_three_quarters_of_a_gigabyte(tmp_path: Path) -> None:
         stored = np.fromfile(film, np.uint8, frame_bytes, offset=film.stat().st_size - frame_bytes)
         shown = np.asarray(Image.open(pictures / "0200.png"))
         assert (shown == stored.reshape(shown.shape)).all()
+        one_frame_of_an_array(mount, film, frame_bytes)
+
+
+def one_frame_of_an_array(mount: Mount, film: Path, frame_bytes: int) -> None:
+    """Read frame 150 of `pixels.npy`: it costs itself, and what the kernel reads around it."""
+    before, memory = read_bytes(mount), mount.resident()
+    frame = np.load(mount.path / film.name / "pixels.npy", mmap_mode="r")[150]
+    stored = np.fromfile(film, np.uint8, frame_bytes, offset=film.stat().st_size - 50 * frame_bytes)
+    assert (frame == stored.reshape(frame.shape)).all()
+    assert read_bytes(mount) - before < frame_bytes + 4 * MIB
+    assert mount.resident() - memory < 16 * MIB
 
 
 @pytest.fixture

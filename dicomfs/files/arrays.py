@@ -14,7 +14,7 @@ from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats import tiff
 from dicomfs.formats.ancillary import spacings
 from dicomfs.formats.npy import npy_head
-from dicomfs.image.instance import Instance
+from dicomfs.image.instance import MOST_IN_TIFF, Instance
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import Pixels
 from dicomfs.nodes import File, Node, NumberedChildren, ReadyDirectory
@@ -51,7 +51,7 @@ class Stored:
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve one file a frame; its size follows from the shape."""
         pixels = instance.pixels
-        if pixels is None or not len(pixels.frames) or tiff_size(pixels.format) > tiff.MOST_BYTES:
+        if pixels is None or not len(pixels.frames) or pixels.format.values_bytes > MOST_IN_TIFF:
             return None
         attributes = subject.file(tiff_size(pixels.format))
 

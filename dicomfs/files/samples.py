@@ -52,7 +52,7 @@ def values_dtype(fmt: PixelFormat, output: Output) -> np.dtype[np.generic]:
 
 def frame_size(fmt: PixelFormat, output: Output) -> int:
     """Compute the bytes of one frame's values."""
-    return fmt.pixels * fmt.samples * values_dtype(fmt, output).itemsize
+    return fmt.pixels * fmt.samples * 4 if output == "rescaled" else fmt.values_bytes
 
 
 def values_row(

@@ -15,9 +15,6 @@ import numpy as np
 PALETTE_ENTRIES = 256
 """Colours of a palette, which goes with 8-bit values only."""
 
-MOST_BYTES = 0xFFFFFFFF
-"""Largest file: offsets have 32 bits."""
-
 GREY, RGB, PALETTE, CMYK = 1, 2, 3, 5
 """Photometric interpretations (TIFF 6.0, section 8 and Appendix A). White is the greatest value in all of them."""
 

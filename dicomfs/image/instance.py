@@ -24,6 +24,8 @@ __all__ = ["Instance", "Pixels", "load"]
 
 # Frames that frames.json describes: a few hundred bytes each, made at once.
 MOST_DESCRIBED = 200_000
+# Bytes of a frame in a TIFF, whose offsets have 32 bits; its head takes less than what is left.
+MOST_IN_TIFF = (1 << 32) - 4096
 # What an Element costs in memory besides its value.
 _ELEMENT_BYTES = 250
 
@@ -89,6 +91,8 @@ def load(stream: Stream) -> Instance:
     problems += _copies_left_out(parsed, plain, image[1])
     if pixels is not None and len(pixels.frames) > MOST_DESCRIBED:
         problems += (f"frames.json is left out: it describes no more than {MOST_DESCRIBED} frames",)
+    if pixels is not None and pixels.format.values_bytes > MOST_IN_TIFF:
+        problems += ("stored/ is left out: a frame is larger than a TIFF can be (4 GiB)",)
     inflated = parsed.stream if parsed.stream is not stream else None
     problems = tuple(dict.fromkeys(problems))
     return Instance(parsed, pixels, fragments, inflated, problems, overlays, icon, profile, plain, video, volume)

@@ -64,6 +64,11 @@ class PixelFormat:
         return np.dtype(f"<{'i' if self.signed else 'u'}{size}")
 
     @property
+    def values_bytes(self) -> int:
+        """Bytes of the stored values of one frame in memory."""
+        return self.pixels * self.samples * self.dtype.itemsize
+
+    @property
     def stored_range(self) -> tuple[int, int]:
         """Least and greatest stored value that Bits Stored allows; of no meaning for real numbers."""
         lowest = -(1 << (self.bits_stored - 1)) if self.signed else 0
