@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from archives import PYDICOM, PYDICOM_DATA
 from mounting import Loop, answer, answer_of_path, files_below, tree_of
+
+from dicomfs import cli, mount
 
 DICOMFS = [sys.executable, "-m", "dicomfs"]
 SAMPLE = PYDICOM / "examples_ybr_color.dcm"
@@ -150,3 +153,39 @@ def test_help_names_every_verb() -> None:
         assert re.search(rf"^\s+{verb}\s", shown, re.MULTILINE)
         assert dicomfs(verb, "--help").returncode == 0
     assert re.fullmatch(rb"dicomfs \d+\.\d+\.\d+\n", dicomfs("--version").stdout)
+
+
+def test_every_option_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the command line as behind `-o`."""
+    given: list[mount.MountOptions] = []
+
+    def run(options: mount.MountOptions, ready: Callable[[], None]) -> None:
+        given.append(options)
+        ready()
+
+    monkeypatch.setattr(mount, "run", run)
+    monkeypatch.setattr(cli, "_start_log", lambda *_: None)
+    place = tmp_path / "cache"
+    long = ["--workers", "3", "--cache-memory", "8M", "--window", "40,400", "--cine", "all", "--xattrs"]
+    long += ["--cache-dir", str(place), "--cache-size", "1M", "--cache-frames"]
+    short = f"workers=3,cache_memory=8M,window=40/400,cine=all,xattrs,cache_dir={place},cache_size=1M,cache_frames"
+    for options in (long, ["-o", short]):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["mount", "-f", *options, "archive", "mnt"])
+        assert end.value.code == 0
+    assert given[0] == given[1]
+    assert given[0].workers == 3
+    assert given[0].cache_memory == 8 << 20
+    assert given[0].cache_dir == str(place)
+    assert given[0].cache_size == 1 << 20
+    assert given[0].cache_frames
+    assert given[0].xattrs
+
+
+@pytest.mark.parametrize(
+    "options", [["--cache-frames"], ["-o", "cache_frames"], ["-o", "xattrs=1"], ["--cache-size", "x"]]
+)
+def test_options_that_make_no_sense(options: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["mount", *options, "archive", "mnt"])
+    assert end.value.code == 2
