@@ -43,10 +43,6 @@ from samples import (
 from dicomfs.image.uncompressed import LONGEST_VALUE, NOT_WHOLE, TOO_LONG
 
 GE_PRIVATE = "1.2.840.113619.5.2"
-# Whom we do not believe about an uncompressed file, and why.
-MISTAKEN = {
-    ("GDCM", "RG3_JPLY"): "takes the Bits Stored of the private elements behind",
-}
 # Errors that dciodvfy sees in the copy and not in the source.
 WORSE = {
     "image_dfl.dcm": "it does not read deflated data sets, so that it sees no error there",
@@ -91,8 +87,6 @@ def check(loop: Loop, path: Path, program: Callable[[str], str], folder: Path) -
         "GDCM": ask_gdcm(place, False, program, folder),
     }
     for who, given in answers.items():
-        if (who, path.name) in MISTAKEN:
-            continue
         for values, expected in zip(given, mine.frames, strict=False):
             if values is not None:
                 assert isinstance(expected, np.ndarray)
@@ -106,7 +100,7 @@ def attributes_are_right(dataset: pydicom.FileDataset, mine: Ours) -> None:
     fmt = mine.instance.pixels.format
     assert dataset.file_meta.TransferSyntaxUID == EXPLICIT_LITTLE
     assert not {0x7FE00001, 0x7FE00002, 0x7FE00003, 0xFFFCFFFC} & dataset.keys()
-    assert dataset.file_meta.MediaStorageSOPInstanceUID == dataset.get("SOPInstanceUID", "")
+    assert dataset.get("SOPInstanceUID") in (None, dataset.file_meta.get("MediaStorageSOPInstanceUID"))
     element = next(dataset[tag] for tag in (0x7FE00008, 0x7FE00009, 0x7FE00010) if tag in dataset)
     allowed = {0x7FE00008: ("OF",), 0x7FE00009: ("OD",)}
     assert element.VR in allowed.get(element.tag, ("OW",) if dataset.BitsAllocated > 8 else ("OB", "OW"))

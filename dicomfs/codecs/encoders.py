@@ -117,10 +117,11 @@ def _jpegls(values: np.ndarray, fmt: PixelFormat) -> bytes:
 
 
 def _jpeg2000(values: np.ndarray, fmt: PixelFormat) -> bytes:
-    """Encode Bits Stored with their sign, reversibly."""
+    """Encode Bits Stored with their sign, reversibly; of a wider type imagecodecs would encode more."""
+    narrow = values.astype(f"<{'i' if fmt.signed else 'u'}{_bytes(fmt)}")
     return bytes(
         jpeg2k_encode(
-            values,
+            narrow,
             level=0,
             codecformat="j2k",
             reversible=True,
@@ -138,15 +139,17 @@ def _htj2k(values: np.ndarray, fmt: PixelFormat) -> bytes:
     coded (T.800 G.1), so what is shifted here is coded as the encoder would have done it for the right number of
     bits, and only the size marker segment remains to be corrected (A.5.1).
     """
-    if fmt.signed:
-        shifted = values
-    else:
-        half = np.array(1 << fmt.bits_stored - 1, values.dtype)
-        shifted = (values - half).view(f"<i{values.itemsize}")
+    half = 0 if fmt.signed else 1 << fmt.bits_stored - 1
+    shifted = (values.astype(np.int32) - half).astype(f"<i{_bytes(fmt)}")
     stream = bytearray(htj2k_encode(shifted, rgb=fmt.photometric == "YBR_RCT"))
     for component in range(fmt.samples):
         stream[42 + 3 * component] = fmt.signed << 7 | fmt.bits_stored - 1
     return bytes(stream)
+
+
+def _bytes(fmt: PixelFormat) -> int:
+    """Give the bytes that Bits Stored of a sample need."""
+    return 1 if fmt.bits_stored <= 8 else 2
 
 
 def _rle_holds(fmt: PixelFormat) -> bool:
