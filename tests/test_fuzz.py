@@ -136,7 +136,9 @@ def test_damaged_files_in_a_mount(tmp_path: Path) -> None:
                 path = Path(folder) / name
                 size = path.stat().st_size
                 told = answer_of_path(path)
-                assert told == "EIO" or (len(told) == 64 and path.stat().st_size == size), path
+                # What is built shows an estimate before it is opened.
+                built = folder.endswith("/transcoded") or name == "video.mp4"
+                assert told == "EIO" or (len(told) == 64 and (built or path.stat().st_size == size)), path
                 listed += 1
         assert listed > COUNT
         assert [line for line in mount.warnings() if "WARNING: read: EIO: " not in line] == []

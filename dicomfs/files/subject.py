@@ -29,7 +29,8 @@ Read = TypeVar("Read")
 # A node below a DICOM file never changes: another version of the file is another inode.
 FOREVER = 3600.0
 # A header costs about 100 KB in memory, the names and sizes of one file 8 KB: room for some hundred headers in use and
-# for the listings of some thousand files.
+# for the listings of some thousand files. One that is larger than all that is kept alone: without it each frame of a
+# large Enhanced object would parse its header again.
 HEADER_BYTES = 32 << 20
 TEXT_BYTES = 8 << 20
 CHILDREN_BYTES = 64 << 20
@@ -73,9 +74,9 @@ class Services:
         return cls(
             source,
             decoder,
-            Lru(HEADER_BYTES, lambda instance: instance.weight),
+            Lru(HEADER_BYTES, lambda instance: min(instance.weight, HEADER_BYTES)),
             Lru(TEXT_BYTES, len),
-            Lru(CHILDREN_BYTES, lambda children: children.weight),
+            Lru(CHILDREN_BYTES, lambda children: min(children.weight, CHILDREN_BYTES)),
             Lru(ATTRIBUTES, lambda _: 1),
             Ahead(decoder.workers),
             Builds(built, max(2, decoder.workers), disk),
