@@ -55,11 +55,13 @@ class Loop:
 
 
 @contextlib.contextmanager
-def tree_of(loop: Loop, archive: Path, window: Window | None = None) -> Iterator[Directory]:
-    """Give the tree of an archive, with caches of its own; *window* is that of the option `--window`."""
+def tree_of(
+    loop: Loop, archive: Path, window: Window | None = None, *, every_film: bool = False
+) -> Iterator[Directory]:
+    """Give the tree of an archive, with caches of its own; *window* and *every_film* are those of the options."""
     source = Source(str(archive))
     try:
-        yield root(Services.of(source, loop.decoder, window))
+        yield root(Services.of(source, loop.decoder, window, every_film=every_film))
     finally:
         source.close()
 

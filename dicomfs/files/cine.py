@@ -21,7 +21,7 @@ from dicomfs.files.video import stored_video
 from dicomfs.formats.ancillary import physical
 from dicomfs.image.films import is_film
 from dicomfs.image.instance import Instance
-from dicomfs.image.timing import film_timing
+from dicomfs.image.timing import Timing, film_timing
 from dicomfs.nodes import Node
 from dicomfs.workers.decode import DecodeError, Make, NoAnswer, WorkerEnded
 from dicomfs.workers.film import FRAME, ROOM, Encode
@@ -66,8 +66,7 @@ async def _encode(instance: Instance, subject: Subject, file: BinaryIO) -> None:
     pixels = instance.pixels
     assert pixels is not None  # noqa: S101 - it is a film
     count, fmt = len(pixels.frames), pixels.format
-    timing = film_timing(pixels.dataset, count)
-    times = tuple([round(1000 * offset) for offset in (*timing.offsets, timing.duration)])
+    times = _microseconds(film_timing(pixels.dataset, count))
     job = Encode(fmt.columns, fmt.rows, pixels.picture_samples, _aspect(instance), times)
     decoder = subject.services.decoder
     pictures = frame_pixels(subject, instance)
@@ -91,6 +90,15 @@ async def _encode(instance: Instance, subject: Subject, file: BinaryIO) -> None:
 
         await decoder.direct(job, max(size, ROOM), serve)
         nursery.cancel_scope.cancel()
+
+
+def _microseconds(timing: Timing) -> tuple[int, ...]:
+    """Give the times of all frames and the end, each later than the one before it, as films need them."""
+    times: list[int] = []
+    for milliseconds in (*timing.offsets, timing.duration):
+        time = round(1000 * milliseconds)
+        times.append(max(time, times[-1] + 1) if times else time)
+    return tuple(times)
 
 
 async def _decode(subject: Subject, make: Make, frame: int) -> bytes | None:
