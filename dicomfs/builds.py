@@ -31,8 +31,8 @@ Build = Callable[[BinaryIO], Awaitable[None]]
 
 # How often an opener that waits is asked whether it still wants the content, in seconds; a system call stays as long.
 POLL = 1.0
-# Exact sizes that are remembered, about 100 bytes each.
-_SIZES = 100_000
+# Files of which size and identity are remembered, about 400 bytes each.
+_MOST_KNOWN = 50_000
 _BUFFER = 1 << 20
 
 
@@ -70,12 +70,14 @@ def build_key(fingerprint: Fingerprint, recipe: str) -> bytes:
 class _Built:
     """One built file, open as long as somebody holds it or it is kept; also the one piece of its content."""
 
-    __slots__ = ("_descriptor", "cached", "holders", "size")
+    __slots__ = ("_descriptor", "cached", "holders", "mark", "size")
 
     def __init__(self, descriptor: int, size: int, cached: bool) -> None:
+        status = os.fstat(descriptor)
         self._descriptor = descriptor
         self.size = size
         self.cached = cached
+        self.mark = status.st_dev, status.st_ino, status.st_mtime_ns
         self.holders = 1
 
     async def read(self, start: int, stop: int) -> Buffer:
@@ -96,7 +98,7 @@ class _Built:
 
 
 class BuiltContent(Content):
-    """What was built, open; *fresh* when that is what was just done, and not what others may have read already."""
+    """What was built, open; *fresh* when it was built anew since the last time, so that what was read then is void."""
 
     __slots__ = ("fresh",)
 
@@ -109,12 +111,13 @@ class BuiltContent(Content):
 class _Flight:
     """One build under way, for how many openers, and how it ended."""
 
-    __slots__ = ("built", "ended", "error", "openers", "scope")
+    __slots__ = ("built", "ended", "error", "fresh", "openers", "scope")
 
     def __init__(self) -> None:
         self.ended = trio.Event()
         self.scope = trio.CancelScope()
         self.openers = 0
+        self.fresh = False
         self.built: _Built | None = None
         self.error: OSError | None = None
 
@@ -134,7 +137,7 @@ class Builds:
         self._held: dict[bytes, _Built] = {}
         self._idle: OrderedDict[bytes, _Built] = OrderedDict()
         self._idle_bytes = 0
-        self._sizes: OrderedDict[bytes, int] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[int, tuple[int, int, int]]] = OrderedDict()
         self._permits = trio.Semaphore(at_once)
         self._begun = self._failed = self._cancelled = 0
 
@@ -145,8 +148,9 @@ class Builds:
 
     def size(self, key: bytes) -> int | None:
         """Give the size of what was built here or is in the disk cache, if any; this never waits and starts nothing."""
-        size = self._sizes.get(key)
-        return self._cache.size(key) if size is None and self._cache else size
+        if known := self._known.get(key):
+            return known[0]
+        return self._cache.size(key) if self._cache else None
 
     async def open(self, key: bytes, build: Build, wanted: Callable[[], bool] = lambda: True) -> BuiltContent:
         """Give the content of *key*, kept or made by *build* once for all who ask meanwhile.
@@ -154,10 +158,9 @@ class Builds:
         Raises OSError where it cannot be made, and OpenAbandoned when *wanted* says, while it is made, that it no
         longer is.
         """
-        built = self._hold(key)
-        fresh = built is None
+        built, fresh = self._hold(key), False
         if built is None:
-            built = await self._wait(key, build, wanted)
+            built, fresh = await self._wait(key, build, wanted)
         return BuiltContent(built, lambda: self._release(key, built), fresh=fresh)
 
     def close(self) -> None:
@@ -190,8 +193,8 @@ class Builds:
             self._idle_bytes -= oldest.size
             oldest.close()
 
-    async def _wait(self, key: bytes, build: Build, wanted: Callable[[], bool]) -> _Built:
-        """Wait for the build of *key*, which others may wait for too, and hold what it gives."""
+    async def _wait(self, key: bytes, build: Build, wanted: Callable[[], bool]) -> tuple[_Built, bool]:
+        """Wait for the build of *key*, with others perhaps; hold what it gives and tell whether it is fresh."""
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight()
@@ -207,7 +210,7 @@ class Builds:
                 raise flight.error
             assert flight.built is not None  # noqa: S101 - neither an error nor cancelled
             flight.built.holders += 1
-            return flight.built
+            return flight.built, flight.fresh
         finally:
             flight.openers -= 1
             if not flight.openers:
@@ -231,7 +234,7 @@ class Builds:
                     built.close()
                 else:
                     flight.built = self._held[key] = built
-                    self._remember(key, built.size)
+                    flight.fresh = self._remember(key, built)
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - a codec's panic is no Exception, and this task has no parent
@@ -279,11 +282,13 @@ class Builds:
             raise BuildFailed("nothing was made")
         return built
 
-    def _remember(self, key: bytes, size: int) -> None:
-        self._sizes[key] = size
-        self._sizes.move_to_end(key)
-        if len(self._sizes) > _SIZES:
-            self._sizes.popitem(last=False)
+    def _remember(self, key: bytes, built: _Built) -> bool:
+        """Note the exact size; tell whether there was another file of this key before."""
+        before = self._known.pop(key, None)
+        self._known[key] = built.size, built.mark
+        if len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return before is not None and before[1] != built.mark
 
 
 def _said(error: BaseException) -> OSError:

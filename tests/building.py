@@ -28,7 +28,7 @@ ESTIMATE = 3_000_000
 # Name and size of what is built: larger than the estimate, smaller, much smaller, and as large as no page.
 SIZES = {"grown.bin": 7_654_321, "shrunk.bin": 1_234_567, "tiny.bin": 5, "exact.bin": ESTIMATE}
 FATES: dict[str, BaseException] = {
-    "OSError": OSError(28, "secret^patient"),
+    "OSError": OSError(28, "No space left on device"),
     "ValueError": ValueError("secret^patient"),
     "GeneratorExit": GeneratorExit(),
     "SystemExit": SystemExit(3),

@@ -156,6 +156,28 @@ def test_listing_builds_nothing_and_a_size_once_known_is_shown(
         assert control.count() == mount.statistics()["builds"] == 1
 
 
+@pytest.mark.parametrize("options", [(), ("DIR",), ("DIR", "1M")], ids=["temporary", "cache", "rebuilt"])
+def test_a_second_read_costs_the_daemon_nothing(
+    options: tuple[str, ...], archive: Path, tmp_path: Path, control: Control
+) -> None:
+    """It comes out of the page cache, unless the file had to be built anew."""
+    arguments = [f"--cache-dir={tmp_path / 'cache'}", "--cache-size=1M"][: len(options)]
+    with serve(archive, tmp_path / "m", *arguments) as mount:
+        path = mount.path / "0.dcm" / "grown.bin"
+        reads = []
+        for _ in range(3):
+            before = mount.statistics()["requests"]
+            assert answer_of_path(path) == digest("grown.bin")
+            reads.append(mount.statistics()["requests"] - before)
+        least = SIZES["grown.bin"] // (1 << 20)
+        if len(options) == 2:
+            assert control.count() == 3
+            assert min(reads) > least
+        else:
+            assert control.count() == 1
+            assert reads[0] > least > max(reads[1:])
+
+
 def test_looking_at_it_all_the_time_does_not_spoil_the_size(archive: Path, tmp_path: Path, control: Control) -> None:
     """Answers with the estimate that are on their way while the file gets ready must not be believed afterwards."""
     with serve(archive, tmp_path / "m") as mount:
@@ -193,7 +215,7 @@ def test_eight_openers_one_build(archive: Path, tmp_path: Path, control: Control
         path = known(mount.path / "0.dcm" / "grown.bin")
         waiting = [subprocess.Popen(["sha256sum", path], stdout=subprocess.PIPE) for _ in range(8)]
         wait_for(control.count)
-        wait_for(lambda: sum(asleep(process) for process in waiting) == 8)
+        wait_for_openers(mount, *waiting)
         # Nobody else waits for them.
         assert (mount.path / "1.dcm" / "original.dcm").read_bytes() == (archive / "1.dcm").read_bytes()
         assert (mount.path / "0.dcm" / "thumbnail.png").read_bytes()
@@ -208,7 +230,7 @@ def test_a_killed_opener_ends_its_build(number: int, archive: Path, tmp_path: Pa
     with serve(archive, tmp_path / "m") as mount:
         waiting = opener(known(mount.path / "0.dcm" / "grown.bin"))
         wait_for(control.count)
-        wait_for(lambda: asleep(waiting))
+        wait_for_openers(mount, waiting)
         waiting.send_signal(number)
         wait_for(lambda: control.count("ended") == 1)
         assert waiting.wait(10)
@@ -225,7 +247,7 @@ def test_a_killed_opener_leaves_the_build_to_the_others(archive: Path, tmp_path:
         first = opener(path)
         wait_for(control.count)
         second = opener(path)
-        wait_for(lambda: asleep(first) and asleep(second))
+        wait_for_openers(mount, first, second)
         first.kill()
         assert first.wait(10)
         assert control.count("ended") == 0
@@ -241,10 +263,15 @@ def known(path: Path) -> Path:
     return path
 
 
-def asleep(process: "subprocess.Popen[bytes]") -> bool:
-    """Tell whether a process waits for the answer to its open, where the path is known."""
-    waits = Path(f"/proc/{process.pid}/wchan").read_text()
-    return "fuse" in waits or "request_wait" in waits
+def wait_for_openers(mount: Mount, *processes: "subprocess.Popen[bytes]") -> None:
+    """Wait until the daemon has the requests of processes that open paths which are known."""
+
+    def asleep(process: "subprocess.Popen[bytes]") -> bool:
+        waits = Path(f"/proc/{process.pid}/wchan").read_text()
+        return "fuse" in waits or "request_wait" in waits
+
+    wait_for(lambda: all(map(asleep, processes)))
+    os.statvfs(mount.path)  # is answered by the daemon, after it has taken what came before
 
 
 @pytest.mark.parametrize("fate", ["OSError", "ValueError", "GeneratorExit", "SystemExit", "group"])
@@ -256,7 +283,7 @@ def test_a_failure_reaches_every_opener_and_leaves_nothing(
     with serve(archive, tmp_path / "m", "--cache-dir", str(tmp_path / "cache"), warn=True) as mount:
         path = known(mount.path / "0.dcm" / "grown.bin")
         waiting = [subprocess.Popen(["cat", path], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(3)]
-        wait_for(lambda: all(map(asleep, waiting)))
+        wait_for_openers(mount, *waiting)
         control.let_go()
         error = {"OSError": b"No space left"}.get(fate, b"Input/output error")
         assert all(error in process.communicate()[1] for process in waiting)
