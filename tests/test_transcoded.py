@@ -55,7 +55,7 @@ ALL = set(SYNTAXES)
 MISTAKEN = {("GDCM", "rle.dcm"): "byte planes of colours wider than 8 bits are put together wrongly"}
 
 # Of smaller pictures OpenJPH's program makes a mess, also of those that it has written itself.
-LEAST_SIDE = 16
+LEAST_SIDE = 17
 
 Program = Callable[[str], str]
 
