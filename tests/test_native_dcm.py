@@ -100,7 +100,7 @@ def attributes_are_right(dataset: pydicom.FileDataset, mine: Ours) -> None:
     fmt = mine.instance.pixels.format
     assert dataset.file_meta.TransferSyntaxUID == EXPLICIT_LITTLE
     assert not {0x7FE00001, 0x7FE00002, 0x7FE00003, 0xFFFCFFFC} & dataset.keys()
-    assert dataset.get("SOPInstanceUID") in (None, dataset.file_meta.get("MediaStorageSOPInstanceUID"))
+    assert dataset.get("SOPInstanceUID") in (None, "", dataset.file_meta.get("MediaStorageSOPInstanceUID"))
     element = next(dataset[tag] for tag in (0x7FE00008, 0x7FE00009, 0x7FE00010) if tag in dataset)
     allowed = {0x7FE00008: ("OF",), 0x7FE00009: ("OD",)}
     assert element.VR in allowed.get(element.tag, ("OW",) if dataset.BitsAllocated > 8 else ("OB", "OW"))
