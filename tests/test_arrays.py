@@ -185,6 +185,30 @@ def test_a_modality_lut_overrules_rescaling_also_of_angiography(loop: Loop, tmp_
         close(array(shown, "rescaled.npy"), table[RAMP].astype(np.float64))
 
 
+@pytest.mark.parametrize("most", [1, 100, 255, 65535])
+@pytest.mark.parametrize("kind", ["FRACTIONAL", "LABELMAP", "BINARY"])
+def test_fractions_of_a_segment_are_parts_of_one(kind: str, most: int, loop: Loop, tmp_path: Path) -> None:
+    """Those of Maximum Fractional Value (M2), unless a real world value map comes first; no other numbers are parts."""
+    values = np.linspace(0, min(most, 255), 12).astype(np.uint8).reshape(3, 4)
+    elements = image(3, 4, values.tobytes(), vr="OB", more={0x00620001: ("CS", kind), 0x0062000E: ("US", most)})
+    shown = Shown.of(loop, tmp_path, dicom(elements))
+    close(array(shown, "rescaled.npy"), values / most if kind == "FRACTIONAL" else values)
+    mapped = Shown.of(loop, tmp_path, dicom(elements | {MAPS: ("SQ", [real(3, 1, 0, 255)])}))
+    close(array(mapped, "rescaled.npy"), values * 3.0 + 1)
+
+
+def test_fractions_of_the_corpus(loop: Loop, corpus: Path | None) -> None:
+    if corpus is None:
+        return
+    for path in sorted((corpus / "highdicom").glob("seg_image_ct_*fractional.dcm")):
+        dataset = pydicom.dcmread(path)
+        shown = Shown(loop, path)
+        close(array(shown, "rescaled.npy"), dataset.pixel_array / dataset.MaximumFractionalValue)
+        voxels = shown.read("volume.nii")
+        slope = np.frombuffer(voxels, "<f4", 1, 112)[0]  # scl_slope
+        assert slope == np.float32(1 / dataset.MaximumFractionalValue)
+
+
 def rescaling(slope: float, intercept: float) -> DataSet:
     return {TRANSFORMATION: ("SQ", [{SLOPE: ("DS", str(slope)), INTERCEPT: ("DS", str(intercept))}])}
 

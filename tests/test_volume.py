@@ -355,6 +355,19 @@ def test_only_segmentations_have_gaps(kind: str | None, more: dict, there: bool,
         assert not numbers(volume)[:, :, 2:4].any()
 
 
+@pytest.mark.parametrize("most", [1, 100, 255])
+def test_fractions_are_parts_of_one(most: int, made: Callable[..., Volume]) -> None:
+    """Of Maximum Fractional Value (M2); stored values stay, and the slope says it."""
+    frames = [(place, 1) for place in range(4)]
+    stored = np.linspace(0, most, 4 * 6 * 8).astype(np.uint8)
+    elements = segmentation(Planes(4), frames, "FRACTIONAL", 8, {0x0062000E: ("US", most)})
+    volume, _ = made(elements | {PIXEL_DATA: ("OB", stored.tobytes())})
+    assert volume is not None
+    assert volume.get_data_dtype() == np.uint8
+    shown = numbers(volume)[..., 0]  # of the first of its three segments
+    assert np.allclose(shown[:, ::-1].T.ravel(), stored / most, rtol=1e-7)
+
+
 def test_gaps_of_uneven_width_are_refused(made: Callable[..., Volume]) -> None:
     planes = Planes(3, depths=[0.0, 2.5, 8.7])
     volume, said = made(segmentation(planes, [(0, 1), (1, 1), (2, 1)]))

@@ -133,7 +133,8 @@ def display_of(
     voi = next((voi for voi in vois if voi.usable), None)
     if voi is None and place is not None:
         raise VoiMissing(place, frame)
-    voi = voi or Voi(_fractions(dataset))
+    whole = whole_segment(dataset)
+    voi = voi or Voi(Window(whole / 2, whole, "LINEAR_EXACT") if whole else None)
     window = voi.window
     if fmt.real and window and window.function == "LINEAR":
         # The half and the one in LINEAR are steps between integers; with them, all of 0..1 in 0.5, 1 would be white.
@@ -145,6 +146,13 @@ def display_of(
         problems["Presentation LUT Shape contradicts the photometric interpretation, which is followed (G2)"] = None
     padding = _padding(dataset, fmt)
     return Display(slope, intercept, modality_lut, window, voi.lut, invert, palette, padding), tuple(problems)
+
+
+def whole_segment(dataset: DataSet) -> int | None:
+    """Read the value of what is all of a segment; None for other objects and label maps (PS3.3 C.8.20.2, M2)."""
+    kind = dataset.text(0x00620001)
+    most = {"BINARY": 1, "FRACTIONAL": dataset.integer(0x0062000E)}.get(kind or "")
+    return most if most and most > 0 else None
 
 
 def check_groups(dataset: DataSet, frame: int) -> None:
@@ -260,13 +268,6 @@ def _rescale(dataset: DataSet, frame: int, problems: dict[str, None]) -> tuple[f
         problems["Rescale Slope is senseless; the values are not rescaled (G8)"] = None
         return 1.0, 0.0
     return slope, intercept
-
-
-def _fractions(dataset: DataSet) -> Window | None:
-    """Give the window from nothing to all of a segment; None for other objects and label maps (PS3.3 C.8.20.2, M2)."""
-    kind = dataset.text(0x00620001)
-    most = {"BINARY": 1, "FRACTIONAL": dataset.integer(0x0062000E)}.get(kind or "")
-    return Window(most / 2, most, "LINEAR_EXACT") if most and most > 0 else None
 
 
 def _padding(dataset: DataSet, fmt: PixelFormat) -> tuple[float, float] | None:

@@ -1,6 +1,6 @@
 """What a data set says about the quantities that stored values stand for: attributes to a Scale.
 
-Only this module chooses between real world value maps, the Modality LUT, rescaling and the scale of a dose.
+Only this module chooses between real world value maps, the Modality LUT, rescaling, the scale of a dose and fractions.
 """
 
 import errno
@@ -9,7 +9,7 @@ import numpy as np
 
 from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.stream import Stream
-from dicomfs.display.display import PIXEL_VALUE_TRANSFORMATION, check_groups, display_of
+from dicomfs.display.display import PIXEL_VALUE_TRANSFORMATION, check_groups, display_of, whole_segment
 from dicomfs.display.luts import read_lut
 from dicomfs.display.scale import Scale
 from dicomfs.image.functional import PER_FRAME_GROUPS
@@ -31,8 +31,8 @@ def scale_of(dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | No
     """Read what the stored values of *frame*, counted from 0, stand for; they have one sample.
 
     A real world value map comes before the Modality LUT, and that before rescaling or the scale of a dose
-    (PS3.3 C.7.6.16.2.11, C.11.1). *stream* is what the offsets in *dataset* refer to. Raises GroupMissing and
-    MappingMissing for a frame without what others have (G6).
+    (PS3.3 C.7.6.16.2.11, C.11.1); what is part of a segment is a fraction of 1 (C.8.20.2, M2). *stream* is what the
+    offsets in *dataset* refer to. Raises GroupMissing and MappingMissing for a frame without what others have (G6).
     """
     found = mapping_of(dataset, frame)
     if found is not None:
@@ -45,7 +45,8 @@ def scale_of(dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | No
     if lut is not None:
         return Scale(lut=lut)
     display, _ = display_of(dataset, frame, fmt, stream)
-    return Scale(display.slope, display.intercept)
+    whole = whole_segment(dataset) or 1
+    return Scale(display.slope / whole, display.intercept / whole)
 
 
 def shared_scale(dataset: DataSet, frames: int, fmt: PixelFormat) -> Scale | None:
