@@ -56,7 +56,8 @@ class Parsed:
     *transfer_syntax* is the one that was used, after all guesses; *stream* is what the offsets of the data set refer
     to: the file itself, or its inflated data set (those of *meta* always refer to the file). *fragments* are the Items
     of the Pixel Data where it is encapsulated. *problems* are sentences without patient data, each ending with the
-    rule that it is about. *whole* says that all of the data set was read, apart from what pixel data may lack.
+    rule that it is about. *whole* says that all of the data set was read, apart from what pixel data may lack. *weight*
+    is what all elements cost in memory, in bytes.
     """
 
     preamble: bytes
@@ -67,6 +68,7 @@ class Parsed:
     problems: tuple[str, ...]
     fragments: Fragments | None
     whole: bool
+    weight: int
 
 
 def parse(stream: Stream) -> Parsed:
@@ -90,7 +92,8 @@ def parse(stream: Stream) -> Parsed:
     if not len(dataset):
         reader.flag("the file has no data set (L1)")
     whole = not reader.lost and (inflated is None or inflated.whole)
-    return Parsed(preamble, meta, dataset, syntax, reader.stream, tuple(problems), reader.fragments, whole)
+    fragments, told = reader.fragments, tuple(problems)
+    return Parsed(preamble, meta, dataset, syntax, reader.stream, told, fragments, whole, reader.weight)
 
 
 def _read_preamble(reader: Reader) -> tuple[bytes, int]:

@@ -31,6 +31,8 @@ MOST_DEPTH = 64
 # Of all values together: beyond, those above 1 KiB stay in the stream; at twice as much the walk ends.
 MOST_KEPT = 32 * 1024 * 1024
 SHORT = 1024
+# What an Element and a DataSet cost in memory besides values.
+_ELEMENT_BYTES, _ITEM_BYTES = 250, 400
 MOST_PROBLEMS = 100
 
 # Float, Double Float and Pixel Data: never read here.
@@ -84,6 +86,12 @@ class Reader:
         self._elements_left = MOST_ELEMENTS
         self._items_left = MOST_ITEMS
         self._kept_left = MOST_KEPT
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that everything read so far costs, roughly."""
+        elements, items = MOST_ELEMENTS - self._elements_left, MOST_ITEMS - self._items_left
+        return elements * _ELEMENT_BYTES + items * _ITEM_BYTES + MOST_KEPT - self._kept_left
 
     def flag(self, problem: str) -> None:
         """Note something wrong; a file that is wrong everywhere is told so once."""

@@ -28,12 +28,12 @@ Read = TypeVar("Read")
 
 # A node below a DICOM file never changes: another version of the file is another inode.
 FOREVER = 3600.0
-# A header costs about 100 KB in memory, the names and sizes of one file 8 KB: room for some hundred headers in use and
-# for the listings of some thousand files. One that is larger than all that is kept alone: without it each frame of a
-# large Enhanced object would parse its header again.
+# A header costs 20 to 100 KB in memory, the names and sizes of one file 20 KB: room for some hundred headers in use and
+# for the listings of some six thousand files, so that listing them again reads nothing. A header that is larger than
+# all that is kept alone: without it each frame of a large Enhanced object would parse it again.
 HEADER_BYTES = 32 << 20
 TEXT_BYTES = 8 << 20
-CHILDREN_BYTES = 64 << 20
+CHILDREN_BYTES = 128 << 20
 # Files, each with some 20 KB of attributes at most.
 ATTRIBUTES = 200
 # On disk, for what was built or decoded.

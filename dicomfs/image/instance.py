@@ -5,10 +5,8 @@ the stream.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from dicomfs.dicom.dataset import NotDicom, Parsed, parse
-from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
 from dicomfs.image.dimensions import Volume, volume_of
 from dicomfs.image.films import film_problems
@@ -26,8 +24,6 @@ __all__ = ["Instance", "Pixels", "load"]
 MOST_DESCRIBED = 200_000
 # Bytes of a frame in a TIFF, whose offsets have 32 bits; its head takes less than what is left.
 MOST_IN_TIFF = (1 << 32) - 4096
-# What an Element costs in memory besides its value.
-_ELEMENT_BYTES = 250
 
 
 @dataclass(frozen=True)
@@ -57,13 +53,12 @@ class Instance:
         """UID of the transfer syntax as it is used; empty without a header."""
         return self.parsed.transfer_syntax if self.parsed else ""
 
-    @cached_property
+    @property
     def weight(self) -> int:
         """Bytes of memory that this costs, roughly."""
         total = 16 * len(self.fragments) if self.fragments else 0
         total += self.video.joined.weight if self.video else 0
-        if self.parsed:
-            total += _weight(self.parsed.meta) + _weight(self.parsed.dataset)
+        total += self.parsed.weight if self.parsed else 0
         if self.volume:
             total += self.volume.order.nbytes + (self.volume.places.nbytes if self.volume.places is not None else 0)
         if self.inflated:
@@ -102,12 +97,3 @@ def _copies_left_out(parsed: Parsed, plain: PixelFormat | None, frames: int) -> 
     if not parsed.whole:
         return (NOT_WHOLE,)
     return (TOO_LONG,) if plain and value_length(plain, frames) > LONGEST_VALUE else ()
-
-
-def _weight(dataset: DataSet) -> int:
-    total = 0
-    for element in dataset.elements.values():
-        total += _ELEMENT_BYTES + len(element.value or b"")
-        for item in element.items or ():
-            total += _weight(item)
-    return total
