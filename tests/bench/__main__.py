@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import copying, frames, listing, load
+from bench import arrays, copying, frames, listing, load
 from bench.table import Table
 from dicomfs import __version__
 
@@ -25,6 +25,8 @@ BENCHMARKS: dict[str, Callable[[Table, Path, int], None]] = {
     "ready": listing.ready,
     "memory": load.memory,
     "cost-per-frame": frames.cost_per_frame,
+    "arrays": arrays.in_order,
+    "array-frame": arrays.one_frame,
     "stat": load.stat_under_load,
     "fairness": load.fairness,
     "waste": load.waste,
