@@ -30,7 +30,7 @@ from dicomfs.workers.processes import Call
 log = logging.getLogger(__name__)
 
 # Goes up whenever the bytes of a film change.
-_VERSION = 1
+_VERSION = 2
 # Compressed bits of a pixel of the samples, about; a first guess at the size.
 _BITS = 0.2
 # Room for the index of a film, and for headers of pictures that are smaller than these.

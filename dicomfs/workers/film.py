@@ -22,6 +22,7 @@ import numpy as np
 if TYPE_CHECKING:
     import av
     from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
 
 CALL = struct.Struct("<BQQ")
 """What is wanted, and two numbers *a* and *b*. The last call may be followed by a reason (UTF-8)."""
@@ -74,10 +75,10 @@ class Daemon:
         self._channel = channel
         self._slot = slot
 
-    def frame(self, index: int) -> bytes | None:
-        """Get the picture of a frame, in rows; None when it is broken."""
+    def frame(self, index: int) -> memoryview | None:
+        """Get the picture of a frame, in rows, which is there until the next call; None when it is broken."""
         length = self._call(FRAME, index, 0)
-        return self._slot[:length] if length else None
+        return memoryview(self._slot)[:length] if length else None
 
     def read(self, offset: int, length: int) -> bytes:
         """Read the stream."""
@@ -123,6 +124,8 @@ class Encode:
             stream.width, stream.height = self.columns + self.columns % 2, self.rows + self.rows % 2
             stream.pix_fmt = "yuv420p"
             context = stream.codec_context
+            # Threads take pictures each, not parts of one as is the default: they wait less for each other.
+            context.thread_type = "FRAME"
             context.time_base = MICROSECONDS
             context.framerate = Fraction((len(self.times) - 1) * 1_000_000, self.times[-1])
             context.sample_aspect_ratio = Fraction(*self.aspect)
@@ -142,18 +145,21 @@ class Encode:
 
     def _frames(self, daemon: Daemon) -> "Iterator[VideoFrame | None]":
         """Get the frames that are not broken, each with its time, and None for the end."""
+        from av.video.reformatter import VideoReformatter
+
         begun = False
+        converter = VideoReformatter()
         for index, time in enumerate(self.times[:-1]):
             picture = daemon.frame(index)
             if picture is not None:
-                frame = self._frame(picture)
+                frame = self._frame(picture, converter)
                 frame.time_base, frame.pts = MICROSECONDS, time if begun else 0
                 begun = True
                 yield frame
         if begun:
             yield None
 
-    def _frame(self, picture: bytes) -> "VideoFrame":
+    def _frame(self, picture: memoryview, converter: "VideoReformatter") -> "VideoFrame":
         """Convert a picture, its last column and row repeated where their number is odd."""
         from av.video.frame import VideoFrame
 
@@ -165,8 +171,12 @@ class Encode:
             # By hand: the library leaves grey not quite without colour.
             neutral = np.full((values.shape[0] // 2, values.shape[1]), 128, np.uint8)
             return VideoFrame.from_ndarray(np.concatenate([_LEVELS[values], neutral]), "yuv420p")
-        return VideoFrame.from_ndarray(values, "rgb24").reformat(
-            format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED, interpolation="AREA"
+        return converter.reformat(
+            VideoFrame.from_ndarray(values, "rgb24"),
+            format="yuv420p",
+            dst_colorspace=_BT709,
+            dst_color_range=_LIMITED,
+            interpolation="AREA",
         )
 
 
