@@ -21,7 +21,7 @@ files.samples
 files.built
 files.subject
 nodes
-workers.decode workers.ahead workers.processes workers.worker workers.film workers.sandbox
+workers.decode workers.ahead workers.processes workers.worker workers.film workers.channel workers.sandbox
 builds
 spool
 content

@@ -23,8 +23,9 @@ from dicomfs.image.films import is_film
 from dicomfs.image.instance import Instance
 from dicomfs.image.timing import Timing, film_timing
 from dicomfs.nodes import Node
+from dicomfs.workers.channel import FRAME, ROOM
 from dicomfs.workers.decode import DecodeError, Make, NoAnswer, WorkerEnded
-from dicomfs.workers.film import FRAME, ROOM, Encode
+from dicomfs.workers.film import Encode
 from dicomfs.workers.processes import Call
 
 log = logging.getLogger(__name__)

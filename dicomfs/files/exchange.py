@@ -10,8 +10,8 @@ from typing import BinaryIO
 import trio
 
 from dicomfs.content import Content
+from dicomfs.workers.channel import READ, READ_BACK, WRITE
 from dicomfs.workers.decode import DecodeError
-from dicomfs.workers.film import READ, READ_BACK, WRITE
 from dicomfs.workers.processes import Call
 
 # A film is written, read back and written once more when its index is put before it; a stream is read twice, and in

@@ -1,8 +1,7 @@
 """Films in a process of their own: frames are encoded to MP4, and stored videos are put into MP4 or looked at.
 
-Only this module uses PyAV, which is not part of the package: its wheels contain encoders under the GPL. The process is
-forked like a decoder and shut in like one (see `sandbox`) before it sees anything of a file. It opens nothing: it calls
-the daemon for each frame and each stretch of a stream, and hands over what it has written, in a slot of shared memory.
+PyAV, which does it all, is not part of the package: its wheels contain encoders under the GPL. The process is forked
+like a decoder and shut in like one (see `sandbox`) before it sees anything of a file.
 """
 
 import importlib
@@ -11,31 +10,18 @@ import os
 import pickle
 import pkgutil
 import socket
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dicomfs.workers.channel import CALL, DONE, FAILED, Daemon, Unusable, mp4
+
 if TYPE_CHECKING:
-    import av
     from av.video.frame import VideoFrame
     from av.video.reformatter import VideoReformatter
-
-CALL = struct.Struct("<BQQ")
-"""What is wanted, and two numbers *a* and *b*. The last call may be followed by a reason (UTF-8)."""
-
-REPLY = struct.Struct("<Q")
-"""Bytes in the slot."""
-
-FRAME, READ, WRITE, READ_BACK, DONE, FAILED = range(6)
-"""Frame *a*, of which there may be none; *b* bytes of the stream at *a*; *b* bytes in the slot to be written at *a*;
-*b* of the written bytes at *a*; the end."""
-
-ROOM = 1 << 20
-"""Bytes that a slot must have at least."""
 
 MICROSECONDS = Fraction(1, 1_000_000)
 
@@ -48,60 +34,6 @@ _BT709, _LIMITED = 1, 1
 _LEVELS = np.round(16 + np.arange(256) * (219 / 255)).astype(np.uint8)
 # The same bytes each time ask for the same number of threads; more than a few gain little.
 _MOST_THREADS = 4
-
-
-class Stopped(Exception):
-    """The daemon does not answer any more."""
-
-
-class Unusable(Exception):
-    """The job cannot be done; the text says why."""
-
-
-class Job(Protocol):
-    """What such a process is asked to do."""
-
-    def run(self, daemon: "Daemon") -> None:
-        """Do it. Raises Unusable, and whatever PyAV raises."""
-
-
-class Daemon:
-    """The other end of the channel, as a job sees it."""
-
-    __slots__ = ("_channel", "_slot")
-
-    def __init__(self, channel: socket.socket, slot: mmap.mmap) -> None:
-        """Call over *channel*; data is in *slot*."""
-        self._channel = channel
-        self._slot = slot
-
-    def frame(self, index: int) -> memoryview | None:
-        """Get the picture of a frame, in rows, which is there until the next call; None when it is broken."""
-        length = self._call(FRAME, index, 0)
-        return memoryview(self._slot)[:length] if length else None
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Read the stream."""
-        return self._slot[: self._call(READ, offset, min(length, len(self._slot)))]
-
-    def read_back(self, offset: int, length: int) -> bytes:
-        """Read what was written."""
-        return self._slot[: self._call(READ_BACK, offset, min(length, len(self._slot)))]
-
-    def write(self, offset: int, data: memoryview) -> None:
-        """Have *data* written."""
-        for start in range(0, len(data), len(self._slot)):
-            part = data[start : start + len(self._slot)]
-            self._slot[: len(part)] = part
-            self._call(WRITE, offset + start, len(part))
-
-    def _call(self, wanted: int, first: int, second: int) -> int:
-        self._channel.send(CALL.pack(wanted, first, second))
-        message = self._channel.recv(REPLY.size)
-        if not message:
-            raise Stopped
-        length: int = REPLY.unpack(message)[0]
-        return length
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +51,7 @@ class Encode:
 
     def run(self, daemon: Daemon) -> None:
         """Encode frame by frame. What is broken is left out: the frame before it stays, the first one comes earlier."""
-        with _mp4(daemon) as container:
+        with mp4(daemon) as container:
             stream = container.add_stream("libx264", options=_OPTIONS | {"threads": str(_threads())})
             stream.width, stream.height = self.columns + self.columns % 2, self.rows + self.rows % 2
             stream.pix_fmt = "yuv420p"
@@ -180,56 +112,13 @@ class Encode:
         )
 
 
+Job = Encode
+"""What such a process is asked to do: it has a method `run`, which raises Unusable and whatever PyAV raises."""
+
+
 def _known(time: int | None) -> int:
     assert time is not None  # noqa: S101 - the frame had one
     return time
-
-
-class _File:
-    """A file as PyAV wants one."""
-
-    def __init__(self, read: Callable[[int, int], bytes], write: Callable[[int, memoryview], None], size: int) -> None:
-        self.name = "film.mp4"
-        self._read = read
-        self._write = write
-        self._size = size
-        self._position = 0
-
-    def read(self, length: int) -> bytes:
-        data = self._read(self._position, length)
-        self._position += len(data)
-        return data
-
-    def write(self, data: bytes) -> int:
-        self._write(self._position, memoryview(data))
-        self._position += len(data)
-        self._size = max(self._size, self._position)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._position = offset + (0, self._position, self._size)[whence]
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def _mp4(daemon: Daemon) -> "av.container.OutputContainer":
-    """Begin an MP4 whose index comes first, so that players can begin before they have all of it."""
-    import av
-
-    def refuse(*_: object) -> NoReturn:
-        raise Unusable("the file is not there to be read")
-
-    def reopen(*_: object) -> _File:
-        return _File(daemon.read_back, refuse, 0)
-
-    options = {"movflags": "faststart", "fflags": "bitexact"}
-    file = _File(refuse, daemon.write, 0)
-    return av.open(file, "w", format="mp4", options=options, buffer_size=ROOM, io_open=reopen)
 
 
 def _threads() -> int:

@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import trio
 
-from dicomfs.workers.film import CALL, DONE, FAILED, REPLY, Job
+from dicomfs.workers.channel import CALL, DONE, FAILED, REPLY
+from dicomfs.workers.film import Job
 from dicomfs.workers.worker import ANSWER, REASON_LIMIT, REQUEST, START, Task
 
 Buffer = bytes | bytearray | memoryview
