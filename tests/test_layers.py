@@ -14,14 +14,14 @@ files.__init__
 files.arrays files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source
 files.transcoded
 files.volume files.native_dcm files.cine
-files.exchange
 files.video
+files.exchange
 files.pictures
 files.samples
 files.built
 files.subject
 nodes
-workers.decode workers.ahead workers.processes workers.worker workers.film workers.channel workers.sandbox
+workers.decode workers.ahead workers.processes workers.worker workers.film workers.remux workers.channel workers.sandbox
 builds
 spool
 content
@@ -45,12 +45,14 @@ display.display display.voi image.functional display.luts display.scale display.
 image.inspection
 codecs.encoders
 codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native
+codecs.order codecs.timeline
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
 dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.dictionary
 image.offsets
 image.fragments
 image.extents
 image.pixelformat
+recent
 memory source access dicom.recognise dicom.stream cache client diskcache naming
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
@@ -102,7 +104,7 @@ def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
 
 def test_async_is_known_above_the_seam_alone() -> None:
     users = {name for name, path in modules().items() if "import trio" in path.read_text()}
-    seam = {"builds", "cache", "content", "workers.processes", "workers.decode"}
+    seam = {"builds", "cache", "recent", "content", "workers.processes", "workers.decode"}
     files = {"files.cine", "files.exchange", "files.subject", "files.transcoded"}
     above = {"tree", "operations", "mount", "doctor", "cli"}
     assert users <= seam | files | above

@@ -48,7 +48,7 @@ def test_the_stream_is_there_bit_for_bit(name: str, parts: int, ffmpeg: str, loo
     for variant in streams.values():
         for padded in (True, False):
             shown = Shown.of(loop, tmp_path, video(variant, number, parts, even=padded))
-            assert named(shown) == [f"video.{kind}"]
+            assert named(shown) == [*(["video.mp4"] if kind != "mp4" else []), f"video.{kind}"]
             assert shown.read(f"video.{kind}") == variant
             assert len(shown.problems.splitlines()) == 1
 

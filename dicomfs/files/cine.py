@@ -17,7 +17,7 @@ from dicomfs.files.built import BuiltFile, Recipe
 from dicomfs.files.exchange import Exchange
 from dicomfs.files.pictures import frame_pixels
 from dicomfs.files.subject import Subject
-from dicomfs.files.video import stored_video
+from dicomfs.files.video import remuxed_video, stored_video
 from dicomfs.formats.ancillary import physical
 from dicomfs.image.films import is_film
 from dicomfs.image.instance import Instance
@@ -43,14 +43,16 @@ _TRIES = 3
 
 
 class VideoMp4:
-    """A stored MP4 as it is, or a film of the frames."""
+    """A stored MP4 as it is, another stored video put into one, or a film of the frames."""
 
     name = "video.mp4"
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve a film of objects that are one, or of all with several frames where the mount shall show them so."""
         if instance.video is not None:
-            return stored_video(subject, instance.video.size) if instance.video.kind == "mp4" else None
+            if instance.video.kind == "mp4":
+                return stored_video(subject, instance.video.size)
+            return remuxed_video(instance, subject)
         if instance.pixels is None or not is_film(instance.pixels, every=subject.services.every_film):
             return None
         window = subject.services.window

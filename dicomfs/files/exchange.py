@@ -4,15 +4,18 @@ The process has looked at hostile bytes, so nothing that it asks for is taken fo
 """
 
 import io
+import logging
 import mmap
 from typing import BinaryIO
 
 import trio
 
 from dicomfs.content import Content
-from dicomfs.workers.channel import READ, READ_BACK, WRITE
+from dicomfs.workers.channel import LEFT_OUT, READ, READ_BACK, WRITE
 from dicomfs.workers.decode import DecodeError
 from dicomfs.workers.processes import Call
+
+log = logging.getLogger(__name__)
 
 # A film is written, read back and written once more when its index is put before it; a stream is read twice, and in
 # places more often. What needs more than this of each of its bytes goes round in circles.
@@ -43,6 +46,8 @@ class Exchange:
             data = await trio.to_thread.run_sync(self._read, call.place, call.length)
         elif call.wanted == WRITE and call.place + call.length <= self._most:
             await trio.to_thread.run_sync(self._write, call.place, slot[: call.length])
+        elif call.wanted == LEFT_OUT:
+            log.warning("%d streams of a video are left out of its film, as MP4 does not hold them", call.place)
         else:
             raise DecodeError("the process for films wants what it cannot have")
         slot[: len(data)] = data

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.timing import moves, wrong_times
+from dicomfs.image.video import Video
 
 MISSING = None if importlib.util.find_spec("av") else "PyAV is not installed: pip install 'dicomfs[video]'"
 """Why no film can be made here, if so."""
@@ -30,6 +31,13 @@ def film_problems(pixels: Pixels) -> Iterator[str]:
     yield from wrong_times(pixels.dataset, count)
     if (MISSING or _too_large(pixels)) and moves(pixels.dataset, count):
         yield f"video.mp4 is left out: {MISSING or 'no player shows so many or so large pictures'}"
+
+
+def video_problems(video: Video | None) -> Iterator[str]:
+    """Say what a stored video lacks here."""
+    if video is not None and MISSING and video.kind != "bin":
+        names = "thumbnail.png is" if video.kind == "mp4" else "video.mp4 and thumbnail.png are"
+        yield f"{names} left out: {MISSING}"
 
 
 def _too_large(pixels: Pixels) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from dicomfs.dicom.dataset import NotDicom, Parsed, parse
 from dicomfs.dicom.stream import Stream
 from dicomfs.image.dimensions import Volume, volume_of
-from dicomfs.image.films import film_problems
+from dicomfs.image.films import film_problems, video_problems
 from dicomfs.image.fragments import Fragments
 from dicomfs.image.overlays import Overlay, overlays_of
 from dicomfs.image.pixelformat import PixelFormat
@@ -81,7 +81,7 @@ def load(stream: Stream) -> Instance:
     profile, profile_problems = profile_of(parsed)
     volume, volume_problems = volume_of(pixels) if pixels else (None, ())
     problems = parsed.problems + problems + wrong + icon_problems + profile_problems + volume_problems
-    problems += tuple(film_problems(pixels)) if pixels else ()
+    problems += tuple(film_problems(pixels)) if pixels else tuple(video_problems(video))
     plain = uncompressed(parsed.stream, pixels.format, pixels.frames) if pixels else None
     problems += _copies_left_out(parsed, plain, image[1])
     if pixels is not None and len(pixels.frames) > MOST_DESCRIBED:

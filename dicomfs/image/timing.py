@@ -94,6 +94,14 @@ def moves(dataset: DataSet, count: int) -> bool:
     return _points_at_vector(dataset) and _is_sensible_vector(dataset, dataset.numbers(_FRAME_TIME_VECTOR), count)
 
 
+def usual_step(dataset: DataSet) -> float:
+    """Find the milliseconds from frame to frame of a camera, on the average; nobody knows how many frames there are."""
+    count = max(2, len(dataset.numbers(_FRAME_TIME_VECTOR)))
+    if timing := timing_of(dataset, count):
+        return timing.offsets[-1] / (count - 1)
+    return 1000.0 / _OF_CLASS.get(dataset.text(_SOP_CLASS) or "", _CAMERA)
+
+
 def wrong_times(dataset: DataSet, count: int) -> Iterator[str]:
     """Say which statements about the rate of *count* frames are absurd, and so left out."""
     steps = dataset.numbers(_FRAME_TIME_VECTOR)

@@ -19,9 +19,9 @@ CALL = struct.Struct("<BQQ")
 REPLY = struct.Struct("<Q")
 """Bytes in the slot."""
 
-FRAME, READ, WRITE, READ_BACK, DONE, FAILED = range(6)
+FRAME, READ, WRITE, READ_BACK, LEFT_OUT, DONE, FAILED = range(7)
 """Frame *a*, of which there may be none; *b* bytes of the stream at *a*; *b* bytes in the slot to be written at *a*;
-*b* of the written bytes at *a*; the end."""
+*b* of the written bytes at *a*; *a* streams are left out of a film; the end."""
 
 ROOM = 1 << 20
 """Bytes that a slot must have at least."""
@@ -64,6 +64,10 @@ class Daemon:
             part = data[start : start + len(self._slot)]
             self._slot[: len(part)] = part
             self._call(WRITE, offset + start, len(part))
+
+    def leave_out(self, streams: int) -> None:
+        """Say that so many streams of a video are not in its film."""
+        self._call(LEFT_OUT, streams, 0)
 
     def _call(self, wanted: int, first: int, second: int) -> int:
         self._channel.send(CALL.pack(wanted, first, second))

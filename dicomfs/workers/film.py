@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomfs.workers.channel import CALL, DONE, FAILED, Daemon, Unusable, mp4
+from dicomfs.workers.remux import Remux
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -112,7 +113,7 @@ class Encode:
         )
 
 
-Job = Encode
+Job = Encode | Remux
 """What such a process is asked to do: it has a method `run`, which raises Unusable and whatever PyAV raises."""
 
 
