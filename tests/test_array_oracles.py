@@ -28,6 +28,10 @@ ROUNDED = {
     "VL4_J2KI": "two builds of OpenJPEG round one sample in a million differently",
     "VL5_J2KI": "two builds of OpenJPEG round one sample in a million differently",
 }
+# Where pydicom is wrong: no other program is right either, see the rows of C8.
+MENDED = {
+    "JPEGLossless_1s_1f_i_16_16_bad.dcm": "the stream of a faulty encoder, which pydicom takes to the letter (C8)"
+}
 BYTE_ORDER = "big endian in the file: ours is little endian, as of all files"
 # A series has 80 slices of one kind; some stand for all.
 CORPUS_FILES = [path for path in files(CORPUS) if path.parent.name != "series" or path.stem.endswith("0")]
@@ -37,20 +41,20 @@ class Report:
     """What was compared, and how it came out."""
 
     def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.reasons: dict[str, list[str]] = {}
+        self.files: dict[str, set[Path]] = {}
+        self.reasons: dict[str, set[Path]] = {}
 
-    def count(self, what: str) -> None:
-        self.counts[what] = self.counts.get(what, 0) + 1
+    def count(self, what: str, path: Path) -> None:
+        self.files.setdefault(what, set()).add(path)
 
     def differs(self, path: Path, reason: str) -> None:
-        self.reasons.setdefault(reason, []).append(path.name)
+        self.reasons.setdefault(reason, set()).add(path)
 
     def lines(self) -> Iterator[str]:
-        for what, number in self.counts.items():
-            yield f"{number:>6} {what}"
-        for reason, names in self.reasons.items():
-            yield f"{len(names):>6} {reason}: {', '.join(names)}"
+        for what, paths in self.files.items():
+            yield f"{len(paths):>6} {what}"
+        for reason, paths in self.reasons.items():
+            yield f"{len(paths):>6} {reason}: {', '.join(sorted(path.name for path in paths))}"
 
 
 @pytest.fixture(scope="module")
@@ -59,30 +63,25 @@ def report(request: pytest.FixtureRequest) -> Report:
     return reports.setdefault("pixels.npy and stored/ beside pydicom's pixel_array", Report())  # type: ignore[return-value]
 
 
-def theirs(path: Path, most: int | None) -> tuple[tuple[int, ...], np.dtype[np.generic], list[np.ndarray]] | str:
-    """Ask pydicom for shape, type and frames, or why there are none."""
+def asked(path: Path, most: int | None, *, raw: bool) -> tuple[int, list[np.ndarray]]:
+    """Ask pydicom for the number of frames, and for all or the first of them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            if most is None:
-                whole = pixel_array(path)
-                count = int(pydicom.dcmread(path, stop_before_pixels=True).get("NumberOfFrames") or 1)
-                return whole.shape, whole.dtype, list(whole) if count > 1 else [whole]
-            frames = list(islice(iter_pixels(path), most))
-            count = int(pydicom.dcmread(path, stop_before_pixels=True).get("NumberOfFrames") or 1)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it has no answer
-            return str(error).splitlines()[0]
-    if not frames:
-        return "no frames"
+        count = int(pydicom.dcmread(path, stop_before_pixels=True).get("NumberOfFrames") or 1)
+        if most is not None and count > most:
+            return count, list(islice(iter_pixels(path, raw=raw), most))
+        whole = pixel_array(path, raw=raw)
+        return count, list(whole) if count > 1 else [whole]
+
+
+def theirs(path: Path, most: int | None) -> tuple[tuple[int, ...], np.dtype[np.generic], list[np.ndarray]] | str:
+    """Give shape, type and frames as pydicom has them, or why it has none."""
+    try:
+        count, frames = asked(path, most, raw=False)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it has no answer
+        return str(error).splitlines()[0].rstrip(":")
     shape = frames[0].shape
     return shape if count == 1 else (count, *shape), frames[0].dtype, frames
-
-
-def raw(path: Path, most: int | None) -> list[np.ndarray]:
-    """Ask pydicom for frames as they are stored."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return list(islice(iter_pixels(path, raw=True), most))
 
 
 async def ours(loop: Loop, path: Path, most: int | None) -> tuple[bytes, list[bytes]] | None:
@@ -133,9 +132,9 @@ def check(path: Path, loop: Loop, report: Report, most: int | None) -> None:
     made = attempt(path, loop, most)
     if isinstance(answer, str):
         if isinstance(made, str):
-            report.differs(path, f"refused by us ({made}), and by pydicom")
+            report.differs(path, f"refused by us ({made}) and by pydicom ({answer})")
         elif made:
-            report.differs(path, "not decoded by pydicom with what is installed here")
+            report.differs(path, f"read by us alone; pydicom says: {answer}")
         return
     assert isinstance(made, tuple), f"refused by us, not by pydicom: {made}"
     shape, dtype, frames = answer
@@ -147,15 +146,16 @@ def check(path: Path, loop: Loop, report: Report, most: int | None) -> None:
     if dtype.byteorder == ">":
         report.differs(path, BYTE_ORDER)
     values = np.frombuffer(data, our_dtype, offset=128).reshape(len(frames), *frames[0].shape)
-    stored = raw(path, most)
+    _, stored = asked(path, most, raw=True)
     for frame, expected in enumerate(frames):
         same(path, values[frame], expected)
         picture = tifffile.imread(io.BytesIO(pictures[frame]))
         converted = not np.array_equal(stored[frame], expected, equal_nan=expected.dtype.kind == "f")
         same(path, picture, expected if converted else stored[frame])
-    if path.name in ROUNDED:
-        report.differs(path, ROUNDED[path.name])
-    report.count("files equal in shape, type and value")
+    if path.name in ROUNDED | MENDED:
+        report.differs(path, (ROUNDED | MENDED)[path.name])
+    else:
+        report.count("files equal in shape, type and value", path)
 
 
 def same(path: Path, values: np.ndarray, expected: np.ndarray) -> None:
@@ -165,6 +165,8 @@ def same(path: Path, values: np.ndarray, expected: np.ndarray) -> None:
         difference = np.abs(values.astype(np.int64) - expected)
         assert 0 < np.count_nonzero(difference) < 1e-5 * difference.size
         assert difference.max() == 1
+    elif path.name in MENDED:
+        assert not np.array_equal(values, expected)
     else:
         assert np.array_equal(values, expected, equal_nan=expected.dtype.kind == "f")
 
