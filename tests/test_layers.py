@@ -21,7 +21,7 @@ files.samples
 files.built
 files.subject
 nodes
-workers.decode workers.ahead workers.processes workers.worker workers.film workers.remux workers.channel workers.sandbox
+workers.decode workers.ahead workers.processes workers.worker workers.film workers.still workers.remux workers.channel workers.sandbox
 builds
 spool
 content
@@ -105,6 +105,6 @@ def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
 def test_async_is_known_above_the_seam_alone() -> None:
     users = {name for name, path in modules().items() if "import trio" in path.read_text()}
     seam = {"builds", "cache", "recent", "content", "workers.processes", "workers.decode"}
-    files = {"files.cine", "files.exchange", "files.subject", "files.transcoded"}
+    files = {"files.cine", "files.exchange", "files.subject", "files.transcoded", "files.video"}
     above = {"tree", "operations", "mount", "doctor", "cli"}
     assert users <= seam | files | above

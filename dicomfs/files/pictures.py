@@ -121,7 +121,7 @@ def _task(subject: Subject, prepare: _Prepare) -> Make:
 
     async def make() -> tuple[Task, Buffer]:
         instance = await subject.instance()
-        task, data, wants_window = await subject.read(lambda file: prepare(instance, instance.inflated or file))
+        task, data, wants_window = await subject.glance(lambda file: prepare(instance, instance.inflated or file))
         if wants_window and task.display:
             task = replace(task, display=replace(task.display, window=await _window(subject)))
         return task, data

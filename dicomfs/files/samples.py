@@ -148,7 +148,7 @@ def _task(subject: Subject, frame: int, output: Output, size: int) -> Callable[[
 
     async def make() -> tuple[Task, Buffer]:
         instance = await subject.instance()
-        return await subject.read(lambda file: prepare(instance, instance.inflated or file))
+        return await subject.glance(lambda file: prepare(instance, instance.inflated or file))
 
     return make
 

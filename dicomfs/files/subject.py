@@ -15,11 +15,13 @@ from dicomfs.builds import Builds
 from dicomfs.cache import Lru
 from dicomfs.content import Content, Ready, Stored
 from dicomfs.dicom.attributes import attributes
+from dicomfs.dicom.stream import Stream
 from dicomfs.diskcache import DiskCache
 from dicomfs.display.render import Window
 from dicomfs.image.extents import Extent
 from dicomfs.image.instance import Instance, load
 from dicomfs.nodes import Attributes, Children, File, LateDirectory, read_only
+from dicomfs.recent import NotAtHand, RecentFiles
 from dicomfs.source import Entry, Fingerprint, Source, SourceFile
 from dicomfs.workers.ahead import Ahead
 from dicomfs.workers.decode import Decoder
@@ -55,6 +57,7 @@ class Services:
     children: Lru[Children]
     attributes: Lru[Mapping[bytes, bytes]]
     ahead: Ahead
+    recent: RecentFiles
     builds: Builds
     window: Window | None = None
     every_film: bool = False
@@ -79,6 +82,7 @@ class Services:
             Lru(CHILDREN_BYTES, lambda children: min(children.weight, CHILDREN_BYTES)),
             Lru(ATTRIBUTES, lambda _: 1),
             Ahead(decoder.workers),
+            RecentFiles(),
             Builds(built, max(2, decoder.workers), disk),
             window,
             every_film,
@@ -138,6 +142,16 @@ class Subject:
                 file.close()
 
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+    async def glance(self, use: Callable[[Stream], Read]) -> Read:
+        """Have *use* read a little of this version: at once where it is in memory, else as `read` does."""
+        recent, fingerprint = self.services.recent, self.fingerprint
+        if fingerprint not in recent:
+            recent.keep(fingerprint, await self.open())
+        try:
+            return recent.use(fingerprint, use)
+        except NotAtHand:
+            return await self.read(use)
 
     async def stored(self, extents: Sequence[Extent], word: int = 1) -> Content:
         """Open some bytes of the file, or of its inflated data set; words of *word* bytes are reversed."""

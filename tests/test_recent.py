@@ -1,0 +1,107 @@
+"""Files that stay open for a moment: how long, how many, and what is read of them at once."""
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from dicomfs.recent import NotAtHand, RecentFiles
+from dicomfs.source import Entry, Source, SourceChanged
+
+SIZE = 5 << 20
+
+
+class Place:
+    """An archive of a few files, and how many of them are open."""
+
+    def __init__(self, folder: Path) -> None:
+        for number in range(6):
+            (folder / f"{number}.dcm").write_bytes(bytes([number]) * SIZE)
+        self.folder = folder
+        self.source = Source(str(folder))
+        self.recent = RecentFiles()
+
+    def entry(self, number: int) -> Entry:
+        return self.source.entry(b"", b"%d.dcm" % number)
+
+    def keep(self, number: int) -> Entry:
+        entry = self.entry(number)
+        self.recent.keep(entry.fingerprint, self.source.open(entry.path, entry.fingerprint))
+        return entry
+
+    @property
+    def open_files(self) -> list[str]:
+        links = [Path(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+        named = [os.readlink(link) for link in links if link.is_symlink()]
+        return sorted(Path(name).name for name in named if name.startswith(f"{self.folder}/"))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_what_is_in_memory_is_read_at_once(place: Place) -> None:
+    async def main() -> None:
+        entry = place.keep(3)
+        (place.folder / "3.dcm").read_bytes()
+        assert place.recent.use(entry.fingerprint, lambda stream: stream.pread(9, SIZE - 4)) == b"\3" * 4
+        assert place.recent.use(entry.fingerprint, lambda stream: stream.size) == SIZE
+
+    trio.run(main)
+
+
+def test_what_is_on_disk_or_long_is_not(place: Place) -> None:
+    async def main() -> None:
+        entry = place.keep(1)
+        with pytest.raises(NotAtHand):
+            place.recent.use(entry.fingerprint, lambda stream: stream.pread(3 << 20, 0))
+        with open(place.folder / "1.dcm", "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        with pytest.raises(NotAtHand):
+            place.recent.use(entry.fingerprint, lambda stream: stream.pread(1000, 1 << 20))
+        with pytest.raises(NotAtHand):
+            place.recent.use(place.entry(2).fingerprint, lambda stream: stream.pread(1, 0))
+
+    trio.run(main)
+
+
+def test_another_version_is_an_error_and_let_go(place: Place) -> None:
+    async def main() -> None:
+        entry = place.keep(0)
+        (place.folder / "0.dcm").write_bytes(b"new")
+        with pytest.raises(SourceChanged):
+            place.recent.use(entry.fingerprint, lambda stream: stream.pread(3, 0))
+        assert entry.fingerprint not in place.recent
+        assert place.open_files == []
+
+    trio.run(main)
+
+
+def test_only_the_last_few_are_open_and_only_for_a_moment(place: Place) -> None:
+    async def main() -> None:
+        entries = [place.keep(number) for number in (0, 1, 2, 3, 4, 5, 5)]
+        assert place.open_files == ["2.dcm", "3.dcm", "4.dcm", "5.dcm"]
+        with trio.fail_after(20):
+            while len(place.open_files) > 1:
+                place.recent.use(entries[2].fingerprint, lambda stream: stream.size)
+                await trio.sleep(0.01)
+            assert place.open_files == ["2.dcm"]
+            while place.open_files:
+                await trio.sleep(0.1)
+        place.keep(1)
+        with trio.fail_after(20):
+            while place.open_files:
+                await trio.sleep(0.1)
+
+    trio.run(main)
+
+
+def test_nothing_is_open_when_the_loop_has_ended(place: Place) -> None:
+    async def main() -> None:
+        place.keep(1)
+
+    trio.run(main)
+    assert place.open_files == []
