@@ -37,7 +37,7 @@ MISTAKEN = {
     ("HTJ2K_08_RGB.dcm", "imagecodecs"): "OpenJPH lets samples beyond the range wrap around",
     **{
         ("JPEGLossless_1s_1f_i_16_16_bad.dcm", judge): "the stream of a faulty encoder is followed to the letter (C8)"
-        for judge in ("imagecodecs", "DCMTK", "GDCM")
+        for judge in ("imagecodecs", "DCMTK", "GDCM", "pydicom gdcm")
     },
 }
 # A series has 80 slices of one kind; some stand for all.
