@@ -21,7 +21,8 @@ files.samples
 files.built
 files.subject
 nodes
-workers.decode workers.ahead workers.processes workers.worker workers.film workers.still workers.remux workers.channel workers.sandbox
+workers.decode workers.ahead workers.processes workers.worker workers.film workers.sandbox
+workers.still workers.remux workers.channel
 builds
 spool
 content

@@ -22,23 +22,24 @@ log = logging.getLogger(__name__)
 _TIMES = 8
 # What a call costs at least, in bytes.
 _CALL = 4096
+# What may be moved for the smallest of them.
+_LEAST = 1 << 20
 
 
 class Exchange:
     """A stream to read and a file to write, for one job."""
 
-    def __init__(self, file: BinaryIO, most: int, stream: Content | None = None) -> None:
-        """Serve *stream*, which may be absent, and write *file*, up to *most* bytes."""
+    def __init__(self, file: BinaryIO, most: int, stream: Content | None = None, traffic: int = 1 << 62) -> None:
+        """Serve *stream*, which may be absent, and write *file*, up to *most* bytes; move *traffic* bytes at most."""
         self._file = file
         self._most = most
         self._stream = stream
-        self._left = _TIMES * (most + (stream.size if stream else 0))
+        self._left = min(traffic, _TIMES * (most + (stream.size if stream else 0)) + _LEAST)
 
     async def serve(self, call: Call, slot: mmap.mmap) -> int:
         """Do what *call* wants, with data in *slot*; give the bytes put there. Raises DecodeError if it is unsound."""
-        self._left -= max(call.length, _CALL)
         if self._left < 0:
-            raise DecodeError("making the film goes round in circles")
+            raise DecodeError("making the film takes more reading and writing than it can need")
         data: bytes | memoryview = b""
         if call.wanted == READ and self._stream:
             data = await self._stream.read(call.place, call.length)
@@ -50,6 +51,7 @@ class Exchange:
             log.warning("%d streams of a video are left out of its film, as MP4 does not hold them", call.place)
         else:
             raise DecodeError("the process for films wants what it cannot have")
+        self._left -= max(len(data), call.length if call.wanted == WRITE else 0, _CALL)
         slot[: len(data)] = data
         return len(data)
 

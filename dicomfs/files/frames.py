@@ -4,6 +4,7 @@ from dicomfs.display.fit import shrunk_to
 from dicomfs.display.voi import voi_names
 from dicomfs.files.pictures import MONOCHROME, Look, frame_pictures
 from dicomfs.files.subject import Subject
+from dicomfs.files.video import video_picture
 from dicomfs.image.instance import Instance
 from dicomfs.image.pixels import Pixels
 from dicomfs.naming import safe_name
@@ -49,12 +50,14 @@ class Windows:
 
 
 class Thumbnail:
-    """The middle frame, small."""
+    """The middle frame, small; of a stored video the first picture that stands alone."""
 
     name = "thumbnail.png"
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
-        """Serve it where there are frames."""
+        """Serve it where there are frames or a video."""
+        if instance.video is not None:
+            return video_picture(instance, subject, THUMBNAIL)
         pixels = _pixels(instance)
         if pixels is None:
             return None

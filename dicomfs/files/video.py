@@ -1,22 +1,36 @@
-"""Stored videos: the stream itself bit for bit, named by what it is, and the same in an MP4."""
+"""Stored videos: the stream itself bit for bit, named by what it is, the same in an MP4, and a small picture of it."""
 
+import io
 from fractions import Fraction
 from typing import BinaryIO
 
+import trio
+
 from dicomfs.content import Content, Gathered, Ready
+from dicomfs.dicom.dataset import Parsed
+from dicomfs.display.fit import shrunk_to
 from dicomfs.files.built import BuiltFile, Recipe
 from dicomfs.files.exchange import Exchange
 from dicomfs.files.subject import ContentFile, Subject
+from dicomfs.formats.ancillary import PHYSICAL_SIZE, physical
+from dicomfs.formats.png import png_size
 from dicomfs.image.films import MISSING
 from dicomfs.image.fragments import JoinedStream
 from dicomfs.image.instance import Instance
 from dicomfs.image.timing import usual_step
+from dicomfs.image.video import Video
 from dicomfs.nodes import Node
 from dicomfs.workers.channel import ROOM
+from dicomfs.workers.decode import DecodeError
 from dicomfs.workers.film import Job
 from dicomfs.workers.remux import DEMUXERS, Remux
+from dicomfs.workers.still import SEEN, Still
 
-# Goes up whenever the bytes of an MP4 change.
+_ROWS, _COLUMNS = 0x00280010, 0x00280011
+_LONGEST = 65535
+# Bytes that are read, and seconds that it may take, until there is a picture.
+_SEEN, _PATIENCE = 256 << 20, 30.0
+# Goes up whenever the bytes of an MP4 or a picture change.
 _VERSION = 1
 # Tiny pictures take more in the index of an MP4 than as a stream; this is room for that of any film of hours.
 _INDEX = 256 << 20
@@ -49,8 +63,7 @@ def remuxed_video(instance: Instance, subject: Subject) -> Node | None:
     kind, size = video.kind, video.size
 
     async def build(file: BinaryIO) -> None:
-        parsed = (await subject.instance()).parsed
-        assert parsed is not None  # noqa: S101 - there is a video in it
+        _, parsed = await _video(subject)
         # 29.97 frames a second are 30000 in 1001.
         rate = 1 / Fraction(usual_step(parsed.dataset) / 1000).limit_denominator(60_000)
         await _direct(subject, Remux(kind, size, rate), file, 2 * size + _INDEX)
@@ -58,21 +71,56 @@ def remuxed_video(instance: Instance, subject: Subject) -> Node | None:
     return BuiltFile(subject, Recipe(f"remux {_VERSION}", size, build))
 
 
-async def _direct(subject: Subject, job: Job, file: BinaryIO, most: int) -> None:
-    """Have *job* done on the stream of a stored video; it may write *most* bytes into *file*."""
+def video_picture(instance: Instance, subject: Subject, longest: int) -> Node | None:
+    """Give the first picture of a stored video, at most *longest* pixels long and wide.
+
+    It is as large as the header says that the pictures are, or in proportion to that, whatever the stream says: its
+    size is known before anybody looks at the stream.
+    """
+    video, parsed = instance.video, instance.parsed
+    if video is None or parsed is None or video.kind not in SEEN or MISSING:
+        return None
+    rows, columns = (parsed.dataset.integer(tag) or 0 for tag in (_ROWS, _COLUMNS))
+    if not (0 < rows <= _LONGEST and 0 < columns <= _LONGEST):
+        return None
+    small = shrunk_to(longest, rows, columns)
+    kind, size = video.kind, png_size(small.rows, small.columns, 3, PHYSICAL_SIZE)
+
+    async def build(file: BinaryIO) -> None:
+        video, parsed = await _video(subject)
+        shape = physical(parsed.dataset, 0, (rows / small.rows, columns / small.columns))
+        job = Still(kind, video.size, small.rows, small.columns, (rows, columns), shape)
+        with trio.move_on_after(_PATIENCE) as limit:
+            await _direct(subject, job, file, size, _SEEN)
+        if limit.cancelled_caught:
+            raise DecodeError(f"finding a picture took longer than {_PATIENCE:g} s")
+        if file.seek(0, io.SEEK_END) != size:
+            raise DecodeError("the picture is not as large as it should be")
+
+    return BuiltFile(subject, Recipe(f"still {_VERSION}", size, build))
+
+
+async def _direct(subject: Subject, job: Job, file: BinaryIO, most: int, traffic: int = 1 << 62) -> None:
+    """Have *job* done on the stream of a stored video; it may write *most* bytes into *file*, and move *traffic*."""
     stream = await _stream(subject)
     try:
-        await subject.services.decoder.direct(job, ROOM, Exchange(file, most, stream).serve)
+        await subject.services.decoder.direct(job, ROOM, Exchange(file, most, stream, traffic).serve)
     finally:
         stream.close()
 
 
 async def _stream(subject: Subject) -> Content:
     """Open the stream of a stored video."""
-    instance = await subject.instance()
-    assert instance.video is not None  # noqa: S101 - the caller looked
-    joined, size = instance.video.joined, instance.video.size
-    if instance.inflated:
-        return Content([Ready(JoinedStream(joined, instance.inflated).pread(size, 0))])
+    video, _ = await _video(subject)
+    inflated = (await subject.instance()).inflated
+    if inflated:
+        return Content([Ready(JoinedStream(video.joined, inflated).pread(video.size, 0))])
     source = await subject.open()
-    return Content([Gathered(source, joined, size)], source.close)
+    return Content([Gathered(source, video.joined, video.size)], source.close)
+
+
+async def _video(subject: Subject) -> tuple[Video, Parsed]:
+    """Give what a file whose pixels are a video is."""
+    instance = await subject.instance()
+    assert instance.video is not None and instance.parsed is not None  # noqa: S101, PT018 - the caller looked
+    return instance.video, instance.parsed

@@ -7,6 +7,7 @@ file does not depend on what the header says of its frame.
 import math
 import struct
 from collections.abc import Iterator
+from fractions import Fraction
 
 from dicomfs.dicom.elements import DataSet
 from dicomfs.formats.png import chunk, stored, stored_size
@@ -23,6 +24,8 @@ _MOST = 0x7FFFFFFF
 _MM_PER_METRE = 1000.0
 # What numbers of a ratio are multiplied with when they are not whole.
 _FINE = 10000.0
+# No pixel is so much longer than wide, or wider than long.
+_FINEST = 10000
 
 # Keyword of the profile and compression method 0 (PNG 11.3.3.3).
 _PROFILE_HEAD = b"ICC profile\0\0"
@@ -47,6 +50,14 @@ def physical(dataset: DataSet, frame: int, shrunk: tuple[float, float] = (1.0, 1
         height = width = 1
     # The wider a pixel is, the more of them lie below each other in a length that is as long across.
     return _physical(round(height), round(width), _UNKNOWN)
+
+
+def shaped(width: Fraction, height: Fraction) -> bytes:
+    """Make the pHYs chunk of pixels of such a shape; 1 to 1 where that is out of all proportion."""
+    ratio = (width / height).limit_denominator(_FINEST)
+    if not 1 / Fraction(_FINEST) <= ratio <= _FINEST:
+        ratio = Fraction(1)
+    return _physical(ratio.denominator, ratio.numerator, _UNKNOWN)
 
 
 def spacings(dataset: DataSet, frame: int) -> Iterator[tuple[float, ...]]:

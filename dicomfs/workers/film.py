@@ -19,6 +19,7 @@ import numpy as np
 
 from dicomfs.workers.channel import CALL, DONE, FAILED, Daemon, Unusable, mp4
 from dicomfs.workers.remux import Remux
+from dicomfs.workers.still import Still
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -113,7 +114,7 @@ class Encode:
         )
 
 
-Job = Encode | Remux
+Job = Encode | Remux | Still
 """What such a process is asked to do: it has a method `run`, which raises Unusable and whatever PyAV raises."""
 
 

@@ -1,0 +1,103 @@
+"""One picture of a stored video: the first that stands alone and is whole, made small, as PNG."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dicomfs.formats.ancillary import shaped
+from dicomfs.formats.png import write_png
+from dicomfs.workers.channel import Daemon, Unusable, opened
+from dicomfs.workers.remux import DEMUXERS
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+SEEN = {"mp4": "mov", **DEMUXERS}
+"""What reads each kind of stream (see `image.video.KINDS`) that is looked at."""
+
+# Pictures that stand alone and are broken, before there is none.
+_MOST_BROKEN = 20
+# Where a stream does not name its colours, pictures of more lines than television had once have those of BT.709.
+_LINES = 576
+_BT601, _BT709, _UNKNOWN = 5, 1, (0, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A picture of *rows* x *columns* of a stream of *size* bytes of *kind*.
+
+    *stated* is how large the header says that the pictures are, and *physical* what it says of their pixels, as a chunk
+    of PNG; both are of use where the stream is silent.
+    """
+
+    kind: str
+    size: int
+    rows: int
+    columns: int
+    stated: tuple[int, int]
+    physical: bytes
+
+    def run(self, daemon: Daemon) -> None:
+        """Decode as little as possible, and write the file."""
+        import av.error
+
+        try:
+            with opened(daemon, self.size, SEEN[self.kind], {}) as container:
+                if not container.streams.video:
+                    raise Unusable("there are no pictures in the stream")
+                stream = container.streams.video[0]
+                frame = next(_whole_pictures(container, stream), None)
+                if frame is None:
+                    raise Unusable("no picture of the video can be decoded by itself")
+                daemon.write(0, self._file(frame, stream.sample_aspect_ratio))
+        except av.error.InvalidDataError:
+            raise Unusable("the stream is damaged so that no picture can be found") from None
+
+    def _file(self, frame: "VideoFrame", aspect: Fraction | None) -> memoryview:
+        """Make the PNG. Pixels are as many as the header promises, of the shape that the stream states."""
+        turns = round(frame.rotation / 90) % 4
+        rows, columns = (self.columns, self.rows) if turns % 2 else (self.rows, self.columns)
+        matrix = frame.colorspace if frame.colorspace not in _UNKNOWN else _BT709 if frame.height > _LINES else _BT601
+        small = frame.reformat(columns, rows, "rgb24", src_colorspace=matrix, interpolation="AREA")
+        picture = np.ascontiguousarray(np.rot90(small.to_ndarray(), turns))
+        if not aspect and (frame.height, frame.width) == self.stated:
+            return write_png(picture, (self.physical,))
+        width, height = Fraction(frame.width, columns) * (aspect or 1), Fraction(frame.height, rows)
+        return write_png(picture, (shaped(height, width) if turns % 2 else shaped(width, height),))
+
+
+def _whole_pictures(container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:
+    """Decode pictures that stand alone; give those in which no damage is seen."""
+    context = stream.codec_context
+    context.thread_count = 1
+    context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+    tries, key = 0, None
+    for packet in container.demux(stream):
+        if key is None:
+            key = packet if packet.size and packet.is_keyframe else None
+            continue
+        # A picture may consist of two fields, each in a packet of its own.
+        yield from _decoded(context, key, packet)
+        tries, key = tries + 1, None
+        if tries == _MOST_BROKEN:
+            return
+
+
+def _decoded(context: "VideoCodecContext", *packets: "Packet[VideoStream]") -> list["VideoFrame"]:
+    """Decode *packets* and nothing else; give pictures that stand alone and are not damaged."""
+    from av.error import FFmpegError
+
+    frames: list[VideoFrame] = []
+    for packet in (*(packet for packet in packets if packet.size), None):
+        with contextlib.suppress(FFmpegError):
+            frames += context.decode(packet)
+    context.flush_buffers()
+    return [frame for frame in frames if frame.key_frame and not frame.is_corrupt]
