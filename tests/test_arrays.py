@@ -1,10 +1,14 @@
 """The arrays: what they hold where pydicom's `pixel_array` does not say it, and what reading a part of them costs."""
 
 import errno
+import hashlib
 import io
 import mmap
 import os
+import re
+import signal
 import subprocess
+import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -28,12 +32,14 @@ from samples import (
     PER_FRAME_GROUPS,
     SHARED_GROUPS,
     DataSet,
+    Raw,
     Value,
     dicom,
     encapsulated,
     image,
     offsets,
 )
+from volumes import MEASURES, ORIENTATION, PLANE_ORIENTATION, PLANE_POSITION, POSITION, SPACING
 
 from dicomfs.content import Content
 from dicomfs.formats.npy import npy_head
@@ -417,15 +423,34 @@ def test_a_hundred_thousand_frames_cost_no_object_each(syntax: str, tmp_path: Pa
 
 
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
-    """Make a film whose frame 3 of 6 is no codestream, and the values of the others."""
+def codes() -> tuple[list[bytes], np.ndarray]:
+    """Encode six frames, of which the third is cut and no codestream any more; give their values, too."""
     values = np.stack([noise(number, 256, 512) >> 4 for number in range(6)])
     codes = [imagecodecs.jpeg2k_encode(frame, reversible=True, bitspersample=12, codecformat="j2k") for frame in values]
     codes[2] = codes[2][: len(codes[2]) // 8] + bytes(1000)
-    path = tmp_path_factory.mktemp("broken") / "film.dcm"
-    pixels = encapsulated(codes, offsets([[code] for code in codes]))
-    path.write_bytes(dicom(image(256, 512, pixels, frames=6, bits=16, stored=12, vr="OB"), JPEG_2000))
-    return path, values
+    return codes, values
+
+
+@pytest.fixture(scope="module")
+def made_broken(codes: tuple[list[bytes], np.ndarray]) -> Callable[[DataSet], bytes]:
+    """Give what makes a film with a bad frame of it."""
+
+    def make(more: DataSet) -> bytes:
+        pixels = encapsulated(codes[0], offsets([[code] for code in codes[0]]))
+        return dicom(image(256, 512, pixels, frames=6, bits=16, stored=12, vr="OB", more=more), JPEG_2000)
+
+    return make
+
+
+@pytest.fixture
+def broken(
+    made_broken: Callable[[DataSet], bytes], codes: tuple[list[bytes], np.ndarray], tmp_path: Path
+) -> tuple[Path, np.ndarray]:
+    """Make the film, alone in its folder."""
+    path = tmp_path / "broken" / "film.dcm"
+    path.parent.mkdir()
+    path.write_bytes(made_broken({}))
+    return path, codes[1]
 
 
 def test_a_bad_frame_is_an_error_there_and_nowhere_else(broken: tuple[Path, np.ndarray], tmp_path: Path) -> None:
@@ -459,6 +484,47 @@ def test_a_bad_frame_is_an_error_there_and_nowhere_else(broken: tuple[Path, np.n
                 assert errno_of(lambda: (shown / "stored" / "0003.tif").read_bytes()) == errno.EIO
             else:
                 assert np.array_equal(tifffile.imread(shown / "stored" / f"{frame + 1:04}.tif"), values[frame])
+
+
+COPIERS = {
+    "cp": lambda path, place: ["cp", path, place],
+    "rsync": lambda path, place: ["rsync", path, place],
+    "dd": lambda path, place: ["dd", f"if={path}", f"of={place}", "bs=64K"],
+    "tar": lambda path, place: ["tar", "-cf", place, path],
+}
+
+
+def test_copying_what_holds_a_bad_frame_fails_loudly(
+    tmp_path: Path, program: Callable[[str], str], made_broken: Callable[[DataSet], bytes]
+) -> None:
+    """Every program, every file of all frames; and what is left of the file is read beside it."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    places = [{PLANE_POSITION: ("SQ", [{POSITION: ("DS", f"0\\0\\{place}")}])} for place in range(6)]
+    shared = {
+        PLANE_ORIENTATION: ("SQ", [{ORIENTATION: ("DS", "1\\0\\0\\0\\1\\0")}]),
+        MEASURES: ("SQ", [{SPACING: ("DS", "1\\1")}]),
+    }
+    (archive / "film.dcm").write_bytes(made_broken({SHARED_GROUPS: ("SQ", [shared]), PER_FRAME_GROUPS: ("SQ", places)}))
+    heads = {"pixels.npy": 128, "rescaled.npy": 128, "volume.nii": 352, "native.dcm": None, "stored/0003.tif": 256}
+    with mounted(archive, tmp_path, warn=True) as mount:
+        for name, head in heads.items():
+            path = mount.path / "film.dcm" / name
+            for copier, command in COPIERS.items():
+                words = [program(copier), *command(str(path), str(tmp_path / "copy"))[1:]]
+                done = subprocess.run(words, capture_output=True, text=True, check=False)
+                assert done.returncode != 0, (name, copier)
+                assert any(word in done.stderr for word in ("Input/output error", "rsync error", "File shrank")), copier
+            if name.startswith("stored"):
+                continue
+            size = path.stat().st_size
+            each = 256 * 512 * (4 if name == "rescaled.npy" else 2)
+            start = (size - 6 * each if head is None else head) // 4096 * 4096
+            with open(path, "rb", buffering=0) as file:
+                for frame in (0, 1, 2, 3, 4, 5):
+                    inside = start + frame * each + 8192
+                    told = errno_of(lambda at=inside: os.pread(file.fileno(), 4096, at))
+                    assert told == (errno.EIO if frame == 2 else None), (name, frame)
 
 
 def test_frames_that_are_missing_are_errors_and_the_others_are_there(tmp_path: Path) -> None:
@@ -499,6 +565,97 @@ def test_one_frame_by_memory_map_costs_no_more_than_what_the_kernel_reads_around
         del mapped, far
 
 
+def test_a_frame_of_a_large_object_costs_that_frame(tmp_path: Path) -> None:
+    """Of 0.7 GB, native: what the daemon reads, and what it holds afterwards."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    shape, frames = (1024, 1792), 200
+    each = 2 * 1024 * 1792
+    head = dicom(image(*shape, Raw(b"", frames * each), frames=frames, bits=16))
+    with open(archive / "large.dcm", "wb") as file:
+        file.write(head)
+        file.truncate(len(head) + frames * each)
+        file.seek(len(head) + 150 * each)
+        file.write(noise(150, *shape).tobytes())
+    with mounted(archive, tmp_path) as mount:
+        path = mount.path / "large.dcm" / "pixels.npy"
+        assert path.stat().st_size == 128 + frames * each
+        held, taken = mount.resident(), read_by(mount.process.pid)
+        mapped = np.load(path, mmap_mode="r")
+        assert np.array_equal(mapped[150], noise(150, *shape))
+        # The kernel reads up to 1 MiB before and behind what is touched.
+        assert read_by(mount.process.pid) - taken < each + 3 * MIB
+        assert mount.resident() - held < 20 * MIB
+        assert not mount.statistics()["decoded"]
+        del mapped
+
+
+def read_by(pid: int) -> int:
+    """Give the bytes that a process has read of anything."""
+    found = re.search(r"rchar: (\d+)", Path(f"/proc/{pid}/io").read_text())
+    assert found
+    return int(found[1])
+
+
+# Maps an array, touches its first frame, and its last one when told so.
+MAPPER = """
+import hashlib, sys
+import numpy as np
+mapped = np.load(sys.argv[1], mmap_mode="r")
+print(hashlib.sha256(mapped[0].tobytes()).hexdigest(), flush=True)
+sys.stdin.readline()
+print(hashlib.sha256(mapped[-1].tobytes()).hexdigest(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["truncated", "written anew", "replaced"])
+@pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, ENCAPSULATED_UNCOMPRESSED])
+def test_a_source_that_changes_under_an_array_is_never_a_mix(how: str, syntax: str, tmp_path: Path) -> None:
+    """Who has it open gets what was there, or an error; who maps it, the same or a signal."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    old, new = (np.stack([noise(start + number, 512, 1024) for number in range(8)]) for start in (0, 100))
+
+    def written(path: Path, values: np.ndarray) -> None:
+        if syntax == EXPLICIT_LITTLE:
+            path.write_bytes(dicom(image(512, 1024, values.tobytes(), frames=8, bits=16)))
+        else:
+            packed(path, [frame.tobytes() for frame in values], 512, 1024)
+
+    file = archive / "x.dcm"
+    written(file, old)
+    with mounted(archive, tmp_path, warn=True) as mount:
+        path = mount.path / "x.dcm" / "pixels.npy"
+        command = [sys.executable, "-c", MAPPER, str(path)]
+        with (
+            open(path, "rb", buffering=0) as kept,
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mapper,
+        ):
+            assert os.pread(kept.fileno(), old[0].nbytes, 128) == old[0].tobytes()
+            assert mapper.stdout
+            assert mapper.stdout.readline().strip() == hashlib.sha256(old[0].tobytes()).hexdigest()
+            if how == "truncated":
+                os.truncate(file, 100_000)
+            elif how == "written anew":
+                written(file, new)
+            else:
+                written(tmp_path / "new", new)
+                os.rename(tmp_path / "new", file)
+            try:
+                last = os.pread(kept.fileno(), old[0].nbytes, 128 + 7 * old[0].nbytes)
+            except OSError as error:
+                assert error.errno == errno.ESTALE  # noqa: PT017
+            else:
+                assert how == "replaced"
+                assert last == old[7].tobytes()
+            told, _ = mapper.communicate("\n")
+        if told:
+            assert how == "replaced"
+            assert told.strip() == hashlib.sha256(old[7].tobytes()).hexdigest()
+        else:
+            assert mapper.returncode == -signal.SIGBUS
+
+
 def test_readers_that_seek(tmp_path: Path, program: Callable[[str], str]) -> None:
     """NumPy with strides, `dd` with an offset, tifffile's memory map."""
     archive, place = tmp_path / "archive", tmp_path / "place"
@@ -519,6 +676,8 @@ def test_readers_that_seek(tmp_path: Path, program: Callable[[str], str]) -> Non
             assert taken == (npy_head(values.dtype, values.shape) + expected.tobytes())[100_000:131_000]
             picture = tifffile.memmap(shown / "stored" / "0007.tif", mode="r")
             assert np.array_equal(picture[::3, ::-5], expected[6, ::3, ::-5])
+            stack = tifffile.TiffSequence(str(shown / "stored" / "*.tif"))
+            assert np.array_equal(stack.asarray(), expected)
             scaled = np.load(shown / "rescaled.npy", mmap_mode="r")
             assert np.array_equal(scaled[::3, 5], expected[::3, 5].astype(np.float32))
             del mapped, picture, scaled

@@ -42,6 +42,8 @@ from samples import (
 
 from dicomfs.image.uncompressed import LONGEST_VALUE, NOT_WHOLE, TOO_LONG
 
+# JPEG processes that are never lossless.
+LOSSY = [f"1.2.840.10008.1.2.4.{number}" for number in range(50, 57)]
 GE_PRIVATE = "1.2.840.113619.5.2"
 # Errors that dciodvfy sees in the copy and not in the source.
 WORSE = {
@@ -78,6 +80,7 @@ def check(loop: Loop, path: Path, program: Callable[[str], str], folder: Path) -
     assert isinstance(copy, bytes)
     dataset = read(copy)
     attributes_are_right(dataset, mine)
+    identity_is_kept(dataset, path)
     place = folder / "native.dcm"
     place.write_bytes(copy)
     count = int(dataset.get("NumberOfFrames") or 1)
@@ -107,6 +110,18 @@ def attributes_are_right(dataset: pydicom.FileDataset, mine: Ours) -> None:
     if fmt.samples > 1:
         assert dataset.PhotometricInterpretation in ("RGB", "YBR_FULL", "YBR_FULL_422")
         assert (dataset.PhotometricInterpretation == "RGB") == mine.rgb
+
+
+def identity_is_kept(copy: pydicom.FileDataset, path: Path) -> None:
+    """It is the same instance of the same series, and as lossy as before."""
+    source = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+    for name in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"):
+        assert copy.get(name) == source.get(name), name
+    lossy = copy.get("LossyImageCompression")
+    syntax = source.file_meta.get("TransferSyntaxUID", "") if "file_meta" in source.__dict__ else ""
+    assert lossy == ("01" if syntax in LOSSY else source.get("LossyImageCompression"))
+    for name in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        assert copy.get(name) == source.get(name), name
 
 
 # pydicom warns of senseless values.

@@ -438,6 +438,25 @@ def test_sizes_before_and_after_and_a_copy(tmp_path: Path) -> None:
         assert b"Input/output error" in failed.stderr
 
 
+def test_a_later_mount_finds_them_in_the_disk_cache(tmp_path: Path) -> None:
+    """With its exact size before anybody opens it, and without a frame being decoded."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (archive / "mr.dcm").write_bytes((PYDICOM_DATA / "emri_small.dcm").read_bytes())
+    made: dict[str, bytes] = {}
+    for attempt in range(2):
+        with mounted(archive, tmp_path, "--cache-dir", str(tmp_path / "cache")) as mount:
+            folder = mount.path / "mr.dcm" / "transcoded"
+            for name in sorted(SYNTAXES):
+                before = os.stat(folder / name).st_size
+                with open(folder / name, "rb") as file:
+                    assert os.fstat(file.fileno()).st_size == os.stat(folder / name).st_size
+                    data = file.read()
+                assert made.setdefault(name, data) == data
+                assert (before == len(data)) == bool(attempt), name
+            assert mount.statistics()["decoded"] == (0 if attempt else 4 * 10)
+
+
 def test_few_frames_are_in_memory_and_in_order(loop: Loop) -> None:
     under_way = most = 0
     used: list[bytes] = []

@@ -1,7 +1,8 @@
 """`pixels.npy` beside a loop of pydicom's `iter_pixels`: all frames in order, and what one frame of many costs."""
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,16 +13,22 @@ from pydicom.pixels import iter_pixels
 
 from bench import archive
 from bench.frames import warm_mount
+from bench.rivals import mounted_by, program
 from bench.table import Goal, Table, at_least, at_most, in_turns, timed
 
 LOOP = "pydicom's iter_pixels"
 MB = 1_000_000
+Frames = Callable[[Path], Iterator[np.ndarray]]
+Use = Callable[[np.ndarray], object]
 # What Linux reads beyond the page that is touched: as much behind and before it as `read_ahead_kb` says.
 AROUND = 2 << 20
 
 
 def in_order(table: Table, place: Path, rounds: int) -> None:
-    """All frames, one after the other, each with a look at its values; in one process, which has its imports."""
+    """All frames, one after the other, in one process that has its imports; no more is done, or their means are taken.
+
+    What a pass-through file system in C needs for as many bytes is the bound of every file system of this kind.
+    """
     source = place / "source"
     source.mkdir()
     pictures = archive.slices(archive.CT_FRAMES)
@@ -32,7 +39,11 @@ def in_order(table: Table, place: Path, rounds: int) -> None:
             f"{8 * archive.CT_FRAMES} frames of native CT 512x512, 12 bits in 16",
             at_least(0.8),
         ),
-        "colour": (colour_film(source / "colour.dcm", 100), "100 native RGB frames 1280x960", at_least(0.8)),
+        "colour": (
+            archive.settled(colour_film(source / "colour.dcm", 100)),
+            "100 native RGB frames 1280x960",
+            at_least(0.8),
+        ),
         "jpeg2000": (
             archive.ct_jpeg2000(source / "jpeg2000.dcm", pictures, 2),
             f"{2 * archive.CT_FRAMES} frames of CT 512x512 in JPEG 2000",
@@ -40,40 +51,71 @@ def in_order(table: Table, place: Path, rounds: int) -> None:
         ),
     }
 
-    def ours(file: Path, frames: Callable[[Path], object]) -> float:
-        file.read_bytes()
+    def ours(file: Path, frames: Frames, use: Use, cold: bool) -> float:
         with warm_mount(source, place) as mount:
-            return timed(lambda: frames(mount.path / file.name / "pixels.npy"))
+            _prepare(file, cold)
+            return timed(lambda: [use(frame) for frame in frames(mount.path / file.name / "pixels.npy")])
 
-    def theirs(file: Path) -> float:
+    def theirs(file: Path, use: Use, cold: bool) -> float:
+        _prepare(file, cold)
+        return timed(lambda: [use(frame) for frame in iter_pixels(file)])
+
+    def passed(file: Path, use: Use) -> float:
+        with mounted_by("passthrough_ll", source, place, read_ahead=True) as mount:
+            _prepare(file, cold=False)
+            return timed(lambda: [use(frame) for frame in _parts(mount / file.name, 1 << 20)]) if mount else 0.0
+
+    for kind, (file, work, goal) in films.items():
+        uses = {"": _nothing} if kind == "jpeg2000" else {"": _nothing, ", the mean of each": np.mean}
+        for what, use in uses.items():
+            for cold in (False,) if kind == "jpeg2000" else (False, True):
+                sides = {
+                    "ours": partial(ours, file, _read, use, cold),
+                    "mapped": partial(ours, file, _mapped, use, cold),
+                    LOOP: partial(theirs, file, use, cold),
+                }
+                if kind != "jpeg2000" and not cold and program("gcc"):
+                    sides["passed"] = partial(passed, file, use)
+                times = in_turns(rounds, sides)
+                name = f"{work}{what}, {'cold' if cold else 'warm'} source"
+                table.faster(f"{name}: pixels.npy read", LOOP, times, goal)
+                table.faster(f"{name}: pixels.npy mapped", LOOP, {"ours": times["mapped"], LOOP: times[LOOP]})
+                if "passed" in times:
+                    table.faster(f"{name}: pixels.npy read", "as many bytes by passthrough_ll", times, name="passed")
+
+
+def _prepare(file: Path, cold: bool) -> None:
+    if cold:
+        archive.forget(file)
+    else:
         file.read_bytes()
-        return timed(lambda: [frame[0, 0].max() for frame in iter_pixels(file)])
-
-    for file, work, goal in films.values():
-        sides = {
-            "ours": partial(ours, file, _read),
-            "mapped": partial(ours, file, _mapped),
-            LOOP: partial(theirs, file),
-        }
-        times = in_turns(rounds, sides)
-        table.faster(f"{work}: pixels.npy read frame by frame", LOOP, times, goal)
-        table.faster(f"{work}: pixels.npy mapped", LOOP, {"ours": times["mapped"], LOOP: times[LOOP]})
 
 
-def _read(path: Path) -> None:
+def _nothing(frame: np.ndarray) -> object:
+    return frame.reshape(-1)[0]
+
+
+def _read(path: Path) -> Iterator[np.ndarray]:
     """Read an array frame by frame into memory."""
     with open(path, "rb") as file:
         assert np.lib.format.read_magic(file) == (1, 0)
         (count, *shape), _, dtype = np.lib.format.read_array_header_1_0(file)
         for _ in range(count):
-            np.fromfile(file, dtype, int(np.prod(shape))).reshape(shape)[0, 0].max()
+            yield np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
 
 
-def _mapped(path: Path) -> None:
+def _mapped(path: Path) -> Iterator[np.ndarray]:
     """Map an array, and touch each page of each frame."""
-    mapped = np.load(path, mmap_mode="r")
-    for frame in mapped:
-        frame.reshape(-1)[:: 4096 // mapped.itemsize].max()
+    for frame in np.load(path, mmap_mode="r"):
+        frame.reshape(-1)[:: 4096 // frame.itemsize].max()
+        yield frame
+
+
+def _parts(path: Path, size: int) -> Iterator[np.ndarray]:
+    """Read a file part by part into memory."""
+    with open(path, "rb") as file:
+        while (part := np.fromfile(file, np.uint8, size)).size:
+            yield part
 
 
 def one_frame(table: Table, place: Path, rounds: int) -> None:
