@@ -71,6 +71,7 @@ class Kind(Enum):
     DIRECTORY = "directory"
     DICOM = "DICOM file"
     OTHER = "other file"
+    UNREAD = "file that could not be looked into just now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +243,8 @@ class Source:
     def _describe(self, directory: int, path: bytes, name: bytes, known: Entry | None = None) -> Entry:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         here = path + b"/" + name if path else name
-        # Permissions and lists change the ctime, and a link's own fingerprint is nobody's. An other file may be one
-        # that could not be read for a moment.
-        if known is not None and known.kind is not Kind.OTHER and known.fingerprint == Fingerprint.of(status):
+        # Permissions and lists change the ctime, and a link's own fingerprint is nobody's.
+        if known is not None and known.kind is not Kind.UNREAD and known.fingerprint == Fingerprint.of(status):
             return known
         if stat.S_ISLNK(status.st_mode):
             if self.is_file:
@@ -312,7 +312,7 @@ def _entry(directory: int, real: bytes, name: bytes, path: bytes, status: os.sta
 
 
 def _kind(directory: int, name: bytes, status: os.stat_result) -> Kind:
-    """Tell what a file is, opening nothing but regular files; one that cannot be read is an other file."""
+    """Tell what a file is, opening nothing but regular files; one that cannot be read is UNREAD."""
     if stat.S_ISDIR(status.st_mode):
         return Kind.DIRECTORY
     if not stat.S_ISREG(status.st_mode):
@@ -326,7 +326,7 @@ def _kind(directory: int, name: bytes, status: os.stat_result) -> Kind:
     except OSError as error:
         if error.errno in _OURS or error.errno == errno.ENOENT:
             raise
-        return Kind.OTHER  # no permission, or a bad disk: opening it in the mount gives the same errno
+        return Kind.UNREAD  # no permission, or a bad disk: opening it in the mount gives the same errno
 
 
 def _open_to_read(name: bytes, directory: int, more: int = 0) -> int:

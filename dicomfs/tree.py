@@ -74,7 +74,7 @@ class MirrorDirectory(Directory):
     def _node(self, entry: Entry) -> Node | None:
         if entry.kind is Kind.DICOM:
             return InstanceDirectory(entry, self._services)
-        if entry.kind is Kind.OTHER:
+        if entry.kind is not Kind.DIRECTORY:
             return _other_file(entry, self._services)
         if (entry.fingerprint.device, entry.fingerprint.inode) in self._ancestors:
             return None  # a link back to where we came from: followed, it would never end
@@ -128,7 +128,7 @@ def root(services: Services) -> Directory:
     entry = services.source.root_entry()
     if entry.kind is Kind.DIRECTORY:
         return MirrorDirectory(entry, services)
-    if entry.kind is Kind.OTHER:
+    if entry.kind is not Kind.DICOM:
         raise OSError(errno.EINVAL, "not a DICOM file", os.fsdecode(services.source.root))
     return SingleFile(entry, services)
 

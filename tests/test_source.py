@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -333,7 +334,7 @@ def test_nobody_can_swap_a_file_between_looking_and_opening(
         return opened(name, directory, more)
 
     monkeypatch.setattr(source_module, "_open_to_read", swapping)
-    assert source.entry(b"a", b"note.txt").kind is Kind.OTHER
+    assert source.entry(b"a", b"note.txt").kind is Kind.UNREAD
     note.unlink()
     note.write_text("just text")
     fingerprint = Fingerprint.of(note.stat())
@@ -425,7 +426,7 @@ def test_a_file_that_may_not_be_read_is_another_file(archive: Path) -> None:
     def work() -> None:
         source = Source(str(archive))
         entry = source.entry(b"", b"x.dcm")
-        assert (entry.kind, entry.mode & 0o777) == (Kind.OTHER, 0)
+        assert (entry.kind, entry.mode & 0o777) == (Kind.UNREAD, 0)
         assert names(source) == [b"a", b"x.dcm"]
         with pytest.raises(PermissionError):
             source.open(b"x.dcm", entry.fingerprint)
@@ -823,3 +824,24 @@ def test_a_listing_is_not_slowed_by_a_fifo_without_a_writer(source: Source, arch
         assert names(source) == [b"a", b"x.dcm"]
     finally:
         signal.alarm(0)
+
+
+# What is known already
+
+
+def test_what_has_not_changed_is_not_looked_into_again(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive / "note.txt").write_bytes(b"text")
+    source = Source(str(archive))
+    known = {entry.name: entry for entry in source.entries(b"")}
+    monkeypatch.setattr(os, "pread", lambda *_: pytest.fail("a file was read"))
+    again = source.entries(b"", known)
+    assert [entry.kind for entry in again] == [Kind.DIRECTORY, Kind.OTHER, Kind.DICOM]
+    assert all(entry is known[entry.name] for entry in again)
+
+
+def test_what_could_not_be_read_is_looked_into_again(archive: Path) -> None:
+    source = Source(str(archive))
+    known = {entry.name: entry for entry in source.entries(b"")}
+    entry = known[b"x.dcm"]
+    known[b"x.dcm"] = replace(entry, kind=Kind.UNREAD)
+    assert {entry.name: entry for entry in source.entries(b"", known)}[b"x.dcm"] == entry
