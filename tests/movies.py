@@ -42,12 +42,17 @@ def movie(ffmpeg: str, name: str) -> bytes:
     inputs = [*_PICTURES]
     if options[:2] == _TONE[:2]:
         inputs, options = [*inputs, *_TONE[:4]], options[4:]
+    # ffmpeg leaves out the code that ends an elementary stream (ISO/IEC 13818-2 6.2.2).
+    return encoded(ffmpeg, *inputs, "-pix_fmt", "yuv420p", *options) + (b"\0\0\1\xb7" if name == "m2v" else b"")
+
+
+@cache
+def encoded(ffmpeg: str, *words: str) -> bytes:
+    """Have ffmpeg make a file as *words* tell it."""
     with TemporaryDirectory() as folder:
         made = Path(folder) / "movie"
-        quiet = ["-v", "error", "-bitexact", "-threads", "1"]
-        subprocess.run([ffmpeg, *quiet, *inputs, "-pix_fmt", "yuv420p", *options, made], check=True)
-        # ffmpeg leaves out the code that ends an elementary stream (ISO/IEC 13818-2 6.2.2).
-        return made.read_bytes() + (b"\0\0\1\xb7" if name == "m2v" else b"")
+        subprocess.run([ffmpeg, "-v", "error", "-bitexact", "-threads", "1", *words, made], check=True)
+        return made.read_bytes()
 
 
 def longer(stream: bytes, kind: str) -> bytes:
@@ -69,10 +74,11 @@ def video(
     table: bytes = b"",
     even: bool = True,
     more: DataSet | None = None,
+    shape: tuple[int, int] = (ROWS, COLUMNS),
 ) -> bytes:
     """Put a video into a DICOM file, as *parts* fragments; not *even* leaves an odd length odd."""
     value: Value = encapsulated(pieces(stream, parts), table, even=even)
-    elements = image(ROWS, COLUMNS, value, frames=99, samples=3, photometric="YBR_PARTIAL_420", vr="OB", more=more)
+    elements = image(*shape, value, frames=99, samples=3, photometric="YBR_PARTIAL_420", vr="OB", more=more)
     return dicom(elements, f"1.2.840.10008.1.2.4.{number}")
 
 

@@ -120,7 +120,7 @@ def mp4(daemon: Daemon) -> "av.container.OutputContainer":
     def reopen(*_: object) -> _File:
         return _File(daemon.read_back, refuse, 0)
 
-    options = {"movflags": "faststart", "fflags": "bitexact"}
+    options = {"movflags": "faststart", "fflags": "+bitexact"}
     file = _File(refuse, daemon.write, 0)
     return av.open(file, "w", format="mp4", options=options, buffer_size=ROOM, io_open=reopen)
 

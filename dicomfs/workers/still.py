@@ -1,6 +1,5 @@
 """One picture of a stored video: the first that stands alone and is whole, made small, as PNG."""
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -96,8 +95,10 @@ def _decoded(context: "VideoCodecContext", *packets: "Packet[VideoStream]") -> l
     from av.error import FFmpegError
 
     frames: list[VideoFrame] = []
-    for packet in (*(packet for packet in packets if packet.size), None):
-        with contextlib.suppress(FFmpegError):
+    try:
+        for packet in (*(packet for packet in packets if packet.size), None):
             frames += context.decode(packet)
+    except FFmpegError:
+        frames = []
     context.flush_buffers()
     return [frame for frame in frames if frame.key_frame and not frame.is_corrupt]
