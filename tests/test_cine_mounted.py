@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from cine import FRAME_TIME, US, Film, damaged_film, film, jpeg_film, psnr, scene
 from mounting import Mount, answer_of_path, errno_of, mounted, wait_for
 from movies import movie, video
-from samples import JPEG, DataSet, Raw, dicom, encapsulated, image
+from samples import JPEG, DataSet, Raw, dicom, encapsulated, image, offsets
 
 COUNT = 40
 VIDEO = "video.mp4"
@@ -376,3 +377,29 @@ def test_bad_films_harm_nobody(tmp_path: Path, program: Callable[[str], str]) ->
             assert (path(name).parent / "problems.txt").read_text()
         assert Film(ffprobe, tmp_path, path("good").read_bytes()).count == 5
         assert not encoders(mount)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoded", [True, False], ids=["jpeg", "native"])
+def test_sixty_thousand_frames(encoded: bool, tmp_path: Path, program: Callable[[str], str]) -> None:
+    """They take a minute at most, and no more memory than a few."""
+    count = 60_000
+    pictures = [scene(number, 16, 16, 1) for number in range(64)]
+    more = {0x00080016: ("UI", US), FRAME_TIME: ("DS", "40")}
+    if encoded:
+        kinds = [imagecodecs.jpeg8_encode(picture, level=80) for picture in pictures]
+        frames = [kinds[number % 64] for number in range(count)]
+        value = encapsulated(frames, offsets([frame] for frame in frames))
+        data = dicom(image(16, 16, value, frames=count, vr="OB", more=more), JPEG)
+    else:
+        value = b"".join(pictures[number % 64].tobytes() for number in range(count))
+        data = dicom(image(16, 16, value, frames=count, more=more))
+    with mounted(archive_in(tmp_path, a=data, small=film(5)), tmp_path) as mount:
+        (mount.path / "small.dcm" / VIDEO).read_bytes()
+        path = mount.path / "a.dcm" / VIDEO
+        assert path.stat().st_size > 0
+        before = mount.resident()
+        shown = Film(program("ffprobe"), tmp_path, path.read_bytes())
+        assert (shown.count, shown.duration) == (count, 2400)
+        assert mount.resident() - before < 16 << 20
+        assert begun(mount) == 2

@@ -49,7 +49,7 @@ def memory(table: Table, place: Path, rounds: int) -> None:
         ("100,000-frame file listed, 3,000 read at random", at_random),
     )
     for what, work in works:
-        with warm_mount(source, place, "--cache-memory", "16M") as mount, _watched(mount.process.pid) as seen:
+        with warm_mount(source, place, "--cache-memory", "16M") as mount, watched(mount.process.pid) as seen:
             work(mount)
         start, top = seen[0], seen[-1]
         for held in seen:
@@ -184,7 +184,7 @@ class Held:
 
 
 @contextlib.contextmanager
-def _watched(pid: int) -> Iterator[list[Held]]:
+def watched(pid: int) -> Iterator[list[Held]]:
     """Measure from the start to the end, ten times a second."""
     time.sleep(0.2)
     seen = [_held(pid)]
