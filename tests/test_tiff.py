@@ -1,4 +1,4 @@
-"""TIFF as libtiff, tifffile, ImageMagick, OpenCV and Pillow read it; ImageJ's rules are checked by hand.
+"""TIFF as libtiff, tifffile, ImageMagick, OpenCV, ITK and Pillow read it; `test_imagej` has ImageJ read it.
 
 What is expected is written by tifffile, compared by libtiff, or stated in TIFF 6.0.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import SimpleITK
 import tifffile
 from mounting import Loop
 from pictures import Shown
@@ -78,6 +79,17 @@ def test_opencv_reads_every_type_that_it_has(name: str, tmp_path: Path) -> None:
     values = values_of(np.dtype(name))
     read = cv2.imread(str(written(tmp_path / "x.tif", values)), cv2.IMREAD_UNCHANGED)
     assert read is not None
+    assert read.dtype == values.dtype
+    assert np.array_equal(read, values)
+
+
+@pytest.mark.parametrize("name", ["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<f4"])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_itk_reads_every_type_up_to_32_bits(name: str, samples: int, tmp_path: Path) -> None:
+    """As ITK-SNAP and 3D Slicer do, which are built on it; it has no 64 bits in TIFF."""
+    values = values_of(np.dtype(name), samples)
+    path = written(tmp_path / "x.tif", values, RGB if samples == 3 else GREY)
+    read = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path))
     assert read.dtype == values.dtype
     assert np.array_equal(read, values)
 
