@@ -21,6 +21,8 @@ from movies import COLUMNS, MOVIES, RATE, ROWS, SECONDS, encoded, movie, probe, 
 from PIL import Image
 from samples import DataSet, dicom, encapsulated, image
 
+from dicomfs.codecs.timeline import MISSING, WrongOrder, decoding, growing, in_order
+
 OTHERS = [name for name, (kind, _, _) in MOVIES.items() if kind != "mp4"]
 CODECS = {"h264": "h264", "h265": "hevc", "m2v": "mpeg2video"}
 CINE, FRAME_TIME, VECTOR, SOP_CLASS = 0x00180040, 0x00181063, 0x00181065, 0x00080016
@@ -310,6 +312,36 @@ def test_the_clock_may_begin_anew(
     assert np.sum(np.abs(steps - 1 / 25) > 1e-3) <= 2
     durations = [float(stream["duration"]) for stream in probe(ffprobe, both.film)["streams"]]
     assert durations == pytest.approx([6, 6], abs=0.3)
+
+
+@given(st.lists(st.integers(-(1 << 40), 1 << 40), max_size=40), st.integers(1, 100))
+def test_times_only_grow(times: list[int], step: int) -> None:
+    grown = growing(np.array(times, np.int64), step)
+    assert (np.diff(grown) >= step).all()
+    assert (grown >= times).all()
+    shown, decoded = decoding(np.array(times, np.int64))
+    assert len(set(shown.tolist())) == len(times)
+    assert (np.diff(decoded) > 0).all()
+    assert (decoded <= shown).all()
+    assert np.argsort(shown).tolist() == np.argsort(times, kind="stable").tolist()
+
+
+@given(
+    st.permutations(range(12)),
+    st.lists(st.booleans(), min_size=12, max_size=12),
+    st.integers(0, 1 << 40),
+)
+def test_times_that_are_missing_are_found_by_the_order(order: list[int], known: list[bool], start: int) -> None:
+    true = [start + 3000 * place for place in order]
+    stamps = [time if there else MISSING for time, there in zip(true, known, strict=True)]
+    found = in_order(stamps, [3000] * 12, order).tolist()
+    assert found == (true if any(known) else [3000 * place for place in order])
+
+
+def test_an_order_that_no_decoder_can_follow_is_refused() -> None:
+    keys = [*range(100, 0, -1)]
+    with pytest.raises(WrongOrder):
+        in_order([MISSING] * 100, [1] * 100, keys)
 
 
 def packets(stream: bytes) -> list[bytearray]:

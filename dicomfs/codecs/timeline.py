@@ -75,9 +75,9 @@ def in_order(stamps: Sequence[int], durations: Sequence[int], keys: Sequence[int
     return times
 
 
-def growing(times: np.ndarray) -> np.ndarray:
-    """Make each time later than the one before it."""
-    steps = np.arange(len(times))
+def growing(times: np.ndarray, step: int = 1) -> np.ndarray:
+    """Make each time later than the one before it by *step* at least."""
+    steps = np.arange(len(times)) * step
     return np.asarray(np.maximum.accumulate(times - steps) + steps)
 
 

@@ -4,6 +4,7 @@ The stream is read twice. The first time tells which of its parts an MP4 can hol
 second one copies without a look back, and neither keeps more of the stream than a few packets.
 """
 
+import math
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class _Part:
 
     codec: str
     video: bool
+    step: int = 1
+    """Ticks that times must be apart at least."""
     stamps: "array[int]" = field(default_factory=lambda: array("q"))
     durations: "array[int]" = field(default_factory=lambda: array("q"))
     keys: "array[int]" = field(default_factory=lambda: array("q"))
@@ -103,7 +106,7 @@ class Remux:
             if not any(part.video for part in parts.values()):
                 raise Unusable("there are no pictures in the stream that an MP4 could hold")
             orders = {index: _ORDERS[part.codec]() for index, part in parts.items() if part.codec in _ORDERS}
-            base = next(container.streams[index].time_base for index in parts) or Fraction(1, 90_000)
+            base = next(_base(container.streams[index]) for index in parts)
             clock = None if self.kind in _BARE else Clock(round(1 / base))
             for packet in container.demux(*(container.streams[index] for index in parts)):
                 if packet.size:
@@ -115,7 +118,7 @@ class Remux:
 
     def _note(self, part: _Part, packet: "Packet[Stream]", clock: Clock | None) -> None:
         """Keep what is known of a packet."""
-        base = packet.time_base or Fraction(1, 90_000)
+        base = _base(packet.stream)
         duration = packet.duration or 0
         if part.video and (not duration or not _SLOWEST <= 1 / (duration * base) <= _FASTEST):
             duration = round(1 / (self.rate * base))
@@ -188,6 +191,11 @@ def _codec(stream: "Stream") -> str:
     return context.codec.canonical_name if context else stream.type
 
 
+def _base(stream: "Stream") -> Fraction:
+    """Give the seconds of a tick."""
+    return stream.time_base or Fraction(1, 90_000)
+
+
 def _part(stream: "Stream") -> _Part | None:
     """Begin to look at a stream within the stream; None for what is left out of the MP4."""
     from av.audio.stream import AudioStream
@@ -197,7 +205,9 @@ def _part(stream: "Stream") -> _Part | None:
     if isinstance(stream, VideoStream) and codec in _PICTURES:
         return _Part(codec, video=True) if stream.codec_context.width else None
     if isinstance(stream, AudioStream) and codec in _SOUND:
-        return _Part(codec, video=False) if stream.codec_context.sample_rate else None
+        rate = stream.codec_context.sample_rate
+        # An MP4 counts samples.
+        return _Part(codec, video=False, step=math.ceil(1 / (rate * _base(stream))) + 1) if rate else None
     return None
 
 
@@ -235,7 +245,7 @@ def _times(parts: dict[int, _Part]) -> dict[int, _Times]:
             shown = in_order(stamps, durations, part.keys[part.begun :] or range(len(stamps)))
         else:
             shown = np.array(stamps, np.int64)
-        shown, decoded = decoding(shown) if part.video else (growing(shown),) * 2
+        shown, decoded = decoding(shown) if part.video else (growing(shown, part.step),) * 2
         times[index] = _Times(part.begun, shown, decoded, durations)
     if not any(parts[index].video for index in times):
         raise Unusable("there are no pictures in the stream")
