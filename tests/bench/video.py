@@ -3,8 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-from mounting import mounted
-
 from bench import archive
 from bench.frames import films, warm_mount
 from bench.load import MB, watched
