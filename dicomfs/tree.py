@@ -4,6 +4,8 @@ import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import overload
 
 import trio
 
@@ -17,7 +19,6 @@ from dicomfs.nodes import (
     Children,
     Directory,
     FixedDirectory,
-    NamedChildren,
     Node,
     read_only,
 )
@@ -26,6 +27,12 @@ from dicomfs.source import Entry, Kind, SourceFile
 # How long the kernel may show what it saw of the archive before it asks again. A file that is opened is checked in any
 # case: an old version gives ESTALE, upon which the kernel looks anew by itself.
 MIRROR_SECONDS = 5.0
+
+# Which place a virtual file has in its directory, whether it is there or not.
+_PLACES = {virtual.name.encode(): place for place, virtual in enumerate(VIRTUAL_FILES)}
+_ALL = range(len(VIRTUAL_FILES))
+# What those of one object cost in memory, about.
+_FILES_BYTES = 16 << 10
 
 
 class MirrorDirectory(Directory):
@@ -134,7 +141,7 @@ def root(services: Services) -> Directory:
 
 
 class InstanceDirectory(FixedDirectory):
-    """The directory that stands for one DICOM file. Nothing is read before somebody looks into it."""
+    """The directory that stands for one DICOM file. Nothing is read before somebody asks for what can be there."""
 
     __slots__ = ("_subject",)
 
@@ -143,34 +150,89 @@ class InstanceDirectory(FixedDirectory):
         super().__init__(_directory(entry), entry.fingerprint)
         self._subject = Subject(entry, services)
 
+    async def child(self, place: int) -> Node:
+        """Give the virtual file of that place in VIRTUAL_FILES; raises IndexError where this object has none."""
+        child = (await self._made(range(place, place + 1))).made[place]
+        if child is None:
+            raise IndexError(place)
+        return child.node
+
+    async def lookup(self, name: bytes) -> Child | None:
+        """Find a virtual file; others are not made for it."""
+        place = _PLACES.get(name)
+        return None if place is None else (await self._made(range(place, place + 1))).made[place]
+
     async def children(self) -> Children:
         """Give the virtual files, from the cache or by parsing the header."""
-        subject = self._subject
-        return await subject.services.children.get((subject.fingerprint, ""), self._find)
+        return await self._made(_ALL)
 
     async def extended(self) -> Mapping[bytes, bytes]:
         """Give what the header says, as far as it is short text or numbers."""
         return await self._subject.header_attributes()
 
-    async def _find(self) -> Children:
+    async def _made(self, places: range) -> "_VirtualFiles":
+        """Have what stands at *places* made, if it is not."""
+        files = await self._subject.services.children.get((self._subject.fingerprint, ""), _VirtualFiles.none)
+        assert isinstance(files, _VirtualFiles)  # noqa: S101 - the key is for these alone
+        if not files.made.keys() >= set(places):
+            async with files.making:
+                await self._make(files, [place for place in places if place not in files.made])
+        return files
+
+    async def _make(self, files: "_VirtualFiles", places: Sequence[int]) -> None:
         subject = self._subject
-        found: list[Children] = []
+        made: dict[int, Child | None] = {}
+
+        def make(instance: Instance) -> None:
+            for place in places:
+                virtual = VIRTUAL_FILES[place]
+                node = virtual.node(instance, subject)
+                made[place] = None if node is None else Child(virtual.name.encode(), node, place)
 
         def look(file: SourceFile) -> Instance:
-            # Header and names in one go: a hop to a thread and back costs as much as a small header.
+            # Header and files in one go: a hop to a thread and back costs as much as a small header.
             instance = load(file)
-            found.append(_children(instance, subject))
+            make(instance)
             return instance
 
         instance = await subject.services.instances.get(subject.fingerprint, lambda: subject.read(look))
-        if not found:
-            return await trio.to_thread.run_sync(_children, instance, subject, abandon_on_cancel=True)
-        return found[0]
+        if not made:
+            await trio.to_thread.run_sync(make, instance, abandon_on_cancel=True)
+        files.made.update(made)
 
 
-def _children(instance: Instance, subject: Subject) -> Children:
-    named = [(virtual.name.encode(), virtual.node(instance, subject)) for virtual in VIRTUAL_FILES]
-    return NamedChildren([(name, node) for name, node in named if node is not None])
+class _VirtualFiles(Children):
+    """The virtual files of one version of a DICOM file as far as they are *made*, by place; with all a sequence."""
+
+    def __init__(self) -> None:
+        self.made: dict[int, Child | None] = {}
+        self.making = trio.Lock()
+        self.weight = _FILES_BYTES
+
+    @classmethod
+    async def none(cls) -> "_VirtualFiles":
+        return cls()
+
+    @cached_property
+    def _present(self) -> list[Child]:
+        return [child for place in _ALL if (child := self.made[place])]
+
+    def __len__(self) -> int:
+        return len(self._present)
+
+    def name(self, place: int) -> bytes:
+        return self._present[place].name
+
+    @overload
+    def __getitem__(self, place: int) -> Child: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Child]: ...
+    def __getitem__(self, place: int | slice) -> Child | Sequence[Child]:
+        return self._present[place]
+
+    def find(self, name: bytes) -> Child | None:
+        place = _PLACES.get(name)
+        return None if place is None else self.made[place]
 
 
 def _other_file(entry: Entry, services: Services) -> ContentFile:

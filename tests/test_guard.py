@@ -61,7 +61,7 @@ def break_it(owner, name):
     "readdir": lambda: break_it(nodes.InodeTable, "hold"),
     "open": lambda: break_it(subject.ContentFile, "open"),
     "read": lambda: break_it(content.Content, "read"),
-    "children": lambda: break_it(tree.InstanceDirectory, "children"),
+    "children": lambda: break_it(tree.InstanceDirectory, "_make"),
 }[point]()
 cli.main(sys.argv[4:])
 '''

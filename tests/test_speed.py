@@ -14,7 +14,11 @@ from films import SYNTAXES, file_of, film
 from mounting import Loop, Mount, mounted, read_all, tree_of, wait_for
 from samples import JPEG_2000, dicom, encapsulated, image, offsets
 
+from dicomfs.files import VIRTUAL_FILES, VirtualFile
+from dicomfs.files.subject import Subject
+from dicomfs.image.instance import Instance
 from dicomfs.nodes import Directory, File, Node
+from dicomfs.source import SourceFile
 
 SIDE = 512
 WORKERS = 2
@@ -120,6 +124,43 @@ def test_listing_with_ls_costs_few_requests(tmp_path: Path) -> None:
         listed = subprocess.run(["ls", "-l", folder], capture_output=True, check=True).stdout
         assert listed.count(b"\n") == 5001
         assert mount.statistics()["requests"] - before < 5000 / 10
+
+
+def test_a_name_is_looked_up_without_making_others(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick_film(tmp_path / "a.dcm", 3)
+    made = []
+    for virtual in VIRTUAL_FILES:
+
+        def node(instance: Instance, subject: Subject, virtual: VirtualFile = virtual) -> Node | None:
+            made.append(virtual.name)
+            return type(virtual).node(virtual, instance, subject)
+
+        monkeypatch.setattr(virtual, "node", node)
+    reads = []
+    right = SourceFile.pread
+    monkeypatch.setattr(SourceFile, "pread", lambda *wanted: reads.append(wanted) or right(*wanted))
+
+    async def look(top: Directory) -> None:
+        found = await top.lookup(b"a.dcm")
+        assert found is not None
+        instance = found.node
+        assert isinstance(instance, Directory)
+        reads.clear()  # what it is was looked at
+        for name in (b".directory", b".hidden", b"desktop.ini", b"frames.txt"):
+            assert await instance.lookup(name) is None
+        assert reads == made == []
+        for _ in range(3):
+            assert await instance.lookup(b"frames") is not None
+            assert await instance.lookup(b"windows") is None
+        assert made == ["frames", "windows"]
+        names = [child.name.decode() for child in await instance.listing()]
+        assert len(set(names)) == len(names) > 5
+        assert sorted(made) == sorted(virtual.name for virtual in VIRTUAL_FILES)
+        order = [virtual.name for virtual in VIRTUAL_FILES]
+        assert names == [name for name in order if name in names]
+
+    with tree_of(loop, tmp_path) as top:
+        loop.run(look, top)
 
 
 def test_a_single_frame_does_not_wait_for_those_who_copy(loop: Loop, tmp_path: Path) -> None:
