@@ -7,11 +7,13 @@ has written, in a slot of shared memory. Only this module opens containers with 
 import mmap
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     import av
+    from av.packet import Packet
+    from av.stream import Stream
 
 CALL = struct.Struct("<BQQ")
 """What is wanted, and two numbers *a* and *b*. The last call may be followed by a reason (UTF-8)."""
@@ -120,7 +122,7 @@ def mp4(daemon: Daemon) -> "av.container.OutputContainer":
     def reopen(*_: object) -> _File:
         return _File(daemon.read_back, refuse, 0)
 
-    options = {"movflags": "faststart", "fflags": "+bitexact"}
+    options = {"movflags": "faststart", "fflags": "+bitexact", "flush_packets": "0"}
     file = _File(refuse, daemon.write, 0)
     return av.open(file, "w", format="mp4", options=options, buffer_size=ROOM, io_open=reopen)
 
@@ -137,3 +139,12 @@ def opened(daemon: Daemon, size: int, demuxer: str, options: dict[str, str]) -> 
 
     file = _File(daemon.read, write, size)
     return av.open(file, "r", format=demuxer, options=options, buffer_size=ROOM, io_open=refuse)
+
+
+def packets(container: "av.container.InputContainer", *streams: "Stream") -> "Iterator[Packet[Stream]]":
+    """Read the packets of *streams* up to the end."""
+    try:
+        yield from (packet for packet in container.demux(*streams) if packet.size)
+    except IndexError:
+        # At the end the library looks for streams that it did not know at the start, and does not find them.
+        return
