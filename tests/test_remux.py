@@ -541,6 +541,18 @@ def test_the_picture_is_the_first_that_is_whole(ffmpeg: str, loop: Loop, tmp_pat
     assert np.abs(picture - expected).max() <= 2
 
 
+@pytest.mark.parametrize("form", ["h264", "hevc", "mpeg2video"])
+def test_half_a_picture_is_none(form: str, ffmpeg: str, loop: Loop, tmp_path: Path) -> None:
+    codec = {"h264": "libx264", "hevc": "libx265"}.get(form, form)
+    source = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=0.04", "-pix_fmt", "yuv420p"]
+    stream = encoded(ffmpeg, *source, "-c:v", codec, "-f", form)
+    whole = thumbnail(loop, tmp_path, stream, (240, 320))
+    assert whole.size == (256, 192)
+    for part in (2, 4, 6):
+        cut = video(stream[: len(stream) * part // 8], shape=(240, 320))
+        assert "picture" in refusal(loop, tmp_path, cut, "thumbnail.png")
+
+
 def test_a_header_without_a_size_has_no_picture(ffmpeg: str, loop: Loop, tmp_path: Path) -> None:
     data = video(movie(ffmpeg, "ts"), shape=(0, 64))
     assert names(loop, tmp_path, data) == ["video.mp4", "video.ts"]

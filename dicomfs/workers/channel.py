@@ -138,7 +138,10 @@ def opened(daemon: Daemon, size: int, demuxer: str, options: dict[str, str]) -> 
         raise Unusable("the stream is not there to be written")
 
     file = _File(daemon.read, write, size)
-    return av.open(file, "r", format=demuxer, options=options, buffer_size=ROOM, io_open=refuse)
+    # Titles in whatever character set, which nobody looks at, shall not matter.
+    return av.open(
+        file, "r", format=demuxer, options=options, buffer_size=ROOM, io_open=refuse, metadata_errors="replace"
+    )
 
 
 def packets(container: "av.container.InputContainer", *streams: "Stream") -> "Iterator[Packet[Stream]]":

@@ -15,7 +15,7 @@ import numpy as np
 
 from dicomfs.codecs.order import H264Order, HevcOrder, Unreadable, units
 from dicomfs.codecs.timeline import MISSING, Clock, WrongOrder, decoding, growing, in_order
-from dicomfs.workers.channel import Daemon, Unusable, mp4, opened
+from dicomfs.workers.channel import Daemon, Unusable, mp4, opened, packets
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -92,8 +92,10 @@ class Remux:
             except _Untimed:
                 parts = self._look(daemon, ordered=True)
             self._copy(daemon, parts, _times(parts))
-        except (av.error.InvalidDataError, WrongOrder):
-            raise Unusable("the stream is damaged so that it cannot be put into an MP4") from None
+        except (av.error.FFmpegError, WrongOrder) as error:
+            raise Unusable(
+                f"the stream is damaged so that it cannot be put into an MP4 ({type(error).__name__})"
+            ) from None
 
     def _open(self, daemon: Daemon) -> "InputContainer":
         rate = {"framerate": f"{self.rate.numerator}/{self.rate.denominator}"} if self.kind in _BARE else {}
@@ -108,12 +110,11 @@ class Remux:
             orders = {index: _ORDERS[part.codec]() for index, part in parts.items() if part.codec in _ORDERS}
             base = next(_base(container.streams[index]) for index in parts)
             clock = None if self.kind in _BARE else Clock(round(1 / base))
-            for packet in container.demux(*(container.streams[index] for index in parts)):
-                if packet.size:
-                    part = parts[packet.stream_index]
-                    if ordered and packet.stream_index in orders:
-                        part.keys.append(_key(orders[packet.stream_index], packet, part.keys))
-                    self._note(part, packet, clock)
+            for packet in packets(container, *(container.streams[index] for index in parts)):
+                part = parts[packet.stream_index]
+                if ordered and packet.stream_index in orders:
+                    part.keys.append(_key(orders[packet.stream_index], packet, part.keys))
+                self._note(part, packet, clock)
             return parts
 
     def _note(self, part: _Part, packet: "Packet[Stream]", clock: Clock | None) -> None:
@@ -162,10 +163,8 @@ def _carry(
         if parts[index].codec == "hevc":
             stream.codec_tag = _CHANGING if parts[index].changing else _FIXED
     count, damaged = dict.fromkeys(times, 0), 0
-    for packet in container.demux(*(container.streams[index] for index in times)):
+    for packet in packets(container, *(container.streams[index] for index in times)):
         index = packet.stream_index
-        if not packet.size:
-            continue
         of, place = times[index], count[index] - times[index].begun
         count[index] += 1
         if place < 0:

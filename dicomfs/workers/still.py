@@ -9,12 +9,13 @@ import numpy as np
 
 from dicomfs.formats.ancillary import shaped
 from dicomfs.formats.png import write_png
-from dicomfs.workers.channel import Daemon, Unusable, opened
+from dicomfs.workers.channel import Daemon, Unusable, opened, packets
 from dicomfs.workers.remux import DEMUXERS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
+    from av.stream import Stream
     from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -24,6 +25,8 @@ SEEN = {"mp4": "mov", **DEMUXERS}
 
 # Pictures that stand alone and are broken, before there is none.
 _MOST_BROKEN = 20
+# Part of a picture without any colour: blocks of 16 x 16 pixels in one of 1920 x 1080 are more.
+_MOST_EMPTY = 1e-4
 # Where a stream does not name its colours, pictures of more lines than television had once have those of BT.709.
 _LINES = 576
 _BT601, _BT709, _UNKNOWN = 5, 1, (0, 2)
@@ -50,15 +53,15 @@ class Still:
 
         try:
             with opened(daemon, self.size, SEEN[self.kind], {}) as container:
-                if not container.streams.video:
+                stream = next((one for one in container.streams.video if one.codec_context), None)
+                if stream is None:
                     raise Unusable("there are no pictures in the stream")
-                stream = container.streams.video[0]
                 frame = next(_whole_pictures(container, stream), None)
                 if frame is None:
                     raise Unusable("no picture of the video can be decoded by itself")
                 daemon.write(0, self._file(frame, stream.sample_aspect_ratio))
-        except av.error.InvalidDataError:
-            raise Unusable("the stream is damaged so that no picture can be found") from None
+        except av.error.FFmpegError as error:
+            raise Unusable(f"the stream is damaged so that no picture can be found ({type(error).__name__})") from None
 
     def _file(self, frame: "VideoFrame", aspect: Fraction | None) -> memoryview:
         """Make the PNG. Pixels are as many as the header promises, of the shape that the stream states."""
@@ -78,27 +81,42 @@ def _whole_pictures(container: "InputContainer", stream: "VideoStream") -> Itera
     context = stream.codec_context
     context.thread_count = 1
     context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
-    tries, key = 0, None
-    for packet in container.demux(stream):
-        if key is None:
-            key = packet if packet.size and packet.is_keyframe else None
+    tries = 0
+    held: list[Packet[Stream]] = []
+    for packet in packets(container, stream):
+        if not held and not packet.is_keyframe:
             continue
+        held.append(packet)
         # A picture may consist of two fields, each in a packet of its own.
-        yield from _decoded(context, key, packet)
-        tries, key = tries + 1, None
+        if len(held) == 2:
+            yield from _decoded(context, held)
+            tries, held = tries + 1, []
         if tries == _MOST_BROKEN:
             return
+    yield from _decoded(context, held)
 
 
-def _decoded(context: "VideoCodecContext", *packets: "Packet[VideoStream]") -> list["VideoFrame"]:
-    """Decode *packets* and nothing else; give pictures that stand alone and are not damaged."""
+def _decoded(context: "VideoCodecContext", held: "list[Packet[Stream]]") -> list["VideoFrame"]:
+    """Decode *held* and nothing else; give pictures that stand alone, unless some damage is found."""
     from av.error import FFmpegError
 
     frames: list[VideoFrame] = []
     try:
-        for packet in (*(packet for packet in packets if packet.size), None):
+        for packet in (*held, None):
             frames += context.decode(packet)
     except FFmpegError:
         frames = []
     context.flush_buffers()
-    return [frame for frame in frames if frame.key_frame and not frame.is_corrupt]
+    return [frame for frame in frames if frame.key_frame and not frame.is_corrupt and not _has_holes(frame)]
+
+
+def _has_holes(frame: "VideoFrame") -> bool:
+    """Whether parts were never written: memory is zeros then, which is no colour. Not all decoders tell."""
+    if len(frame.planes) < 3 or frame.format.is_rgb:
+        return False
+    kind = np.dtype("<u2" if frame.format.components[1].bits > 8 else "u1")
+    colours = [
+        np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width] == 0
+        for plane in frame.planes[1:3]
+    ]
+    return bool(np.mean(colours[0] & colours[1]) > _MOST_EMPTY)
