@@ -271,9 +271,12 @@ def test_a_stream_without_a_rate_has_that_of_the_header(
     both = Both(loop, tmp_path, kind, stream, more)
     assert np.diff(shown(ffprobe, both.film)) == pytest.approx(1 / rate, rel=1e-3)
     assert hashes(ffmpeg, both.film) == hashes(ffmpeg, both.original)
-    # What the stream says goes before the header.
-    both = Both(loop, tmp_path, "h264", movie(ffmpeg, "h264"), more)
-    assert np.diff(shown(ffprobe, both.film)) == pytest.approx(1 / 25)
+
+
+def test_what_the_stream_says_goes_before_the_header(ffmpeg: str, ffprobe: str, loop: Loop, tmp_path: Path) -> None:
+    for name in ("h264", "hevc", "m2v"):
+        both = Both(loop, tmp_path, *stream_of(ffmpeg, name), {CINE: ("IS", "50")})
+        assert np.diff(shown(ffprobe, both.film)) == pytest.approx(1 / 25)
 
 
 def test_pixels_keep_their_shape(ffmpeg: str, ffprobe: str, loop: Loop, tmp_path: Path) -> None:
@@ -505,8 +508,8 @@ def test_a_picture_that_players_turn_is_turned(
         assert picture.width / across / (picture.height / down) == pytest.approx(size[0] / size[1])
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(48, 64), (96, 128), (48, 96), (480, 640), (1, 1), (65535, 3)])
-@pytest.mark.parametrize("aspect", [None, "4:3", "16:9"])
+@pytest.mark.parametrize(("rows", "columns"), [(48, 64), (48, 96), (480, 640), (1, 1), (65535, 3)])
+@pytest.mark.parametrize("aspect", [None, "16:9"])
 def test_a_picture_is_as_large_as_the_header_says_and_has_its_own_shape(
     rows: int, columns: int, aspect: str | None, ffmpeg: str, loop: Loop, tmp_path: Path
 ) -> None:
