@@ -15,7 +15,7 @@ import pytest
 from cine import FRAME_TIME, US, Film, damaged_film, film, jpeg_film, psnr, scene
 from mounting import Mount, answer_of_path, errno_of, mounted, wait_for
 from movies import movie, video
-from samples import JPEG, DataSet, Raw, dicom, encapsulated, image, offsets
+from samples import JPEG, Raw, dicom, encapsulated, image, offsets
 
 COUNT = 40
 VIDEO = "video.mp4"
@@ -30,11 +30,11 @@ def archive_in(place: Path, **files: bytes) -> Path:
     return folder
 
 
-def endless(path: Path, frames: int = 40_000, more: DataSet | None = None) -> None:
+def endless(path: Path, frames: int = 40_000, rows: int = 240, columns: int = 320) -> None:
     """Make a film that nobody waits for, which takes no room on the disk."""
-    size = 240 * 320 * frames
-    extra = {0x00080016: ("UI", US), FRAME_TIME: ("DS", "40"), **(more or {})}
-    path.write_bytes(dicom(image(240, 320, Raw(b"", size), frames=frames, more=extra)))
+    size = rows * columns * frames
+    more = {0x00080016: ("UI", US), FRAME_TIME: ("DS", "40")}
+    path.write_bytes(dicom(image(rows, columns, Raw(b"", size), frames=frames, more=more)))
     os.truncate(path, path.stat().st_size + size)
 
 
@@ -403,3 +403,19 @@ def test_sixty_thousand_frames(encoded: bool, tmp_path: Path, program: Callable[
         assert (shown.count, shown.duration) == (count, 2400)
         assert mount.resident() - before < 16 << 20
         assert begun(mount) == 2
+
+
+@pytest.mark.slow
+def test_the_largest_film(tmp_path: Path, program: Callable[[str], str]) -> None:
+    """So large are pictures of H.264 at most; there are enough of them to fill whatever the encoder keeps."""
+    rows, columns, count = 4352, 8192, 24
+    archive = archive_in(tmp_path)
+    endless(archive / "a.dcm", count, rows, columns)
+    with open(archive / "a.dcm", "r+b") as file:
+        noise = np.random.default_rng(1).bytes(1 << 20)
+        for number in range(count):
+            file.seek(-(number + 1) * rows * columns, os.SEEK_END)
+            file.write(noise)
+    with mounted(archive, tmp_path) as mount:
+        shown = Film(program("ffprobe"), tmp_path, (mount.path / "a.dcm" / VIDEO).read_bytes())
+        assert (shown.count, shown.stream["width"], shown.stream["height"]) == (count, columns, rows)

@@ -34,7 +34,8 @@ _OPTIONS = {"preset": "veryfast", "crf": "16", "bf": "0", "g": "30"}
 _BT709, _LIMITED = 1, 1
 # Luma of each level of grey.
 _LEVELS = np.round(16 + np.arange(256) * (219 / 255)).astype(np.uint8)
-# The same bytes each time ask for the same number of threads; more than a few gain little.
+# Half as many again as there are processors, as x264 itself would have it, for threads wait for each other; and each
+# holds a picture: with more than this, the largest films would not fit into the memory of this process.
 _MOST_THREADS = 4
 
 
@@ -111,6 +112,7 @@ class Encode:
             dst_colorspace=_BT709,
             dst_color_range=_LIMITED,
             interpolation="AREA",
+            threads=1,  # more would wait for those of the encoder
         )
 
 
@@ -124,7 +126,7 @@ def _known(time: int | None) -> int:
 
 
 def _threads() -> int:
-    return min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    return min(_MOST_THREADS, len(os.sched_getaffinity(0)) * 3 // 2)
 
 
 def prepare() -> None:
