@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import overload
 
 import trio
@@ -28,9 +28,6 @@ from dicomfs.source import Entry, Kind, SourceFile
 # case: an old version gives ESTALE, upon which the kernel looks anew by itself.
 MIRROR_SECONDS = 5.0
 
-# Which place a virtual file has in its directory, whether it is there or not.
-_PLACES = {virtual.name.encode(): place for place, virtual in enumerate(VIRTUAL_FILES)}
-_ALL = range(len(VIRTUAL_FILES))
 # What those of one object cost in memory, about.
 _FILES_BYTES = 16 << 10
 
@@ -159,12 +156,12 @@ class InstanceDirectory(FixedDirectory):
 
     async def lookup(self, name: bytes) -> Child | None:
         """Find a virtual file; others are not made for it."""
-        place = _PLACES.get(name)
+        place = _places().get(name)
         return None if place is None else (await self._made(range(place, place + 1))).made[place]
 
     async def children(self) -> Children:
         """Give the virtual files, from the cache or by parsing the header."""
-        return await self._made(_ALL)
+        return await self._made(range(len(VIRTUAL_FILES)))
 
     async def extended(self) -> Mapping[bytes, bytes]:
         """Give what the header says, as far as it is short text or numbers."""
@@ -215,7 +212,7 @@ class _VirtualFiles(Children):
 
     @cached_property
     def _present(self) -> list[Child]:
-        return [child for place in _ALL if (child := self.made[place])]
+        return [child for place in range(len(VIRTUAL_FILES)) if (child := self.made[place])]
 
     def __len__(self) -> int:
         return len(self._present)
@@ -231,8 +228,14 @@ class _VirtualFiles(Children):
         return self._present[place]
 
     def find(self, name: bytes) -> Child | None:
-        place = _PLACES.get(name)
+        place = _places().get(name)
         return None if place is None else self.made[place]
+
+
+@cache
+def _places() -> dict[bytes, int]:
+    """Say which place a virtual file has in its directory, whether it is there or not."""
+    return {virtual.name.encode(): place for place, virtual in enumerate(VIRTUAL_FILES)}
 
 
 def _other_file(entry: Entry, services: Services) -> ContentFile:

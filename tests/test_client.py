@@ -16,6 +16,8 @@ from dicomfs.client import Client
 # Waits in a sleep that signals do not end, as in an open that the daemon does not answer: vfork's parent does.
 PARENT = """
 import ctypes, os, signal, sys, time
+for number in signal.SIGINT, signal.SIGHUP, signal.SIGQUIT:  # whoever started the tests may ignore them
+    signal.signal(number, signal.SIG_DFL)
 {before}
 print("ready", flush=True)
 libc = ctypes.CDLL(None)
