@@ -26,6 +26,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 from pydicom.pixels.encoders import RLELosslessEncoder
 
+from dicomfs.codecs import jpeg as jpeg_stream
 from dicomfs.codecs.table import CODECS, CodecError, Decoded, decode, sniff
 from dicomfs.dicom.dataset import parse
 from dicomfs.dicom.stream import Memory
@@ -712,3 +713,31 @@ def test_mutated_frames_decode_or_raise_codec_error(
         return
     assert decoded.values.shape == fmt.shape
     assert decoded.values.dtype == fmt.dtype
+
+
+def streams_of(path: Path) -> list[bytes]:
+    """Give the JPEG frames of a file."""
+    sample = opened(path)
+    streams = [bytes(data) for data, _ in sample.frames()] if sample else []
+    return [stream for stream in streams if stream.startswith(b"\xff\xd8") and jpeg_stream.frame_marker(stream) != 0xF7]
+
+
+def test_the_first_scan_tells_of_all() -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
+    written = [io.BytesIO() for _ in range(3)]
+    Image.fromarray(picture).save(written[0], "JPEG")
+    Image.fromarray(picture).save(written[1], "JPEG", progressive=True)
+    Image.fromarray(picture).save(written[2], "JPEG", restart_marker_rows=1)
+    streams = [file.getvalue() for file in written] + [stream for path in samples() for stream in streams_of(path)]
+    assert len(streams) > 20
+    kinds = set()
+    for stream in streams:
+        header = jpeg_stream.read_header(stream)
+        scans, (headers, _) = jpeg_stream.scans_of(stream, header.components), jpeg_stream.scan_headers(stream)
+        assert scans.first == headers[0]
+        assert scans.one == (len(headers) == 1)
+        assert scans.restarts == (b"\xff\xdd\0\4" in stream[: headers[-1]])
+        kinds.add((scans.one, scans.restarts))
+    assert kinds >= {(True, False), (False, False), (True, True)}
+    assert jpeg_stream.scans_of(b"\xff\xd8\xff\xd9", 1) == jpeg_stream.Scans(None, False, False)
+    assert jpeg_stream.scans_of(written[0].getvalue()[:100], 3).first is None

@@ -113,21 +113,21 @@ def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
     def decoded(data: bytes) -> np.ndarray:
         return run(lambda: jpeg8_decode(data, colorspace=source, outcolorspace=target))
 
-    values = decoded(stream)
-    if _may_be_made_up(values, stream, header) and not np.array_equal(values, decoded(jpeg_stream.with_filler(stream))):
+    values, scans = decoded(stream), jpeg_stream.scans_of(stream, header.components)
+    if _may_be_made_up(values, scans, header) and not np.array_equal(values, decoded(jpeg_stream.with_filler(stream))):
         raise CodecError("the JPEG frame has an end, but not all data before it (E16)")
-    if header.lossless and values.dtype == np.uint16 and jpeg_stream.predictor(stream) == 6:
+    if header.lossless and values.dtype == np.uint16 and jpeg_stream.predictor(stream, scans) == 6:
         values, repairs = _mend_predictor(values, fmt, repairs)
     return Decoded(_from_stream(values, fmt, header.precision), photometric, repairs)
 
 
-def _may_be_made_up(values: np.ndarray, stream: bytes, header: Codestream) -> bool:
+def _may_be_made_up(values: np.ndarray, scans: jpeg_stream.Scans, header: Codestream) -> bool:
     """Tell whether the end of a decoded JPEG looks like what libjpeg fills in for missing data: middle grey.
 
     It does so behind the group of blocks (of a lossless JPEG: the row) in which the data ended, so that a gap within
     the last one is not noticed. After a gap before a restart marker or in one of several scans the end looks right.
     """
-    if len(jpeg_stream.scan_headers(stream)[0]) > 1 or jpeg_stream.has_restarts(stream):
+    if scans.restarts or not scans.one:
         return True
     last = values.reshape(len(values), -1)[-1, -header.components :]
     return bool((last == 1 << (header.precision - 1)).all())

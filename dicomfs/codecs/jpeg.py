@@ -3,8 +3,10 @@
 Only this module walks their markers, and only it mends them.
 """
 
+import contextlib
 import re
 import struct
+from dataclasses import dataclass
 
 from dicomfs.codecs.encoded import CodecError, Codestream, HeaderCut, end_without
 from dicomfs.dicom.stream import Stream
@@ -18,6 +20,8 @@ CUT = "the JPEG frame is cut short (E16)"
 UNENDED = "the JPEG-LS frame has no end marker (E16)"
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_RESTARTS = b"\xff\xdd\0\4"
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 # Without a pattern, so that it decodes to anything but a flat grey; without FF, so that it holds no marker.
 _FILLER = bytes([(7 + place * place * 89 + place * 31) % 251 for place in range(256)])
@@ -79,6 +83,42 @@ def _late_transform(data: bytes, position: int) -> int | None:
         position += length
 
 
+@dataclass(frozen=True, slots=True)
+class Scans:
+    """What the headers tell of the scans: where the length field of the first one's header is, whether there is but
+    *one*, and whether there are *restarts*: markers behind which a decoder goes on after a gap."""
+
+    first: int | None
+    one: bool
+    restarts: bool
+
+
+def scans_of(data: bytes, components: int) -> Scans:
+    """Look at the scans of a JPEG with so many components.
+
+    All of them in the first scan are all that there is, but in progressive processes (T.81 B.2.3): libjpeg reads no
+    further either, and the search through the rest, a tenth of what decoding takes, is not needed.
+    """
+    first = _first_scan(data)
+    one = first is not None and data[first + 2 : first + 3] == bytes([components])
+    one = one and frame_marker(data) not in _PROGRESSIVE
+    return Scans(first, one, _RESTARTS in (data[:first] if one else data))
+
+
+def _first_scan(data: bytes) -> int | None:
+    position = 2
+    with contextlib.suppress(CodecError, struct.error):
+        while True:
+            position, marker = _next_marker(data, position)
+            if marker == 0xDA:
+                return position
+            if marker == 0xD9:
+                return None
+            if marker not in (0xD8, 0x01):
+                position += struct.unpack_from(">H", data, position)[0]
+    return None
+
+
 def scan_headers(data: bytes) -> tuple[list[int], int | None]:
     """Walk a whole JPEG: the offsets of its SOS segments' length fields, and of the byte after EOI (None without)."""
     scans: list[int] = []
@@ -120,20 +160,13 @@ def is_ended(stream: Stream) -> bool:
     return stream.pread(2, max(0, end - 2)) == EOI
 
 
-def predictor(data: bytes) -> int:
+def predictor(data: bytes, scans: Scans) -> int:
     """Give the predictor of a lossless JPEG (T.81 table H.1); 0 where samples are shifted or lines start anew."""
-    if has_restarts(data):
+    if scans.first is None or scans.restarts:
         return 0
-    for header in scan_headers(data)[0]:
-        end = header + int.from_bytes(data[header : header + 2], "big")
-        selection, _, shifts = data[end - 3 : end]
-        return 0 if shifts & 0x0F else selection
-    return 0
-
-
-def has_restarts(data: bytes) -> bool:
-    """Tell whether the stream has restart markers, behind which a decoder goes on after a gap."""
-    return b"\xff\xdd\0\4" in data
+    end = scans.first + int.from_bytes(data[scans.first : scans.first + 2], "big")
+    selection, _, shifts = data[end - 3 : end]
+    return 0 if shifts & 0x0F else selection
 
 
 def with_filler(data: bytes) -> bytes:
@@ -160,15 +193,21 @@ def mend_spectral_selection(data: bytes) -> bytes | None:
     then sees a broken progressive stream.
     """
     kind = frame_marker(data)
-    if kind not in (0xC0, 0xC1):
+    first = _first_scan(data) if kind in (0xC0, 0xC1) else None
+    # An encoder that does this does it in each scan.
+    if first is None or not _claims_nothing(data, first):
         return None
     mended = bytearray(data)
     for offset in scan_headers(data)[0]:
-        length = struct.unpack_from(">H", data, offset)[0]
-        selection = offset + length - 3
-        if data[selection : selection + 2] == b"\0\0":
-            mended[selection + 1] = 63
-    return bytes(mended) if mended != data else None
+        if _claims_nothing(data, offset):
+            mended[offset + struct.unpack_from(">H", data, offset)[0] - 2] = 63
+    return bytes(mended)
+
+
+def _claims_nothing(data: bytes, header: int) -> bool:
+    """Tell whether a scan claims Ss=0, Se=0."""
+    selection = header + int.from_bytes(data[header : header + 2], "big") - 3
+    return data[selection : selection + 2] == b"\0\0"
 
 
 def frame_marker(data: bytes) -> int:
