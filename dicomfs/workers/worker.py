@@ -31,6 +31,7 @@ from dicomfs.display.render import Display, RenderError, Window, picture, value_
 from dicomfs.display.scale import Scale
 from dicomfs.formats.png import png_size, write_png
 from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.memory import tune_worker
 from dicomfs.workers import film, sandbox
 
 START = struct.Struct("<Q?")
@@ -130,6 +131,7 @@ def serve_forks(control: socket.socket) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     _silence()
+    tune_worker()
     gc.collect()
     gc.freeze()  # keeps the collector from touching, and so copying, the pages that workers share
     server = os.getpid()
