@@ -92,15 +92,16 @@ def test_a_killed_reader_leaves_no_work_behind(mount: Mount, tmp_path: Path) -> 
 def test_a_second_read_asks_the_daemon_for_no_byte(mount: Mount) -> None:
     for name in ("frames/0003.png", "original.dcm", "header.json", "raw/0001.jpg"):
         path = mount.path / "quick.dcm" / name
-        first = path.read_bytes()
+        first, asked = path.read_bytes(), []
         before = mount.statistics()
-        assert path.read_bytes() == first
-        after = mount.statistics()
-        # Open and release; the release of the first read may be late.
-        assert after["decoded"] == before["decoded"]
-        assert after["requests"] - before["requests"] <= 3, (
-            name
-        )
+        for _ in range(3):
+            assert path.read_bytes() == first
+            after = mount.statistics()
+            assert after["decoded"] == before["decoded"]
+            asked.append(after["requests"] - before["requests"])
+            before = after
+        # Open and release; the release of the read before may be late. The kernel may take pages back at any time.
+        assert min(asked) <= 3, name
 
 
 def test_what_was_listed_is_not_asked_for_again(mount: Mount) -> None:
