@@ -384,7 +384,7 @@ def test_a_copy_with_the_extended_table(loop: Loop, tmp_path: Path, monkeypatch:
         assert not instance.problems
         again = ours(copy)
         assert again
-        assert np.array_equal(np.stack(again.frames), values)  # type: ignore[arg-type]
+        assert np.array_equal(np.stack(again.frames), values)
 
 
 # How it is built

@@ -120,8 +120,7 @@ def _task(subject: Subject, prepare: _Prepare) -> Make:
     """Give what prepares the task of making one picture or range, when it is to be made."""
 
     async def make() -> tuple[Task, Buffer]:
-        instance = await subject.instance()
-        task, data, wants_window = await subject.glance(lambda file: prepare(instance, instance.inflated or file))
+        task, data, wants_window = await subject.glance(prepare)
         if wants_window and task.display:
             task = replace(task, display=replace(task.display, window=await _window(subject)))
         return task, data

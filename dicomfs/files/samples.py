@@ -147,8 +147,7 @@ def _task(subject: Subject, frame: int, output: Output, size: int) -> Callable[[
         return Task(fmt, pixels.frames.bit_offset(frame), output, None, size, scale=scale, copy=copy), data
 
     async def make() -> tuple[Task, Buffer]:
-        instance = await subject.instance()
-        return await subject.glance(lambda file: prepare(instance, instance.inflated or file))
+        return await subject.glance(prepare)
 
     return make
 

@@ -143,9 +143,16 @@ class Subject:
 
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
-    async def glance(self, use: Callable[[Stream], Read]) -> Read:
-        """Have *use* read a little of this version: at once where it is in memory, else as `read` does."""
-        recent, fingerprint = self.services.recent, self.fingerprint
+    async def glance(self, look: Callable[[Instance, Stream], Read]) -> Read:
+        """Have *look* read a little of the object, whose extents refer to the stream that it is given.
+
+        That is done at once where it is in memory, else as `read` does it. Raises SourceChanged.
+        """
+        instance, recent, fingerprint = await self.instance(), self.services.recent, self.fingerprint
+
+        def use(file: Stream) -> Read:
+            return look(instance, instance.inflated or file)
+
         if fingerprint not in recent:
             recent.keep(fingerprint, await self.open())
         try:

@@ -16,9 +16,9 @@ _LONGEST, _MOST_PIXELS = 8192, 139_264 * 256
 _MOST_FRAMES = 216_000
 
 
-def is_film(pixels: Pixels | None, *, every: bool) -> bool:
+def is_film(pixels: Pixels, *, every: bool) -> bool:
     """Whether there is a film of *pixels*: they move, or *every* object with several frames is to be one."""
-    if pixels is None or len(pixels.frames) < 2 or MISSING or _too_large(pixels):
+    if len(pixels.frames) < 2 or MISSING or _too_large(pixels):
         return False
     return every or moves(pixels.dataset, len(pixels.frames))
 

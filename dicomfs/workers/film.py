@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.reformatter import VideoReformatter
 
-MICROSECONDS = Fraction(1, 1_000_000)
+_MICROSECONDS = Fraction(1, 1_000_000)
 
 # Text on the pictures stays sharp; every frame of real films comes back with 43 dB or more. Without frames that refer
 # to later ones, times are what they are, and players find any frame quickly.
@@ -61,7 +61,7 @@ class Encode:
             context = stream.codec_context
             # Threads take pictures each, not parts of one as is the default: they wait less for each other.
             context.thread_type = "FRAME"
-            context.time_base = MICROSECONDS
+            context.time_base = _MICROSECONDS
             context.framerate = Fraction((len(self.times) - 1) * 1_000_000, self.times[-1])
             context.sample_aspect_ratio = Fraction(*self.aspect)
             context.color_primaries = context.color_trc = context.colorspace = _BT709
@@ -88,7 +88,7 @@ class Encode:
             picture = daemon.frame(index)
             if picture is not None:
                 frame = self._frame(picture, converter)
-                frame.time_base, frame.pts = MICROSECONDS, time if begun else 0
+                frame.time_base, frame.pts = _MICROSECONDS, time if begun else 0
                 begun = True
                 yield frame
         if begun:
