@@ -739,5 +739,5 @@ def test_the_first_scan_tells_of_all() -> None:
         assert scans.restarts == (b"\xff\xdd\0\4" in stream[: headers[-1]])
         kinds.add((scans.one, scans.restarts))
     assert kinds >= {(True, False), (False, False), (True, True)}
-    assert jpeg_stream.scans_of(b"\xff\xd8\xff\xd9", 1) == jpeg_stream.Scans(None, False, False)
+    assert jpeg_stream.scans_of(b"\xff\xd8\xff\xd9", 1) == jpeg_stream.Scans(0, None, False, False)
     assert jpeg_stream.scans_of(written[0].getvalue()[:100], 3).first is None

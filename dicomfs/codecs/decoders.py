@@ -105,7 +105,8 @@ def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
     if not jpeg_stream.is_whole(stream):
         raise CodecError(jpeg_stream.CUT)
     repairs: tuple[str, ...] = ()
-    mended = jpeg_stream.mend_spectral_selection(stream)
+    scans = jpeg_stream.scans_of(stream, header.components)
+    mended = jpeg_stream.mend_spectral_selection(stream, scans)
     if mended is not None:
         stream, repairs = mended, (jpeg_stream.MENDED,)
     source, target, photometric = _jpeg_colour(header, fmt)
@@ -113,7 +114,7 @@ def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
     def decoded(data: bytes) -> np.ndarray:
         return run(lambda: jpeg8_decode(data, colorspace=source, outcolorspace=target))
 
-    values, scans = decoded(stream), jpeg_stream.scans_of(stream, header.components)
+    values = decoded(stream)
     if _may_be_made_up(values, scans, header) and not np.array_equal(values, decoded(jpeg_stream.with_filler(stream))):
         raise CodecError("the JPEG frame has an end, but not all data before it (E16)")
     if header.lossless and values.dtype == np.uint16 and jpeg_stream.predictor(stream, scans) == 6:

@@ -6,6 +6,7 @@ Only this module walks their markers, and only it mends them.
 import contextlib
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dicomfs.codecs.encoded import CodecError, Codestream, HeaderCut, end_without
@@ -19,6 +20,7 @@ MENDED = "corrected the spectral selection of a JPEG scan (E22)"
 CUT = "the JPEG frame is cut short (E16)"
 UNENDED = "the JPEG-LS frame has no end marker (E16)"
 
+_NO_FRAME = "the JPEG stream has no frame header"
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _RESTARTS = b"\xff\xdd\0\4"
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
@@ -29,11 +31,8 @@ _FILLER = bytes([(7 + place * place * 89 + place * 31) % 251 for place in range(
 
 def read_header(data: bytes) -> Codestream:
     """Walk the segments up to the frame header."""
-    jfif, transform, position = False, None, 2
-    while True:
-        position, marker = _next_marker(data, position)
-        if marker in (0xD8, 0x01):
-            continue
+    jfif, transform = False, None
+    for marker, position in _segments(data):
         length = struct.unpack_from(">H", data, position)[0]
         body = data[position + 2 : position + length]
         if marker == 0xE0 and body.startswith(b"JFIF\0"):
@@ -56,38 +55,47 @@ def read_header(data: bytes) -> Codestream:
                 ids=body[6 : 6 + 3 * components : 3],
             )
         elif marker in (0xDA, 0xD9):
-            raise CodecError("the JPEG stream has no frame header")
-        position += length
+            break
+    raise CodecError(_NO_FRAME)
 
 
-def _next_marker(data: bytes, position: int) -> tuple[int, int]:
-    """Find the next marker at or behind *position*; give the position after it and its second byte."""
-    match = _MARKER.search(data, position)
-    if match is None:
-        raise HeaderCut
-    return match.end(), data[match.end() - 1]
+def _segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int]]:
+    """Give the second byte of each marker from *position* on but SOI and TEM, and where its length field is.
+
+    Entropy-coded data is searched through where a scan is gone past. Raises HeaderCut and struct.error at the end.
+    """
+    while True:
+        match = _MARKER.search(data, position)
+        if match is None:
+            raise HeaderCut
+        position, marker = match.end(), data[match.end() - 1]
+        if marker not in (0xD8, 0x01):
+            yield marker, position
+            position += struct.unpack_from(">H", data, position)[0]
 
 
 def _late_transform(data: bytes, position: int) -> int | None:
     """Look for an Adobe segment between the frame header and the first scan."""
-    while True:
-        try:
-            position, marker = _next_marker(data, position)
-            length = struct.unpack_from(">H", data, position)[0]
-        except (CodecError, struct.error):
-            return None
-        if marker == 0xEE and data[position + 2 : position + 7] == b"Adobe" and length >= 14:
-            return data[position + 13]
-        if marker in (0xDA, 0xD9):
-            return None
-        position += length
+    with contextlib.suppress(CodecError, struct.error):
+        for marker, segment in _segments(data, position):
+            length = struct.unpack_from(">H", data, segment)[0]
+            if marker == 0xEE and data[segment + 2 : segment + 7] == b"Adobe" and length >= 14:
+                return data[segment + 13]
+            if marker in (0xDA, 0xD9):
+                break
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class Scans:
-    """What the headers tell of the scans: where the length field of the first one's header is, whether there is but
-    *one*, and whether there are *restarts*: markers behind which a decoder goes on after a gap."""
+    """What the headers tell of the scans, as far as they are there.
 
+    *process* is the marker of the frame header (0xC0 baseline, 0xC3 lossless ..., 0 without one), *first* where the
+    length field of the first scan's header is, *one* whether it is the only one; *restarts* says that there are markers
+    behind which a decoder goes on after a gap.
+    """
+
+    process: int
     first: int | None
     one: bool
     restarts: bool
@@ -99,42 +107,25 @@ def scans_of(data: bytes, components: int) -> Scans:
     All of them in the first scan are all that there is, but in progressive processes (T.81 B.2.3): libjpeg reads no
     further either, and the search through the rest, a tenth of what decoding takes, is not needed.
     """
-    first = _first_scan(data)
-    one = first is not None and data[first + 2 : first + 3] == bytes([components])
-    one = one and frame_marker(data) not in _PROGRESSIVE
-    return Scans(first, one, _RESTARTS in (data[:first] if one else data))
-
-
-def _first_scan(data: bytes) -> int | None:
-    position = 2
+    process, first = 0, None
     with contextlib.suppress(CodecError, struct.error):
-        while True:
-            position, marker = _next_marker(data, position)
-            if marker == 0xDA:
-                return position
-            if marker == 0xD9:
-                return None
-            if marker not in (0xD8, 0x01):
-                position += struct.unpack_from(">H", data, position)[0]
-    return None
+        process = frame_marker(data)
+        marker, place = next(found for found in _segments(data) if found[0] in (0xDA, 0xD9))
+        first = place if marker == 0xDA else None
+    one = first is not None and data[first + 2 : first + 3] == bytes([components]) and process not in _PROGRESSIVE
+    return Scans(process, first, one, _RESTARTS in (data[:first] if one else data))
 
 
 def scan_headers(data: bytes) -> tuple[list[int], int | None]:
     """Walk a whole JPEG: the offsets of its SOS segments' length fields, and of the byte after EOI (None without)."""
     scans: list[int] = []
-    position = 2
-    while True:
-        try:
-            position, marker = _next_marker(data, position)
+    with contextlib.suppress(CodecError, struct.error):
+        for marker, position in _segments(data):
             if marker == 0xD9:
                 return scans, position
-            if marker in (0xD8, 0x01):
-                continue
             if marker == 0xDA:
                 scans.append(position)
-            position += struct.unpack_from(">H", data, position)[0]
-        except (CodecError, struct.error):
-            return scans, None
+    return scans, None
 
 
 def is_whole(data: bytes) -> bool:
@@ -186,16 +177,14 @@ def with_filler(data: bytes) -> bytes:
     return b"".join(parts) + data[position:]
 
 
-def mend_spectral_selection(data: bytes) -> bytes | None:
+def mend_spectral_selection(data: bytes, scans: Scans) -> bytes | None:
     """Write 0..63 into scans of a sequential JPEG that claim Ss=0, Se=0 (E22); None when there is nothing to mend.
 
     T.81 B.2.3 demands Se=63 in sequential processes; several vendors' 12-bit encoders wrote 0, and libjpeg
     then sees a broken progressive stream.
     """
-    kind = frame_marker(data)
-    first = _first_scan(data) if kind in (0xC0, 0xC1) else None
     # An encoder that does this does it in each scan.
-    if first is None or not _claims_nothing(data, first):
+    if scans.process not in (0xC0, 0xC1) or scans.first is None or not _claims_nothing(data, scans.first):
         return None
     mended = bytearray(data)
     for offset in scan_headers(data)[0]:
@@ -212,13 +201,9 @@ def _claims_nothing(data: bytes, header: int) -> bool:
 
 def frame_marker(data: bytes) -> int:
     """Give the second byte of the frame header's marker (0xC0 baseline, 0xC3 lossless, 0xF7 JPEG-LS ...)."""
-    position = 2
-    while True:
-        position, marker = _next_marker(data, position)
+    for marker, position in _segments(data):
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             return marker
-        if marker in (0xD8, 0x01):
-            continue
         if marker in (0xDA, 0xD9) or position + 2 > len(data):
-            raise CodecError("the JPEG stream has no frame header")
-        position += struct.unpack_from(">H", data, position)[0]
+            break
+    raise CodecError(_NO_FRAME)

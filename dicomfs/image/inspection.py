@@ -225,7 +225,7 @@ def _jpeg(frame: _Frame, header: Codestream) -> tuple[tuple[str, ...], bool]:
         head = frame.pread(length, 0)
         scans = jpeg.scans_of(head, header.components)
         if scans.first is not None and scans.first + _SCAN_HEADER <= len(head):
-            reasons = (jpeg.MENDED,) if jpeg.mend_spectral_selection(head) is not None else ()
+            reasons = (jpeg.MENDED,) if jpeg.mend_spectral_selection(head, scans) is not None else ()
             # Its encoder may have let the predictor overflow (C8), for which there must be all 16 bits.
             return reasons, not (header.lossless and header.precision == 16 and jpeg.predictor(head, scans) == 6)
     return (), True
