@@ -184,12 +184,8 @@ class H264Order:
 
     def _counted(self, bits: _Bits, of: _Sequence, whole: bool, reference: int) -> int:
         """Compute a count of kind 0, whose low bits are there (8.2.1.1)."""
-        low, span = bits.take(of.count_bits), 1 << of.count_bits
-        high = self._high
-        if low < self._low and self._low - low >= span // 2:
-            high += span
-        elif low > self._low and low - self._low > span // 2:
-            high -= span
+        low = bits.take(of.count_bits)
+        high = _high(low, self._high, self._low, 1 << of.count_bits)
         if reference:
             self._high, self._low = high, low
         return high + low + (min(0, bits.signed()) if whole else 0)
@@ -284,15 +280,20 @@ class HevcOrder:
             self._begun += 1
             high = 0
         else:
-            high, span = self._high, 1 << count_bits
-            if low < self._low and self._low - low >= span // 2:
-                high += span
-            elif low > self._low and low - self._low > span // 2:
-                high -= span
+            high = _high(low, self._high, self._low, 1 << count_bits)
         # Counts go on from pictures of the lowest layer that others may refer to.
         if layer == 1 and not (kind < 16 and kind % 2 == 0) and not 6 <= kind <= 9:
             self._high, self._low = high, low
         return high + low
+
+
+def _high(low: int, last_high: int, last_low: int, span: int) -> int:
+    """Find what stands above the *low* bits of a count near the last one (H.264 8.2.1.1, HEVC 8.3.1)."""
+    if last_low - low >= span // 2:
+        return last_high + span
+    if low - last_low > span // 2:
+        return last_high - span
+    return last_high
 
 
 def _skip_scaling(bits: _Bits, size: int) -> None:
