@@ -131,9 +131,7 @@ def _parser() -> argparse.ArgumentParser:
             "--cine", choices=_CINE, default="auto", help="video.mp4 of what moves, or of all with several frames"
         )
         verb.add_argument("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
-        verb.add_argument(
-            "--cache-memory", type=_size, default="32M", metavar="SIZE", help="for decoded frames (32M)"
-        )
+        verb.add_argument("--cache-memory", type=_size, default="32M", metavar="SIZE", help="for decoded frames (32M)")
     return parser
 
 

@@ -111,14 +111,10 @@ class Children(Sequence[Child], ABC):
         """Find a child by its name."""
 
 
-class NamedChildren(Children):
-    """A handful of children, each with a name of its own."""
+class ListedChildren(Children):
+    """Children that are there already, in a list."""
 
-    def __init__(self, named: Sequence[tuple[bytes, Node]]) -> None:
-        """Keep *named* in their order."""
-        self._children = [Child(name, node, place) for place, (name, node) in enumerate(named)]
-        self._places = {name: place for place, (name, _) in enumerate(named)}
-        self.weight = NODE_BYTES * len(named)
+    _children: Sequence[Child] = ()
 
     def __len__(self) -> int:
         """Count them."""
@@ -135,6 +131,16 @@ class NamedChildren(Children):
     def __getitem__(self, place: int | slice) -> Child | Sequence[Child]:
         """Give one by its place."""
         return self._children[place]
+
+
+class NamedChildren(ListedChildren):
+    """A handful of children, each with a name of its own."""
+
+    def __init__(self, named: Sequence[tuple[bytes, Node]]) -> None:
+        """Keep *named* in their order."""
+        self._children = [Child(name, node, place) for place, (name, node) in enumerate(named)]
+        self._places = {name: place for place, (name, _) in enumerate(named)}
+        self.weight = NODE_BYTES * len(named)
 
     def find(self, name: bytes) -> Child | None:
         """Find a child by its name."""

@@ -125,9 +125,7 @@ class Operations(pyfuse3.Operations):
         self.started.set()
 
     @_guarded
-    async def lookup(
-        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
-    ) -> pyfuse3.EntryAttributes:
+    async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Find a name; a missing one is answered too, so that the kernel remembers it."""
         directory = await self.inodes.directory(parent_inode)
         try:

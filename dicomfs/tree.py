@@ -4,8 +4,7 @@ import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache, cached_property
-from typing import overload
+from functools import cache
 
 import trio
 
@@ -19,6 +18,7 @@ from dicomfs.nodes import (
     Children,
     Directory,
     FixedDirectory,
+    ListedChildren,
     Node,
     read_only,
 )
@@ -195,10 +195,10 @@ class InstanceDirectory(FixedDirectory):
         instance = await subject.services.instances.get(subject.fingerprint, lambda: subject.read(look))
         if not made:
             await trio.to_thread.run_sync(make, instance, abandon_on_cancel=True)
-        files.made.update(made)
+        files.add(made)
 
 
-class _VirtualFiles(Children):
+class _VirtualFiles(ListedChildren):
     """The virtual files of one version of a DICOM file as far as they are *made*, by place; with all a sequence."""
 
     def __init__(self) -> None:
@@ -210,22 +210,10 @@ class _VirtualFiles(Children):
     async def none(cls) -> "_VirtualFiles":
         return cls()
 
-    @cached_property
-    def _present(self) -> list[Child]:
-        return [child for place in range(len(VIRTUAL_FILES)) if (child := self.made[place])]
-
-    def __len__(self) -> int:
-        return len(self._present)
-
-    def name(self, place: int) -> bytes:
-        return self._present[place].name
-
-    @overload
-    def __getitem__(self, place: int) -> Child: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Child]: ...
-    def __getitem__(self, place: int | slice) -> Child | Sequence[Child]:
-        return self._present[place]
+    def add(self, made: Mapping[int, Child | None]) -> None:
+        self.made.update(made)
+        if len(self.made) == len(VIRTUAL_FILES):
+            self._children = [child for _, child in sorted(self.made.items()) if child]
 
     def find(self, name: bytes) -> Child | None:
         place = _places().get(name)

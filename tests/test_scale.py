@@ -57,9 +57,10 @@ def test_a_listing_costs_what_is_listed(archive: Path, tmp_path: Path) -> None:
             before = mount.statistics()["requests"], read_bytes(mount)
             assert len(os.listdir(mount.path / "0001")) == 100
             after = mount.statistics()["requests"], read_bytes(mount)
-            costs.append((after[0] - before[0], (after[1] - before[1]) // 1000))
-            assert after[1] - before[1] < 100 * 400  # a few hundred bytes of each file
-    assert costs[0] == costs[1]
+            costs.append((after[0] - before[0], after[1] - before[1]))
+            assert costs[-1][1] < 100 * 400  # a few hundred bytes of each file
+    assert costs[0][0] == pytest.approx(costs[1][0], abs=1)  # nobody waits for the answer to the last, RELEASEDIR
+    assert costs[0][1] == pytest.approx(costs[1][1], abs=1000)
 
 
 @pytest.mark.slow
