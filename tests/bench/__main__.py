@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import arrays, copying, frames, listing, load, video
+from bench import arrays, copying, decoders, frames, listing, load, video
 from bench.table import Table
 from dicomfs import __version__
 
@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[Table, Path, int], None]] = {
     "fairness": load.fairness,
     "waste": load.waste,
     "workers": frames.workers,
+    "decoders": decoders.processes_and_threads,
     "video": video.to_video,
     "video-memory": video.memory,
 }
