@@ -53,6 +53,10 @@ class Lru(Generic[Value]):
         """Tell whether the value of *key* is kept, without using it."""
         return key in self._kept
 
+    def coming(self, key: Hashable) -> bool:
+        """Tell whether the value of *key* is kept or being made."""
+        return key in self._kept or key in self._flights
+
     async def get(self, key: Hashable, make: Callable[[], Awaitable[Value]]) -> Value:
         """Give the value of *key*, from the cache or by awaiting *make* once for all who ask meanwhile.
 
@@ -74,6 +78,12 @@ class Lru(Generic[Value]):
             if flight.made is not None:
                 self._hits += 1
                 return flight.made[0]
+
+    def forget(self, key: Hashable) -> None:
+        """Keep the value of *key* no longer."""
+        value = self._kept.pop(key, None)
+        if value is not None:
+            self._bytes -= self._weigh(value)
 
     async def _make(self, key: Hashable, make: Callable[[], Awaitable[Value]]) -> Value:
         flight = self._flights[key] = _Flight[Value]()

@@ -106,14 +106,18 @@ class Gathered:
 
 
 class Made:
-    """Bytes that are made as a whole by *make*; the last result is kept as long as the content is open."""
+    """Bytes that are made as a whole by *make*; the last result is kept as long as the content is open.
 
-    __slots__ = ("_data", "_make", "size")
+    *finished* once the last of them was read.
+    """
+
+    __slots__ = ("_data", "_make", "finished", "size")
 
     def __init__(self, size: int, make: Callable[[], Awaitable[Buffer]]) -> None:
         """Promise *size* bytes from *make*."""
         self._make = make
         self._data: Buffer | None = None
+        self.finished = False
         self.size = size
 
     async def read(self, start: int, stop: int) -> Buffer:
@@ -123,6 +127,7 @@ class Made:
             if len(data) != self.size:
                 raise WrongSize(self.size, len(data))
             self._data = data
+        self.finished |= stop == self.size
         return memoryview(self._data)[start:stop]
 
 

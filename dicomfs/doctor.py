@@ -23,8 +23,9 @@ from dicomfs.image.films import MISSING
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.mount import unmount
 from dicomfs.workers.channel import FRAME, ROOM
-from dicomfs.workers.decode import DecodeError, Decoder
+from dicomfs.workers.decode import Decoder
 from dicomfs.workers.film import Encode
+from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.processes import Call
 from dicomfs.workers.worker import Task
 

@@ -18,6 +18,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import generate_frames
+from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
@@ -42,7 +43,7 @@ _IMAGECODECS: dict[str, Callable[[bytes], np.ndarray]] = {
     **{f"1.2.840.10008.1.2.4.{number}": imagecodecs.jpegxl_decode for number in (110, 111, 112)},
 }
 # What decoders raise when they decline.
-_DECLINED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, OSError, struct.error)
+_DECLINED = (InvalidDicomError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, OSError, struct.error)
 
 
 @dataclass

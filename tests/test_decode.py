@@ -30,8 +30,9 @@ from dicomfs.formats.png import chunk, png_size
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.source import Source
 from dicomfs.tree import root
-from dicomfs.workers import decode, processes, worker
-from dicomfs.workers.decode import DecodeError, Decoder, NoAnswer
+from dicomfs.workers import decode, pool, processes, worker
+from dicomfs.workers.decode import Decoder
+from dicomfs.workers.pool import DecodeError, NoAnswer
 from dicomfs.workers.worker import ANSWER, Task
 
 NATIVE, JPEG2000, JPEGLS = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"
@@ -424,7 +425,7 @@ def test_a_fork_server_killed_in_the_middle_costs_the_frames_under_way() -> None
 
 def test_a_hanging_fork_server_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """When no worker greets in time, the server is taken for dead and another is started."""
-    monkeypatch.setattr(decode, "_START_TIMEOUT", 5)
+    monkeypatch.setattr(pool, "_START_TIMEOUT", 5)
 
     async def test(decoder: Decoder) -> None:
         await serves(decoder)

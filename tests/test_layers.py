@@ -21,7 +21,7 @@ files.samples
 files.built
 files.subject
 nodes
-workers.decode workers.ahead workers.processes workers.worker workers.film workers.sandbox
+workers.decode workers.ahead workers.pool workers.processes workers.worker workers.film workers.sandbox
 workers.still workers.remux workers.channel
 builds
 spool
@@ -105,7 +105,7 @@ def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
 
 def test_async_is_known_above_the_seam_alone() -> None:
     users = {name for name, path in modules().items() if "import trio" in path.read_text()}
-    seam = {"builds", "cache", "recent", "content", "workers.processes", "workers.decode"}
+    seam = {"builds", "cache", "recent", "content", "workers.processes", "workers.pool", "workers.decode"}
     files = {"files.cine", "files.exchange", "files.subject", "files.transcoded", "files.video"}
     above = {"tree", "operations", "mount", "doctor", "cli"}
     assert users <= seam | files | above

@@ -81,9 +81,9 @@ def test_a_killed_reader_leaves_no_work_behind(mount: Mount, tmp_path: Path) -> 
     reader.kill()
     reader.wait()
     at_kill = mount.statistics()["decoded"]
-    # What the workers had begun, and what was being made ahead.
+    # The frame that it waited for, one a worker behind that, and two for when a worker is done early.
     after = settled(mount)
-    assert after - at_kill <= 2 * WORKERS
+    assert after - at_kill <= 1 + WORKERS + 2
     assert after < len(frames)
     (mount.path / "quick.dcm/frames/0030.png").read_bytes()
     assert settled(mount) == after + 1

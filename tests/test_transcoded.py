@@ -41,7 +41,7 @@ from dicomfs.files import transcoded
 from dicomfs.formats.encapsulation import Encapsulation
 from dicomfs.image.instance import load
 from dicomfs.image.pixelformat import PixelFormat
-from dicomfs.workers.decode import DecodeError
+from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.worker import Task
 
 SYNTAXES = {

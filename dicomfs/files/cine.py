@@ -24,8 +24,9 @@ from dicomfs.image.instance import Instance
 from dicomfs.image.timing import Timing, film_timing
 from dicomfs.nodes import Node
 from dicomfs.workers.channel import FRAME, ROOM
-from dicomfs.workers.decode import DecodeError, Make, NoAnswer, WorkerEnded
+from dicomfs.workers.decode import Make
 from dicomfs.workers.film import Encode
+from dicomfs.workers.pool import DecodeError, NoAnswer, WorkerEnded
 from dicomfs.workers.processes import Call
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import trio
 
 from dicomfs.content import Content
 from dicomfs.workers.channel import LEFT_OUT, READ, READ_BACK, WRITE
-from dicomfs.workers.decode import DecodeError
+from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.processes import Call
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from dicomfs.image.place import place_of, places_alike
 from dicomfs.image.quantity import Mapping, dose_of, own_mappings, shared_mappings
 from dicomfs.image.timing import Timing, timing_of
 from dicomfs.nodes import Node
-from dicomfs.workers.decode import DecodeError, NoAnswer
+from dicomfs.workers.pool import DecodeError, NoAnswer
 from dicomfs.workers.worker import REPAIRS, Task
 
 # Frames of one object that are decoded for their status, a tenth of a second or so each. One with more is unheard of.

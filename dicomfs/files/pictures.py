@@ -24,7 +24,8 @@ from dicomfs.image.overlays import Overlay
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.profile import Profile
 from dicomfs.nodes import File
-from dicomfs.workers.decode import DecodeError, Make, NoAnswer
+from dicomfs.workers.decode import Make, Wish
+from dicomfs.workers.pool import DecodeError, NoAnswer
 from dicomfs.workers.worker import Task
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
@@ -98,18 +99,28 @@ def _files(
 ) -> Callable[[int], File]:
     attributes = subject.file(size)
     decoder, ahead = subject.services.decoder, subject.services.ahead
+    reader = subject.fingerprint, key(0)
+
+    def wish(frame: int) -> Wish:
+        return Wish((subject.fingerprint, *key(frame)), _task(subject, prepare(frame)), size)
 
     async def picture(frame: int) -> bytes:
-        made = await decoder.get((subject.fingerprint, *key(frame)), _task(subject, prepare(frame)))
         # While whoever reads in order takes this one away, idle workers make the next.
-        for following in ahead.after((subject.fingerprint, key(0)), frame):
-            if following < count:
-                decoder.ahead((subject.fingerprint, *key(following)), _task(subject, prepare(following)), size)
-        return made
+        decoder.ahead(reader, [wish(each) for each in ahead.after(reader, frame) if each < count])
+        wanted = wish(frame)
+        return await decoder.get(wanted.key, wanted.make)
 
     def file(frame: int) -> File:
         async def open_content() -> Content:
-            return Content([Made(size, lambda: picture(frame))])
+            made = Made(size, lambda: picture(frame))
+
+            def close() -> None:
+                if made.finished:
+                    decoder.spent(wish(frame).key)
+                else:  # who leaves in the middle does not come for the next
+                    decoder.ahead(reader, ())
+
+            return Content([made], close)
 
         return ContentFile(attributes, open_content)
 

@@ -3,7 +3,7 @@
 Only this module decides what of the values comes straight from the source and what a worker makes.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,7 +18,8 @@ from dicomfs.image.extents import Frames
 from dicomfs.image.instance import Instance
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import NATIVE, Pixels
-from dicomfs.workers.decode import DecodeError
+from dicomfs.workers.decode import Make, Wish
+from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.worker import Task
 
 Output = Literal["stored", "rgb", "rescaled", "copy"]
@@ -123,18 +124,20 @@ def _decoded(subject: Subject, fmt: PixelFormat, output: Output, indices: Sequen
     def key(place: int) -> tuple[object, ...]:
         return subject.fingerprint, "values", kind, indices[place]
 
-    async def make(place: int) -> Buffer:
-        made = await decoder.get(key(place), _task(subject, indices[place], output, each))
-        if row.in_order > each + _IN_ORDER:
-            for following in range(place + 1, min(place + 1 + decoder.workers, count)):
-                decoder.ahead(key(following), _task(subject, indices[following], output, each), each)
-        return made
+    def task(place: int) -> Make:
+        return _task(subject, indices[place], output, each)
 
-    row = Row(count, each, make)
+    async def make(place: int) -> Buffer:
+        if row.in_order > each + _IN_ORDER:
+            following = range(place + 1, min(place + 1 + decoder.depth, count))
+            decoder.ahead(key(0), [Wish(key(other), task(other), each) for other in following])
+        return await decoder.get(key(place), task(place))
+
+    row = Row(count, each, make, lambda: decoder.ahead(key(0), ()))
     return row
 
 
-def _task(subject: Subject, frame: int, output: Output, size: int) -> Callable[[], Awaitable[tuple[Task, Buffer]]]:
+def _task(subject: Subject, frame: int, output: Output, size: int) -> Make:
     """Give what prepares the task of making the values of *frame*, when they are to be made."""
 
     def prepare(instance: Instance, stream: Stream) -> tuple[Task, Buffer]:

@@ -81,7 +81,7 @@ class Services:
             Lru(TEXT_BYTES, len),
             Lru(CHILDREN_BYTES, lambda children: min(children.weight, CHILDREN_BYTES)),
             Lru(ATTRIBUTES, lambda _: 1),
-            Ahead(decoder.workers),
+            Ahead(decoder.depth),
             RecentFiles(),
             Builds(built, max(2, decoder.workers), disk),
             window,

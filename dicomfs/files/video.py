@@ -21,8 +21,8 @@ from dicomfs.image.timing import usual_step
 from dicomfs.image.video import Video
 from dicomfs.nodes import Node
 from dicomfs.workers.channel import ROOM
-from dicomfs.workers.decode import DecodeError
 from dicomfs.workers.film import Job
+from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.remux import DEMUXERS, Remux
 from dicomfs.workers.still import SEEN, Still
 

@@ -171,7 +171,7 @@ def waste(table: Table, place: Path, rounds: int) -> None:
             after = mount.statistics()["decoded"] - at_kill
     cores = os.cpu_count() or 1
     table.figure(
-        f"frames decoded after their reader was killed ({cores} workers)", after, "frames", at_most(2 * cores, "frames")
+        f"frames decoded after their reader was killed ({cores} workers)", after, "frames", at_most(cores + 3, "frames")
     )
 
 

@@ -1,0 +1,229 @@
+"""Worker processes that do one task at a time, and the seam between trio and the code below.
+
+Nothing above this module knows that there are processes; nothing below knows that anything waits. A worker may
+crash, hang, eat memory or lie: each costs one DecodeError for one frame, and the worker is replaced.
+"""
+
+import contextlib
+import errno
+import time
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from dicomfs.workers.film import Job
+from dicomfs.workers.processes import Buffer, ForkServer, Serve, Worker, WorkerLost
+from dicomfs.workers.sandbox import GIB
+from dicomfs.workers.worker import Task
+
+# Loading the decoders from a cold disk takes seconds; a machine that needs longer has other troubles.
+_START_TIMEOUT = 60.0
+
+# A fork server that died before it gave one worker is not started again at once: it would most likely die again.
+_RESTART_PAUSE = 5.0
+
+# Seconds that decoding may take per pixel beyond the fixed limit: 1 s per 50 million.
+_SECONDS_PER_PIXEL = 1 / 50e6
+# And where the frame is encoded, and decoded once more to be sure: 1 s per 2 million.
+_SECONDS_PER_ENCODED_PIXEL = 1 / 2e6
+
+# Address space for an encoder, which looks at a dozen frames at a time, and seconds within which it takes the next.
+_FILM_MEMORY = 4 * GIB
+_SILENCE = 60.0
+
+# Workers that are tried before a task is given up for want of one.
+_ATTEMPTS = 3
+
+
+class DecodeError(OSError):
+    """A frame could not be decoded; the text says why."""
+
+    def __init__(self, reason: str) -> None:
+        """Fail because of *reason*."""
+        super().__init__(errno.EIO, reason)
+
+
+class NoAnswer(DecodeError):
+    """Nothing was found out about the frame: no worker started, memory was short, or it took too long."""
+
+
+class WorkerEnded(NoAnswer):
+    """The worker ended while it was at the frame."""
+
+
+class Pool:
+    """Worker processes that make pictures and arrays of encoded frames.
+
+    *workers* frames are decoded at a time, each within *timeout* seconds and 1 s per 50 million pixels, and with
+    *memory* bytes of address space.
+    """
+
+    def __init__(self, workers: int, timeout: float = 10.0, memory: int = 2 * GIB) -> None:
+        """Prepare, without starting a process."""
+        self.workers = workers
+        self._timeout = timeout
+        self._memory = memory
+        self._server: ForkServer | None = None
+        self._idle: deque[Worker] = deque()
+        self._busy: set[Worker] = set()
+        self._permits = trio.Semaphore(workers)
+        self._decoded = self._failed = self._replaced = 0
+        self._protections: tuple[str, ...] = ()
+
+    def start(self) -> None:
+        """Start the processes and return at once; they get ready meanwhile.
+
+        Call it after daemonising, before the FUSE device is opened and in the thread that will run trio: the
+        kernel ends the processes when that thread ends.
+        """
+        self._server = ForkServer()
+        for _ in range(self.workers):
+            if worker := self._server.engage(self._memory):  # else the first task finds out why not
+                self._idle.append(worker)
+
+    async def __aenter__(self) -> Self:
+        """Start unless started."""
+        if self._server is None:
+            self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """End all processes; tasks under way fail."""
+        server, self._server = self._server, None
+        while self._idle:
+            self._idle.pop().dispose()
+        for worker in self._busy:
+            worker.kill()
+        if server is not None:
+            server.end()
+
+    @property
+    def protections(self) -> tuple[str, ...]:
+        """Names of the protections that are in force in the workers; empty before the first one was used."""
+        return self._protections
+
+    async def run(self, task: Task, data: Buffer) -> bytes:
+        """Have a worker do *task* on the encoded frame *data*: as many bytes as it says, or DecodeError.
+
+        Tasks are taken in the order of their calls. A cancelled one ends its worker, which is replaced.
+        """
+        try:
+            payload = await self._run(task, data)
+        except DecodeError:
+            self._failed += 1
+            raise
+        self._decoded += 1
+        return payload
+
+    async def _run(self, task: Task, data: Buffer) -> bytes:
+        async with self._permits:
+            worker = await self._take()
+            self._busy.add(worker)
+            answer = None
+            per_pixel = _SECONDS_PER_ENCODED_PIXEL if task.at_most else _SECONDS_PER_PIXEL
+            patience = self._timeout + task.fmt.pixels * per_pixel
+            try:
+                with trio.move_on_after(patience) as limit:
+                    answer = await worker.perform(task, data)
+            except WorkerLost:
+                raise WorkerEnded("the decoder ended unexpectedly") from None
+            except OSError as error:
+                raise NoAnswer(f"no memory for the frame ({error.strerror})") from error
+            finally:
+                self._busy.discard(worker)
+                self._put_back(worker, sound=answer is not None, retires=answer is not None and answer.retires)
+        if answer is None:
+            assert limit.cancelled_caught  # noqa: S101  nothing else leaves no answer
+            raise NoAnswer(f"decoding took longer than {patience:.3g} s")
+        if answer.payload is None:
+            raise DecodeError(answer.reason)
+        return answer.payload
+
+    async def direct(self, job: Job, room: int, serve: Serve) -> None:
+        """Have a process of its own do *job*, and answer its calls with *serve* and a slot of *room* bytes or more.
+
+        Raises DecodeError, and what *serve* raises.
+        """
+        worker = self._engage(filming=True)
+        self._busy.add(worker)
+        ready = False
+        try:
+            with trio.move_on_after(_START_TIMEOUT):
+                ready = await worker.ready()
+            if not ready:
+                raise NoAnswer("the process for films does not start")
+            reason = await worker.direct(job, room, serve, _SILENCE)
+        except WorkerLost:
+            raise WorkerEnded("the process for films ended unexpectedly") from None
+        finally:
+            self._busy.discard(worker)
+            worker.dispose()
+        if reason:
+            raise DecodeError(reason)
+
+    async def _take(self) -> Worker:
+        """Wait for a worker that is ready, passing over those that have ended."""
+        engaged = 0
+        while self._idle or engaged < _ATTEMPTS:
+            if self._idle:
+                worker = self._idle.pop()
+            else:
+                worker = self._engage()
+                engaged += 1
+            ready = False
+            try:
+                with trio.move_on_after(_START_TIMEOUT) as limit:
+                    ready = await worker.ready()
+            except BaseException:
+                self._idle.append(worker)  # cancelled, but nothing has happened to it
+                raise
+            if ready:
+                self._note(worker)
+                return worker
+            worker.dispose()
+            self._replaced += 1
+            if limit.cancelled_caught and self._server is not None:
+                self._server.end()  # it hangs; the next call starts another
+        raise NoAnswer("no decoding process starts")
+
+    def _note(self, worker: Worker) -> None:
+        self._protections = worker.protections
+        if self._server is not None:
+            self._server.proved = True
+
+    def _engage(self, *, filming: bool = False) -> Worker:
+        """Ask for a new worker, of a new fork server if need be."""
+        memory = _FILM_MEMORY if filming else self._memory
+        if self._server is None:
+            raise NoAnswer("the decoder is closed")
+        try:
+            if worker := self._server.engage(memory, filming):
+                return worker
+            self._server.end()
+            if self._server.proved or time.monotonic() - self._server.started > _RESTART_PAUSE:
+                self._server = ForkServer()
+                if worker := self._server.engage(memory, filming):
+                    return worker
+        except OSError as error:
+            raise NoAnswer(f"no decoding process can be started ({error.strerror})") from error
+        raise NoAnswer("the decoding processes do not start")
+
+    def _put_back(self, worker: Worker, *, sound: bool, retires: bool) -> None:
+        """Have *worker* ready for the next task, or another in its place."""
+        if sound and not retires and self._server is not None:
+            self._idle.append(worker)
+            return
+        worker.dispose()
+        if not retires:
+            self._replaced += 1
+        if self._server is not None:
+            with contextlib.suppress(OSError):  # then the next task tries, and says so
+                self._idle.appendleft(self._engage())  # not ready yet, so the last to be used
