@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 TIME_LIMIT = 120.0
 # Building a file may take minutes; this is for a builder that hangs. Whoever does not want to wait interrupts the open.
 BUILD_LIMIT = 3600.0
-# What never waits needs no limit, and listings are many requests.
-_LIMITS = {"open": BUILD_LIMIT, "readdir": None, "releasedir": None}
+# What never waits needs no limit, and listings are many requests; `open` has its own.
+_UNLIMITED = frozenset(("open", "readdir", "releasedir"))
 # How long the kernel may remember that a name is missing: as long as a fixed directory lives, else as briefly as
 # it keeps what is there.
 MISSING_FIXED, MISSING = 3600.0, 5.0
@@ -72,15 +72,15 @@ def _guarded(
 ) -> Callable[Concatenate["Operations", P], Coroutine[object, object, R]]:
     """Turn whatever *handler* raises into a reply; only cancellation passes."""
 
-    limit = _LIMITS.get(handler.__name__, TIME_LIMIT)
+    limited = handler.__name__ not in _UNLIMITED
 
     async def guard(self: "Operations", /, *args: P.args, **kwargs: P.kwargs) -> R:
         self.statistics.requests += 1
         try:
-            if limit is None:
+            if not limited:
                 return await handler(self, *args, **kwargs)
             # What `trio.fail_after` does, at a third of its cost, which every request pays.
-            with trio.CancelScope(deadline=trio.current_time() + limit) as scope:
+            with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
                 return await handler(self, *args, **kwargs)
             assert scope.cancelled_caught  # noqa: S101 - nothing else leads here
             raise trio.TooSlowError
@@ -197,16 +197,17 @@ class Operations(pyfuse3.Operations):
         """Open a file; the kernel may keep its pages, since an inode never changes its bytes."""
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise OSError(errno.EROFS, "read-only")
-        node = await self.inodes.node(inode)
-        if not isinstance(node, File):
-            raise IsADirectoryError(errno.EISDIR, "a directory")
         fresh = False
-        content: Content
-        if isinstance(node, BuiltFile):
-            content = built = await self._build(inode, node, ctx.pid)
-            fresh = built.fresh
-        else:
-            with trio.fail_after(TIME_LIMIT):
+        with trio.fail_after(TIME_LIMIT) as scope:
+            node = await self.inodes.node(inode)
+            if not isinstance(node, File):
+                raise IsADirectoryError(errno.EISDIR, "a directory")
+            content: Content
+            if isinstance(node, BuiltFile):
+                scope.deadline = trio.current_time() + BUILD_LIMIT
+                content = built = await self._build(inode, node, ctx.pid)
+                fresh = built.fresh
+            else:
                 content = await node.open()
         handle = self._handle()
         self._contents[handle] = content

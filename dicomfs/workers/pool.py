@@ -154,11 +154,9 @@ class Pool:
         """
         worker = self._engage(filming=True)
         self._busy.add(worker)
-        ready = False
         try:
-            with trio.move_on_after(_START_TIMEOUT):
-                ready = await worker.ready()
-            if not ready:
+            await _greeted(worker)
+            if not worker.ready:
                 raise NoAnswer("the process for films does not start")
             reason = await worker.direct(job, room, serve, _SILENCE)
         except WorkerLost:
@@ -178,20 +176,20 @@ class Pool:
             else:
                 worker = self._engage()
                 engaged += 1
-            ready = False
-            try:
-                with trio.move_on_after(_START_TIMEOUT) as limit:
-                    ready = await worker.ready()
-            except BaseException:
-                self._idle.append(worker)  # cancelled, but nothing has happened to it
-                raise
-            if ready:
+            hangs = False
+            if not worker.greeted:
+                try:
+                    hangs = not await _greeted(worker)
+                except BaseException:
+                    self._idle.append(worker)  # cancelled, but nothing has happened to it
+                    raise
+            if worker.ready:
                 self._note(worker)
                 return worker
             worker.dispose()
             self._replaced += 1
-            if limit.cancelled_caught and self._server is not None:
-                self._server.end()  # it hangs; the next call starts another
+            if hangs and self._server is not None:
+                self._server.end()  # the next call starts another
         raise NoAnswer("no decoding process starts")
 
     def _note(self, worker: Worker) -> None:
@@ -227,3 +225,10 @@ class Pool:
         if self._server is not None:
             with contextlib.suppress(OSError):  # then the next task tries, and says so
                 self._idle.appendleft(self._engage())  # not ready yet, so the last to be used
+
+
+async def _greeted(worker: Worker) -> bool:
+    """Wait for a new worker; tell whether it was heard of in time."""
+    with trio.move_on_after(_START_TIMEOUT) as limit:
+        await worker.greeting()
+    return not limit.cancelled_caught

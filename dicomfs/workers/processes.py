@@ -100,18 +100,25 @@ class Worker:
         self._sequence = 0
         self.protections: tuple[str, ...] = ()
 
-    async def ready(self) -> bool:
-        """Wait for the greeting of a new worker; tell whether the worker lives and is silent as it should be."""
-        if self._pidfd < 0:
-            await trio.lowlevel.wait_readable(self._channel)
-            try:
-                message, descriptors, _, _ = socket.recv_fds(self._channel, 1000, 1)
-            except OSError:
-                return False
-            if not descriptors:
-                return False
-            self._pidfd = descriptors[0]
-            self.protections = tuple(message.decode().split(", "))
+    @property
+    def greeted(self) -> bool:
+        """Tell whether the process has said that it is there."""
+        return self._pidfd >= 0
+
+    async def greeting(self) -> None:
+        """Wait for a new process, until it is there or has ended."""
+        await trio.lowlevel.wait_readable(self._channel)
+        with contextlib.suppress(OSError):
+            message, descriptors, _, _ = socket.recv_fds(self._channel, 1000, 1)
+            if descriptors:
+                self._pidfd = descriptors[0]
+                self.protections = tuple(message.decode().split(", "))
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the process is there, lives, and is silent as it should be."""
+        if not self.greeted:
+            return False
         try:
             self._channel.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
