@@ -487,17 +487,17 @@ def test_workers_encode_at_once(loop: Loop, tmp_path: Path) -> None:
     path = tmp_path / "source.dcm"
     path.write_bytes(source_of(fmt, noise(fmt, 20)))
     busy: set[int] = set()
-    run = loop.decoder._run
+    run = loop.decoder.run
 
     async def watched(task: Task, data: bytes) -> bytes:
         busy.add(len(loop.decoder._busy))
         return await run(task, data)
 
-    loop.decoder._run = watched  # type: ignore[method-assign, assignment]
+    loop.decoder.run = watched  # type: ignore[method-assign, assignment]
     try:
         copies(loop, path, "transcoded")
     finally:
-        del loop.decoder._run
+        del loop.decoder.run
     assert max(busy) >= 1
 
 

@@ -127,7 +127,9 @@ class Decoder(Pool):
         task, data = await make()
         codec = CODECS.get(task.fmt.transfer_syntax)
         if self._disk is None or codec is None or not codec.slow or task.at_most:
-            return await self.run(task, data)
+            running = self.run(task, data)
+            del data  # it need not be kept beside what is made of it
+            return await running
         return await self._kept(self._disk, task, data)
 
     async def _kept(self, disk: DiskCache, task: Task, data: Buffer) -> bytes:

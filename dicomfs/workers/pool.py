@@ -116,35 +116,33 @@ class Pool:
         Tasks are taken in the order of their calls. A cancelled one ends its worker, which is replaced.
         """
         try:
-            payload = await self._run(task, data)
+            async with self._permits:
+                worker = await self._take()
+                self._busy.add(worker)
+                answer = None
+                per_pixel = _SECONDS_PER_ENCODED_PIXEL if task.at_most else _SECONDS_PER_PIXEL
+                patience = self._timeout + task.fmt.pixels * per_pixel
+                try:
+                    with trio.move_on_after(patience) as limit:
+                        worker.request(task, data)
+                        del data  # the worker has it, and frames may be large
+                        answer = await worker.answer(task)
+                except WorkerLost:
+                    raise WorkerEnded("the decoder ended unexpectedly") from None
+                except OSError as error:
+                    raise NoAnswer(f"no memory for the frame ({error.strerror})") from error
+                finally:
+                    self._busy.discard(worker)
+                    self._put_back(worker, sound=answer is not None, retires=answer is not None and answer.retires)
+            if answer is None:
+                assert limit.cancelled_caught  # noqa: S101  nothing else leaves no answer
+                raise NoAnswer(f"decoding took longer than {patience:.3g} s")
+            if answer.payload is None:
+                raise DecodeError(answer.reason)
         except DecodeError:
             self._failed += 1
             raise
         self._decoded += 1
-        return payload
-
-    async def _run(self, task: Task, data: Buffer) -> bytes:
-        async with self._permits:
-            worker = await self._take()
-            self._busy.add(worker)
-            answer = None
-            per_pixel = _SECONDS_PER_ENCODED_PIXEL if task.at_most else _SECONDS_PER_PIXEL
-            patience = self._timeout + task.fmt.pixels * per_pixel
-            try:
-                with trio.move_on_after(patience) as limit:
-                    answer = await worker.perform(task, data)
-            except WorkerLost:
-                raise WorkerEnded("the decoder ended unexpectedly") from None
-            except OSError as error:
-                raise NoAnswer(f"no memory for the frame ({error.strerror})") from error
-            finally:
-                self._busy.discard(worker)
-                self._put_back(worker, sound=answer is not None, retires=answer is not None and answer.retires)
-        if answer is None:
-            assert limit.cancelled_caught  # noqa: S101  nothing else leaves no answer
-            raise NoAnswer(f"decoding took longer than {patience:.3g} s")
-        if answer.payload is None:
-            raise DecodeError(answer.reason)
         return answer.payload
 
     async def direct(self, job: Job, room: int, serve: Serve) -> None:

@@ -127,8 +127,8 @@ class Worker:
             return False
         return False
 
-    async def perform(self, task: Task, data: Buffer) -> Answer:
-        """Have *task* done; raises WorkerLost when there is no sound answer."""
+    def request(self, task: Task, data: Buffer) -> None:
+        """Ask for *task* to be done on *data*, which is copied. Raises WorkerLost."""
         described = pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
         encoded = memoryview(data).nbytes
         descriptors = self._fit_slot(max(len(described) + encoded, task.size))
@@ -144,6 +144,9 @@ class Worker:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+    async def answer(self, task: Task) -> Answer:
+        """Wait for the result of *task*, which was requested; raises WorkerLost when there is no sound answer."""
         return self._understand(await self._receive(), task)
 
     async def direct(self, job: Job, room: int, serve: Serve, patience: float) -> str:
