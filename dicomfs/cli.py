@@ -4,7 +4,6 @@ import argparse
 import logging
 import logging.handlers
 import os
-import re
 import stat
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,32 +12,16 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from dicomfs import __version__
+from dicomfs.options import CINE, UsageError, count, kernel_options, size, window
 
 # The verbs import what they need themselves: `--help` is quick, and all but `mount` work without libfuse.
 if TYPE_CHECKING:
-    from dicomfs.display.render import Window
     from dicomfs.offline import Complain, Tree
 
 # Exit codes, as the README states them.
 DONE, FAILED, USAGE = 0, 1, 2
 
-_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-# What fstab and mount(8) say to every file system, and what we are anyway.
-_IGNORED = re.compile(
-    r"ro|rw|suid|nosuid|dev|nodev|exec|noexec|sync|async|atime|noatime|relatime|norelatime|diratime|nodiratime"
-    r"|auto|noauto|users?|nousers?|owner|group|defaults|_netdev|nofail|(x-|comment=).*"
-)
-_PASSED_ON = re.compile(
-    r"allow_other|allow_root|auto_unmount|default_permissions|(fsname|context|fscontext|rootcontext)=.*"
-)
-_OWN = ("workers", "cache_memory", "window", "log_file", "cache_dir", "cache_size", "cache_frames", "xattrs", "cine")
-_CINE = ("auto", "all")
-_NUMBER = r"[+-]?\d{1,15}(?:\.\d{0,15})?"
 _VERBS = ("mount", "umount", "info", "doctor", "ls", "cat", "cp")
-
-
-class UsageError(Exception):
-    """The command line makes no sense; the text says what to write instead."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -92,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     mount.add_argument("--allow-other", action="store_true", help="let other users in, as the archive's modes do")
     mount.add_argument("--log-file", metavar="FILE", help="log there (default: syslog, or the terminal with -f)")
     mount.add_argument("--cache-dir", metavar="DIR", help="keep built files there, for later mounts too")
-    mount.add_argument("--cache-size", type=_size, default="2G", metavar="SIZE", help="for built files, on disk (2G)")
+    mount.add_argument("--cache-size", type=size, default="2G", metavar="SIZE", help="for built files, on disk (2G)")
     mount.add_argument("--cache-frames", action="store_true", help="keep decoded frames of slow codecs in DIR too")
     mount.add_argument("--xattrs", action="store_true", help="show header values as extended attributes")
     mount.set_defaults(run=_mount)
@@ -125,13 +108,13 @@ def _parser() -> argparse.ArgumentParser:
 
     for verb in (mount, listing, cat, copy):
         verb.add_argument(
-            "--window", type=_window, metavar="C,W", help="show grey frames through this window, centre and width"
+            "--window", type=window, metavar="C,W", help="show grey frames through this window, centre and width"
         )
         verb.add_argument(
-            "--cine", choices=_CINE, default="auto", help="video.mp4 of what moves, or of all with several frames"
+            "--cine", choices=CINE, default="auto", help="video.mp4 of what moves, or of all with several frames"
         )
-        verb.add_argument("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
-        verb.add_argument("--cache-memory", type=_size, default="32M", metavar="SIZE", help="for decoded frames (32M)")
+        verb.add_argument("--workers", type=count, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
+        verb.add_argument("--cache-memory", type=size, default="32M", metavar="SIZE", help="for decoded frames (32M)")
     return parser
 
 
@@ -139,7 +122,7 @@ def _mount(options: argparse.Namespace) -> int:
     from dicomfs.daemon import detach
     from dicomfs.mount import MountOptions, run
 
-    fuse_options = _fuse_options(options)
+    for_kernel = kernel_options(options)
     if options.cache_frames and not options.cache_dir:
         raise UsageError("--cache-frames needs --cache-dir")
     wanted = MountOptions(
@@ -147,7 +130,7 @@ def _mount(options: argparse.Namespace) -> int:
         os.path.abspath(options.mountpoint),
         options.workers,
         options.cache_memory,
-        fuse_options,
+        for_kernel,
         options.window,
         os.path.abspath(options.cache_dir) if options.cache_dir else None,
         options.cache_size,
@@ -289,33 +272,6 @@ def _over_paths(
     return code
 
 
-def _fuse_options(options: argparse.Namespace) -> frozenset[str]:
-    """Take apart what `-o` says: our own options, those for the kernel, and those that mean nothing here."""
-    chosen = {"allow_other"} if options.allow_other else set()
-    for option in ",".join(options.fuse_options).split(","):
-        name, _, value = option.partition("=")
-        if name in _OWN:
-            own: dict[str, Callable[[str], object]] = {
-                "workers": _count,
-                "cache_memory": _size,
-                "cache_size": _size,
-                "window": _window,
-                "cache_frames": _flag,
-                "xattrs": _flag,
-                "cine": _cine,
-            }
-            convert = own.get(name, str)
-            try:
-                setattr(options, name, convert(value))
-            except argparse.ArgumentTypeError as error:
-                raise UsageError(f"-o {option}: {error}") from None
-        elif _PASSED_ON.fullmatch(option):
-            chosen.add(option)
-        elif option and not _IGNORED.fullmatch(option):
-            raise UsageError(f"-o {option} is not known; `dicomfs mount --help` lists the options")
-    return frozenset(chosen)
-
-
 def _start_log(log_file: str | None, foreground: bool) -> None:
     """Log to a file, to the terminal in the foreground, else to syslog where there is one. No names, no values."""
     handler: logging.Handler
@@ -346,41 +302,3 @@ def _said(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
-    return int(text)
-
-
-def _flag(text: str) -> bool:
-    if text:
-        raise argparse.ArgumentTypeError("takes no value")
-    return True
-
-
-def _cine(text: str) -> str:
-    """Read which objects are shown as films."""
-    if text not in _CINE:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither of {', '.join(_CINE)}")
-    return text
-
-
-def _window(text: str) -> "Window":
-    """Read a window: two numbers with a comma between them, or a slash where commas part options."""
-    from dicomfs.display.render import Window
-
-    match = re.fullmatch(f"({_NUMBER})[,/]({_NUMBER})", text)
-    if match is None or not float(match[2]) > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a centre and a width above 0, like 40,400")
-    center, width = float(match[1]), float(match[2])
-    # LINEAR, the function of windows that name none, has no width below 1 (PS3.3 C.11.2.1.2).
-    return Window(center, width, "LINEAR" if width >= 1 else "LINEAR_EXACT")
-
-
-def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([KMG]?)", text.upper())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 64M")
-    return int(match[1]) * _SIZES[match[2]]

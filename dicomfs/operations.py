@@ -23,7 +23,8 @@ from dicomfs.client import Client
 from dicomfs.content import Content
 from dicomfs.dicom.attributes import PREFIX
 from dicomfs.files.built import BuiltFile
-from dicomfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, InodeTable
+from dicomfs.inodes import InodeTable
+from dicomfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from mounting import errno_of, wait_for
 DAEMON = '''
 import asyncio, errno, os, sys
 import trio
-from dicomfs import cli, content, nodes, tree
+from dicomfs import cli, content, inodes, tree
 from dicomfs.files import subject
 
 point, kind, healed = sys.argv[1:4]
@@ -58,7 +58,7 @@ def break_it(owner, name):
     "lookup": lambda: break_it(tree.MirrorDirectory, "lookup"),
     "getattr": lambda: break_it(tree.MirrorDirectory, "current"),
     "opendir": lambda: break_it(tree.MirrorDirectory, "listing"),
-    "readdir": lambda: break_it(nodes.InodeTable, "hold"),
+    "readdir": lambda: break_it(inodes.InodeTable, "hold"),
     "open": lambda: break_it(subject.ContentFile, "open"),
     "read": lambda: break_it(content.Content, "read"),
     "children": lambda: break_it(tree.InstanceDirectory, "_make"),

@@ -6,9 +6,10 @@ from pathlib import Path
 import dicomfs
 
 LAYERS = """
-__main__ cli
+__main__ cli options
 doctor info offline daemon mount
 operations
+inodes
 tree
 files.__init__
 files.arrays files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source

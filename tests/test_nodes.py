@@ -14,21 +14,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from dicomfs.content import Content, Ready
+from dicomfs.inodes import PLACES, ROOT, InodeTable, Stale
 from dicomfs.nodes import (
-    PLACES,
-    ROOT,
     Attributes,
     Child,
     Children,
     Directory,
     File,
-    InodeTable,
     LateDirectory,
     NamedChildren,
     Node,
     NumberedChildren,
     ReadyDirectory,
-    Stale,
     read_only,
 )
 

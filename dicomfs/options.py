@@ -1,0 +1,97 @@
+"""What options mean: sizes, counts, windows, and what `-o` says."""
+
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+# numpy is not loaded before a window is really given: `--help` is quick.
+if TYPE_CHECKING:
+    from dicomfs.display.render import Window
+
+_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+# What fstab and mount(8) say to every file system, and what we are anyway.
+_IGNORED = re.compile(
+    r"ro|rw|suid|nosuid|dev|nodev|exec|noexec|sync|async|atime|noatime|relatime|norelatime|diratime|nodiratime"
+    r"|auto|noauto|users?|nousers?|owner|group|defaults|_netdev|nofail|(x-|comment=).*"
+)
+_PASSED_ON = re.compile(
+    r"allow_other|allow_root|auto_unmount|default_permissions|(fsname|context|fscontext|rootcontext)=.*"
+)
+CINE = ("auto", "all")
+_NUMBER = r"[+-]?\d{1,15}(?:\.\d{0,15})?"
+
+
+class UsageError(Exception):
+    """The command line makes no sense; the text says what to write instead."""
+
+
+def count(text: str) -> int:
+    """Read a number of things, at least one."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def flag(text: str) -> bool:
+    """Read an option that is there or not."""
+    if text:
+        raise argparse.ArgumentTypeError("takes no value")
+    return True
+
+
+def cine(text: str) -> str:
+    """Read which objects are shown as films."""
+    if text not in CINE:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither of {', '.join(CINE)}")
+    return text
+
+
+def window(text: str) -> "Window":
+    """Read a window: two numbers with a comma between them, or a slash where commas part options."""
+    from dicomfs.display.render import Window
+
+    match = re.fullmatch(f"({_NUMBER})[,/]({_NUMBER})", text)
+    if match is None or not float(match[2]) > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a centre and a width above 0, like 40,400")
+    center, width = float(match[1]), float(match[2])
+    # LINEAR, the function of windows that name none, has no width below 1 (PS3.3 C.11.2.1.2).
+    return Window(center, width, "LINEAR" if width >= 1 else "LINEAR_EXACT")
+
+
+def size(text: str) -> int:
+    """Read a number of bytes."""
+    match = re.fullmatch(r"(\d+)([KMG]?)", text.upper())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 64M")
+    return int(match[1]) * _SIZES[match[2]]
+
+
+_OWN: Mapping[str, Callable[[str], object]] = {
+    "workers": count,
+    "cache_memory": size,
+    "cache_size": size,
+    "cache_dir": str,
+    "cache_frames": flag,
+    "log_file": str,
+    "window": window,
+    "xattrs": flag,
+    "cine": cine,
+}
+
+
+def kernel_options(options: argparse.Namespace) -> frozenset[str]:
+    """Take apart what `-o` says: our own options go into *options*, those for the kernel are returned."""
+    chosen = {"allow_other"} if options.allow_other else set()
+    for option in ",".join(options.fuse_options).split(","):
+        name, _, value = option.partition("=")
+        if name in _OWN:
+            try:
+                setattr(options, name, _OWN[name](value))
+            except argparse.ArgumentTypeError as error:
+                raise UsageError(f"-o {option}: {error}") from None
+        elif _PASSED_ON.fullmatch(option):
+            chosen.add(option)
+        elif option and not _IGNORED.fullmatch(option):
+            raise UsageError(f"-o {option} is not known; `dicomfs mount --help` lists the options")
+    return frozenset(chosen)
