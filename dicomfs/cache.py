@@ -79,6 +79,11 @@ class Lru(Generic[Value]):
                 self._hits += 1
                 return flight.made[0]
 
+    def demote(self, key: Hashable) -> None:
+        """Have the value of *key* make room before all others."""
+        if key in self._kept:
+            self._kept.move_to_end(key, last=False)
+
     def forget(self, key: Hashable) -> None:
         """Keep the value of *key* no longer."""
         value = self._kept.pop(key, None)

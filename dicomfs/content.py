@@ -108,16 +108,16 @@ class Gathered:
 class Made:
     """Bytes that are made as a whole by *make*; the last result is kept as long as the content is open.
 
-    *finished* once the last of them was read.
+    *given* counts those that were read, in whatever order.
     """
 
-    __slots__ = ("_data", "_make", "finished", "size")
+    __slots__ = ("_data", "_make", "given", "size")
 
     def __init__(self, size: int, make: Callable[[], Awaitable[Buffer]]) -> None:
         """Promise *size* bytes from *make*."""
         self._make = make
         self._data: Buffer | None = None
-        self.finished = False
+        self.given = 0
         self.size = size
 
     async def read(self, start: int, stop: int) -> Buffer:
@@ -127,7 +127,7 @@ class Made:
             if len(data) != self.size:
                 raise WrongSize(self.size, len(data))
             self._data = data
-        self.finished |= stop == self.size
+        self.given += stop - start
         return memoryview(self._data)[start:stop]
 
 

@@ -1,5 +1,6 @@
 """Guessing the next frames, and having them decoded while nobody waits."""
 
+import contextlib
 import errno
 from collections.abc import Callable
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.workers import decode
 from dicomfs.workers.ahead import Ahead
 from dicomfs.workers.decode import Decoder, Make, Wish
 from dicomfs.workers.pool import DecodeError
@@ -175,18 +177,148 @@ def test_only_what_there_is_room_for_beside_the_one_that_is_read(room: int, made
     play(test, cache_bytes=room * len(FRAME))
 
 
-def test_room_comes_back_when_what_nobody_fetches_has_gone() -> None:
+def test_room_comes_back_when_nobody_fetches_what_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(decoder: Decoder) -> None:
         decoder.ahead("left", wishes("a", "b", "c"))
         assert await quiet(decoder) == 3
         decoder.ahead("reader", wishes("d"))
         assert await quiet(decoder) == 3
-        for number in range(4):
-            await decoder.get(number, make)
+        monkeypatch.setattr(decode, "_LEFT", 0.0)
+        await trio.sleep(0.01)
         decoder.ahead("reader", wishes("d"))
-        assert await quiet(decoder) == 8
+        assert await quiet(decoder) == 4
+        await decoder.get("d", make)
+        assert decoder.stats.decoded == 4
 
     play(test, cache_bytes=4 * len(FRAME))
+
+
+def test_readers_who_leave_take_nothing_from_those_who_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reads three frames to their end and goes: what was made ahead of it does not fill the cache for ever."""
+    monkeypatch.setattr(decode, "_LEFT", 0.0)
+
+    async def test(decoder: Decoder) -> None:
+        for reader in range(20):
+            before = decoder.stats.decoded
+            for frame in range(3):
+                decoder.ahead(reader, wishes(*((reader, frame + further) for further in range(1, 4))))
+                await decoder.get((reader, frame), make)
+                decoder.spent((reader, frame))
+                await quiet(decoder)
+            assert decoder.stats.decoded - before == 6, reader
+        assert len(decoder._cache) <= 8
+
+    play(test, cache_bytes=8 * len(FRAME))
+
+
+@pytest.mark.parametrize("room", [5, 6, 8, 12])
+def test_each_frame_is_made_once_for_a_reader_who_takes_his_time(room: int) -> None:
+    """What is still to be fetched outlives what was fetched, also where nobody says that this is spent."""
+
+    async def test(decoder: Decoder) -> None:
+        for frame in range(40):
+            decoder.ahead("reader", wishes(*range(frame + 1, min(40, frame + 5))))
+            assert await decoder.get(frame, make) == FRAME
+            await quiet(decoder)
+        assert decoder.stats.decoded == 40
+
+    play(test, cache_bytes=room * len(FRAME))
+
+
+def test_films_and_copies_are_work_too() -> None:
+    begun: list[object] = []
+
+    async def noting() -> tuple[Task, bytes]:
+        begun.append(0)
+        return TASK, FRAME
+
+    async def test(decoder: Decoder) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(decoder.run, TASK, FRAME)
+            await trio.testing.wait_all_tasks_blocked()
+            decoder.ahead("reader", wishes("wished", make=noting))
+            await trio.testing.wait_all_tasks_blocked()
+            assert decoder.stats.decoded or not begun
+        assert await quiet(decoder) == 7
+
+    play(test)
+
+
+def test_a_source_that_does_not_answer_keeps_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_PATIENCE", 0.1)
+    attempts = []
+
+    async def hangs_once() -> tuple[Task, bytes]:
+        attempts.append(0)
+        if len(attempts) == 1:
+            await trio.sleep_forever()
+        return TASK, FRAME
+
+    async def test(decoder: Decoder) -> None:
+        decoder.ahead("reader", wishes(1, make=hangs_once))
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(30):
+            assert await decoder.get(1, hangs_once) == FRAME
+        await quiet(decoder)
+        assert decoder._reserved == 0
+
+    play(test)
+
+
+def test_a_broken_frame_is_tried_ahead_once() -> None:
+    async def test(decoder: Decoder) -> None:
+        async def broken() -> tuple[Task, bytes]:
+            return TASK, FRAME[:10]
+
+        for _ in range(3):
+            decoder.ahead("reader", wishes("a", "b", make=broken))
+            await quiet(decoder)
+        assert decoder.stats.failed == 2
+        with pytest.raises(DecodeError):
+            await decoder.get("a", broken)
+        assert decoder.stats.failed == 3
+        for key in range(200):
+            decoder.ahead("reader", wishes(key, make=broken))
+            await quiet(decoder)
+        assert len(decoder._failed_ahead) == 64
+
+    play(test)
+
+
+@given(st.lists(st.tuples(st.sampled_from("awgsc"), st.integers(0, 5), st.booleans()), max_size=30), st.integers(0, 8))
+@settings(max_examples=30, deadline=None)
+def test_counts_are_right_whatever_happens(steps: list[tuple[str, int, bool]], room: int) -> None:
+    """Wishes, reads, cancelled reads, failures: in the end nothing is being made and what is reserved is there."""
+
+    async def test(decoder: Decoder) -> None:
+        def maker(fails: bool) -> Make:
+            async def made() -> tuple[Task, bytes]:
+                return TASK, FRAME[:10] if fails else FRAME
+
+            return made
+
+        async def read(key: int, fails: bool, patience: float) -> None:
+            with contextlib.suppress(DecodeError), trio.move_on_after(patience):
+                await decoder.get(key, maker(fails))
+
+        async with trio.open_nursery() as nursery:
+            for act, key, fails in steps:
+                if act in "aw":
+                    decoder.ahead(act, wishes(key, key + 1, key + 2, make=maker(fails)))
+                elif act == "g":
+                    nursery.start_soon(read, key, fails, 60)
+                elif act == "c":
+                    nursery.start_soon(read, key, fails, 0.001)
+                else:
+                    decoder.spent(key)
+                if key % 2:
+                    await trio.sleep(0.001)
+        await quiet(decoder)
+        assert decoder._making == 0
+        assert decoder._reserved == sum(each.size for each in decoder._unfetched.values()) <= room * len(FRAME)
+
+    play(test, cache_bytes=room * len(FRAME))
 
 
 def test_what_is_spent_is_made_again() -> None:

@@ -244,3 +244,25 @@ def test_a_cancelled_waiter_does_not_disturb_the_maker() -> None:
         assert await cache.get("key", never) == b"value"
 
     trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_what_is_demoted_makes_room_first_and_what_is_forgotten_is_gone() -> None:
+    cache: Lru[bytes] = Lru(30, len)
+
+    async def make() -> bytes:
+        return bytes(10)
+
+    async def play() -> None:
+        for key in range(3):
+            await cache.get(key, make)
+        cache.demote(2)
+        cache.demote("never there")
+        await cache.get(3, make)
+        assert [key in cache for key in range(4)] == [True, True, False, True]
+        cache.forget(0)
+        cache.forget(0)
+        assert (0 in cache, cache.bytes, len(cache)) == (False, 20, 2)
+        await cache.get(4, make)
+        assert [key for key in range(5) if cache.coming(key)] == [1, 3, 4]
+
+    trio.run(play)

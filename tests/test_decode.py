@@ -423,21 +423,26 @@ def test_a_fork_server_killed_in_the_middle_costs_the_frames_under_way() -> None
     run(test)
 
 
-def test_a_hanging_fork_server_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When no worker greets in time, the server is taken for dead and another is started."""
+@pytest.mark.parametrize("waiting", [1, 2])
+def test_a_hanging_fork_server_is_replaced(waiting: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When no worker greets in time, the server is taken for dead and another is started; once, whoever waits."""
     monkeypatch.setattr(pool, "_START_TIMEOUT", 5)
 
     async def test(decoder: Decoder) -> None:
         await serves(decoder)
         (server,) = servers(os.getpid())
-        (pid,) = workers()
+        killed = workers()
         os.kill(server, signal.SIGSTOP)
-        os.kill(pid, signal.SIGKILL)
-        await until(lambda: fields(pid) is None)
-        await serves(decoder)
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: not any(map(fields, killed)))
+        async with trio.open_nursery() as nursery:
+            for _ in range(waiting):
+                nursery.start_soon(serves, decoder)
+        assert len(servers(os.getpid())) == 1
         assert servers(os.getpid()) != [server]
 
-    run(test)
+    run(test, waiting)
 
 
 @pytest.mark.parametrize("program", ["#!/bin/false\n", "#!/bin/sh\nexit 0\n"])

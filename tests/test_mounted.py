@@ -385,5 +385,6 @@ def test_frames_are_made_ahead_of_who_reads_in_order(tmp_path: Path) -> None:
         for number in range(1, 31):
             (frames / f"{number:04}.png").read_bytes()
         figures = mount.statistics()
-        assert figures["decoded"] == 30
+        # The kernel has three of them already, of which only it knows.
+        assert 30 <= figures["decoded"] <= 33
         assert figures["cache_hits"] > 10

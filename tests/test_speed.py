@@ -164,20 +164,65 @@ def test_a_name_is_looked_up_without_making_others(loop: Loop, tmp_path: Path, m
         loop.run(look, top)
 
 
+def test_a_picture_is_made_again_only_after_all_of_it_was_read(loop: Loop, tmp_path: Path) -> None:
+    """The kernel then has it; who has seen a part will want the rest."""
+    quick_film(tmp_path / "a.dcm", 3)
+
+    async def reads(top: Directory) -> list[int]:
+        file = await look_up(top, "a.dcm", "frames", "0002.png")
+        assert isinstance(file, File)
+        size, decoded = file.attributes.size, []
+        for offset, length in [(0, 0), (size - 50, 50), (0, 100), (0, size - 1), (0, size), (0, 100), (0, 100)]:
+            before = loop.decoder.stats.decoded
+            content = await file.open()
+            assert len(await content.read(offset, length)) == length
+            content.close()
+            decoded.append(loop.decoder.stats.decoded - before)
+        return decoded
+
+    with tree_of(loop, tmp_path) as top:
+        assert loop.run(reads, top) == [0, 1, 0, 0, 0, 1, 0]
+
+
+def test_opening_without_reading_disturbs_nobody(loop: Loop, tmp_path: Path) -> None:
+    quick_film(tmp_path / "a.dcm", 12)
+
+    async def main(top: Directory) -> int:
+        decoder = loop.decoder
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(decoder.look_ahead)
+            start = decoder.stats.decoded
+            files = [await look_up(top, "a.dcm", "frames", f"{number:04}.png") for number in range(1, 13)]
+            for file in files[:5]:
+                assert isinstance(file, File)
+                await read_all(file)
+                other = await look_up(top, "a.dcm", "frames", "0012.png")
+                assert isinstance(other, File)
+                (await other.open()).close()
+            while decoder._making or decoder._wishes:
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+        return decoder.stats.decoded - start
+
+    with tree_of(loop, tmp_path) as top:
+        assert loop.run(main, top) == 5 + WORKERS + 2
+
+
+async def look_up(tree: Node, *names: str) -> Node:
+    for name in names:
+        assert isinstance(tree, Directory)
+        child = await tree.lookup(name.encode())
+        assert child is not None
+        tree = child.node
+    return tree
+
+
 def test_a_single_frame_does_not_wait_for_those_who_copy(loop: Loop, tmp_path: Path) -> None:
     """Four readers take all frames of a slow film each; who wants one small frame gets it among the next few."""
     readers, frames = 4, 40
     for number in range(readers):
         slow_film(tmp_path / f"slow{number}.dcm", frames)
     quick_film(tmp_path / "quick.dcm", 5)
-
-    async def look_up(tree: Node, *names: str) -> Node:
-        for name in names:
-            assert isinstance(tree, Directory)
-            child = await tree.lookup(name.encode())
-            assert child is not None
-            tree = child.node
-        return tree
 
     async def read(tree: Node, film: str, number: int) -> None:
         file = await look_up(tree, film, "frames", f"{number:04}.png")

@@ -115,9 +115,9 @@ def _files(
             made = Made(size, lambda: picture(frame))
 
             def close() -> None:
-                if made.finished:
+                if made.given >= size:
                     decoder.spent(wish(frame).key)
-                else:  # who leaves in the middle does not come for the next
+                elif made.given:  # who leaves in the middle does not come for the next
                     decoder.ahead(reader, ())
 
             return Content([made], close)

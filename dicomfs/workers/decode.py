@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import pickle
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +24,12 @@ Make = Callable[[], Awaitable[tuple[Task, Buffer]]]
 
 # Frames that are made ahead of a reader beyond one for each worker, so that none waits while the reader takes one away.
 _FURTHER = 2
+# Seconds after which a frame that was made ahead and not fetched makes room for others: its reader has left.
+_LEFT = 2.0
+# Seconds that making one ahead may take, of which most are for a source that does not answer.
+_PATIENCE = 60.0
+# Frames that are not tried ahead again because they failed.
+_FAILURES = 64
 # Readers whose wishes wait. More at once keep all workers busy without any, and may have left before one is idle.
 _READERS = 8
 
@@ -37,6 +43,11 @@ class Wish(NamedTuple):
     key: Hashable
     make: Make
     size: int
+
+
+class _Unfetched(NamedTuple):
+    size: int
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +82,12 @@ class Decoder(Pool):
         self._disk = disk
         self._nursery: trio.Nursery | None = None
         self._wishes: OrderedDict[Hashable, deque[Wish]] = OrderedDict()
-        # How many results are being made, wished or not; bytes of those that are wished; wished ones not yet fetched.
-        self._making = self._promised = 0
-        self._unfetched: dict[Hashable, int] = {}
+        self._making = 0
+        # What was made ahead and nobody has fetched yet, the oldest first; bytes of all that and of what is being made
+        # ahead; what could not be made.
+        self._unfetched: OrderedDict[Hashable, _Unfetched] = OrderedDict()
+        self._reserved = 0
+        self._failed_ahead: OrderedDict[Hashable, None] = OrderedDict()
 
     async def look_ahead(self) -> None:
         """Let `ahead` work for as long as this is not cancelled."""
@@ -89,21 +103,36 @@ class Decoder(Pool):
         """What was done so far."""
         return Stats(self._decoded, self._failed, self._replaced, self._cache.hits)
 
+    async def run(self, task: Task, data: Buffer) -> bytes:
+        """Have a worker do *task*, as `Pool.run` does; nothing is kept."""
+        running = super().run(task, data)
+        del data  # see there
+        with self._at_work():
+            return await running
+
     async def get(self, key: Hashable, make: Make) -> bytes:
         """Give the result kept under *key*, or have the task that *make* gives done once for all who ask."""
 
         async def result() -> bytes:
-            self._making += 1
-            self._grant()
-            try:
+            with self._at_work():
                 return await self._made(make)
-            finally:
-                self._making -= 1
-                self._grant()
 
         made = await self._cache.get(key, result)
-        self._unfetched.pop(key, None)
+        if wished := self._unfetched.pop(key, None):
+            self._reserved -= wished.size
+            self._cache.demote(key)  # those that are still to be fetched shall outlive it
         return made
+
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Count one who uses a worker or will soon."""
+        self._making += 1
+        self._grant()
+        try:
+            yield
+        finally:
+            self._making -= 1
+            self._grant()
 
     def spent(self, key: Hashable) -> None:
         """Keep the result of *key* no longer: somebody has read all of it, and the kernel keeps what it was sent.
@@ -127,10 +156,11 @@ class Decoder(Pool):
         task, data = await make()
         codec = CODECS.get(task.fmt.transfer_syntax)
         if self._disk is None or codec is None or not codec.slow or task.at_most:
-            running = self.run(task, data)
-            del data  # it need not be kept beside what is made of it
-            return await running
-        return await self._kept(self._disk, task, data)
+            making = super().run(task, data)
+        else:
+            making = self._kept(self._disk, task, data)
+        del data  # it need not be kept beside what is made of it
+        return await making
 
     async def _kept(self, disk: DiskCache, task: Task, data: Buffer) -> bytes:
         """Take a result from the disk cache, or add it. The key is a digest of all that the result is made of."""
@@ -139,7 +169,9 @@ class Decoder(Pool):
         key = digest.digest()
         result = await trio.to_thread.run_sync(disk.load, key, task.size, abandon_on_cancel=True)
         if result is None:
-            result = await self.run(task, data)
+            running = super().run(task, data)
+            del data
+            result = await running
             await trio.to_thread.run_sync(disk.store, key, result, abandon_on_cancel=True)
         return result
 
@@ -163,26 +195,42 @@ class Decoder(Pool):
             wish = waiting.popleft()
             if waiting:
                 self._wishes[reader] = waiting  # behind all others: everybody gets one in turn
-            self._unfetched = {key: size for key, size in self._unfetched.items() if key in self._cache}
-            room = self._cache_bytes - self._promised - sum(self._unfetched.values())
-            if 2 * wish.size <= room and not self._cache.coming(wish.key):
-                self._making += 1
-                self._promised += wish.size
-                self._nursery.start_soon(self._try, wish)
+            if self._cache.coming(wish.key) or wish.key in self._failed_ahead or not self._has_room(2 * wish.size):
+                continue
+            self._making += 1
+            self._reserved += wish.size
+            self._nursery.start_soon(self._try, wish)
+
+    def _has_room(self, size: int) -> bool:
+        """Tell whether *size* bytes are left; what was made for those who have left goes first."""
+        long_ago = trio.current_time() - _LEFT
+        while self._reserved + size > self._cache_bytes and self._unfetched:
+            key, oldest = next(iter(self._unfetched.items()))
+            if oldest.since > long_ago:
+                break
+            del self._unfetched[key]
+            self._reserved -= oldest.size
+            self._cache.forget(key)
+        return self._reserved + size <= self._cache_bytes
 
     async def _try(self, wish: Wish) -> None:
         async def result() -> bytes:
             made = await self._made(wish.make)
-            self._unfetched[wish.key] = wish.size
+            self._unfetched[wish.key] = _Unfetched(wish.size, trio.current_time())
+            self._reserved += wish.size
             return made
 
         try:
-            await self._cache.get(wish.key, result)
+            # A reader who joins has a limit of its own, after which it tries again; that must not be this one again.
+            with trio.move_on_after(_PATIENCE):
+                await self._cache.get(wish.key, result)
         except trio.Cancelled:
             raise
-        except BaseException:  # noqa: BLE001, S110 - whoever really wants the frame gets the same error, and is told
-            pass
+        except BaseException:  # noqa: BLE001 - whoever really wants the frame gets the same error, and is told
+            self._failed_ahead[wish.key] = None
+            if len(self._failed_ahead) > _FAILURES:
+                self._failed_ahead.popitem(last=False)
         finally:
             self._making -= 1
-            self._promised -= wish.size
+            self._reserved -= wish.size
             self._grant()

@@ -174,20 +174,21 @@ class Pool:
             else:
                 worker = self._engage()
                 engaged += 1
-            hangs = False
+            server, hangs = self._server, False
             if not worker.greeted:
                 try:
                     hangs = not await _greeted(worker)
                 except BaseException:
-                    self._idle.append(worker)  # cancelled, but nothing has happened to it
+                    # Cancelled, but nothing has happened to it.
+                    self._put_back(worker, sound=True, retires=False)
                     raise
             if worker.ready:
                 self._note(worker)
                 return worker
             worker.dispose()
             self._replaced += 1
-            if hangs and self._server is not None:
-                self._server.end()  # the next call starts another
+            if hangs and server is not None and server is self._server:
+                server.end()  # the next call starts another
         raise NoAnswer("no decoding process starts")
 
     def _note(self, worker: Worker) -> None:
