@@ -81,8 +81,11 @@ async def _build(subject: Subject, transfer_syntax: str, file: BinaryIO) -> None
         encapsulation = await trio.to_thread.run_sync(Encapsulation, file, count)
 
         async def make(frame: int) -> bytes:
-            data = await trio.to_thread.run_sync(encoded_frame, pixels.frames, frame, stream)
-            return await subject.services.decoder.run(_task(pixels, frame, fmt), data)
+            # No name for what is stored of the frame: the worker lets it go when it has it.
+            return await subject.services.decoder.run(
+                _task(pixels, frame, fmt),
+                await trio.to_thread.run_sync(encoded_frame, pixels.frames, frame, stream),
+            )
 
         async def use(encoded: bytes) -> None:
             await trio.to_thread.run_sync(encapsulation.add, encoded)
