@@ -2,7 +2,7 @@
 
 import contextlib
 import errno
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 import pytest
@@ -84,6 +84,16 @@ async def quiet(decoder: Decoder) -> int:
     return decoder.stats.decoded
 
 
+@contextlib.asynccontextmanager
+async def occupied(decoder: Decoder, maker: Callable[[object], Make] = lambda _: make) -> AsyncIterator[None]:
+    """Have eight others wait for the workers; at the end of the block, until each has its frame."""
+    async with trio.open_nursery() as nursery:
+        for number in range(8):
+            nursery.start_soon(decoder.get, number, maker(number))
+        await trio.testing.wait_all_tasks_blocked()
+        yield
+
+
 def test_what_was_made_ahead_is_there_when_it_is_wanted() -> None:
     async def test(decoder: Decoder) -> None:
         decoder.ahead("reader", wishes(1))
@@ -110,10 +120,7 @@ def test_all_wishes_are_granted_one_after_the_other() -> None:
 
 def test_later_wishes_of_a_reader_take_the_place_of_earlier_ones() -> None:
     async def test(decoder: Decoder) -> None:
-        async with trio.open_nursery() as nursery:
-            for number in range(8):
-                nursery.start_soon(decoder.get, number, make)
-            await trio.testing.wait_all_tasks_blocked()
+        async with occupied(decoder):
             decoder.ahead("reader", wishes("old", "older"))
             decoder.ahead("reader", wishes("new"))
         assert await quiet(decoder) == 9
@@ -134,10 +141,7 @@ def test_wishes_wait_until_nobody_else_does() -> None:
         return noted
 
     async def test(decoder: Decoder) -> None:
-        async with trio.open_nursery() as nursery:
-            for number in range(8):
-                nursery.start_soon(decoder.get, number, noting(number))
-            await trio.testing.wait_all_tasks_blocked()
+        async with occupied(decoder, noting):
             decoder.ahead("reader", [Wish("wished", noting("wished"), len(FRAME))])
             await trio.testing.wait_all_tasks_blocked()
             assert "wished" not in order
@@ -149,10 +153,7 @@ def test_wishes_wait_until_nobody_else_does() -> None:
 
 def test_of_many_readers_the_last_ones_are_heeded() -> None:
     async def test(decoder: Decoder) -> None:
-        async with trio.open_nursery() as nursery:
-            for number in range(8):
-                nursery.start_soon(decoder.get, number, make)
-            await trio.testing.wait_all_tasks_blocked()
+        async with occupied(decoder):
             for reader in range(100):
                 decoder.ahead(reader, wishes(("wished", reader)))
         assert await quiet(decoder) == 16
@@ -333,6 +334,28 @@ def test_what_is_spent_is_made_again() -> None:
         assert decoder.stats.decoded == 3
 
     play(test)
+
+
+def test_what_is_spent_before_anybody_fetches_it_reserves_nothing() -> None:
+    """Who opened the file before has read all of it; made ahead once more, it counts once."""
+
+    async def test(decoder: Decoder) -> None:
+        for _ in range(5):
+            decoder.ahead("reader", wishes("a"))
+            await quiet(decoder)
+            decoder.spent("a")
+            assert decoder._reserved == 0
+        decoder.ahead("reader", wishes("a"))
+        await quiet(decoder)
+        for key in "bcd":  # these push it out
+            await decoder.get(key, make)
+        assert "a" not in decoder._cache
+        decoder.ahead("reader", wishes("a"))
+        await quiet(decoder)
+        assert decoder._reserved == len(FRAME)
+        assert decoder.stats.decoded == 10
+
+    play(test, cache_bytes=3 * len(FRAME))
 
 
 def test_an_error_reaches_the_one_who_wants_the_frame_and_nobody_else() -> None:

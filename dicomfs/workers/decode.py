@@ -118,8 +118,7 @@ class Decoder(Pool):
                 return await self._made(make)
 
         made = await self._cache.get(key, result)
-        if wished := self._unfetched.pop(key, None):
-            self._reserved -= wished.size
+        if self._release(key):
             self._cache.demote(key)  # those that are still to be fetched shall outlive it
         return made
 
@@ -139,6 +138,7 @@ class Decoder(Pool):
 
         Memory that is used again at once costs far less than fresh memory.
         """
+        self._release(key)
         self._cache.forget(key)
 
     async def verdict(self, key: Hashable, make: Make) -> bytes:
@@ -208,14 +208,20 @@ class Decoder(Pool):
             key, oldest = next(iter(self._unfetched.items()))
             if oldest.since > long_ago:
                 break
-            del self._unfetched[key]
-            self._reserved -= oldest.size
+            self._release(key)
             self._cache.forget(key)
         return self._reserved + size <= self._cache_bytes
+
+    def _release(self, key: Hashable) -> bool:
+        """Give back the room of a result that waits to be fetched; tell whether it did wait."""
+        waiting = self._unfetched.pop(key, None)
+        self._reserved -= waiting.size if waiting else 0
+        return waiting is not None
 
     async def _try(self, wish: Wish) -> None:
         async def result() -> bytes:
             made = await self._made(wish.make)
+            self._release(wish.key)  # it may have been made ahead before, and dropped from the cache
             self._unfetched[wish.key] = _Unfetched(wish.size, trio.current_time())
             self._reserved += wish.size
             return made
