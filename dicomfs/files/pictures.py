@@ -104,19 +104,19 @@ def _files(
     def wish(frame: int) -> Wish:
         return Wish((subject.fingerprint, *key(frame)), _task(subject, prepare(frame)), size)
 
-    async def picture(frame: int) -> bytes:
+    async def picture(frame: int, wanted: Wish) -> bytes:
         # While whoever reads in order takes this one away, idle workers make the next.
         decoder.ahead(reader, [wish(each) for each in ahead.after(reader, frame) if each < count])
-        wanted = wish(frame)
         return await decoder.get(wanted.key, wanted.make)
 
     def file(frame: int) -> File:
         async def open_content() -> Content:
-            made = Made(size, lambda: picture(frame))
+            wanted = wish(frame)
+            made = Made(size, lambda: picture(frame, wanted))
 
             def close() -> None:
                 if made.given >= size:
-                    decoder.spent(wish(frame).key)
+                    decoder.spent(wanted.key)
                 elif made.given:  # who leaves in the middle does not come for the next
                     decoder.ahead(reader, ())
 
