@@ -29,6 +29,7 @@ test: test-ready
 	@$(PYTEST) -m "not slow"
 
 test-slow: test-ready
+	@.ci/packages slow
 	@$(PYTEST) -m slow
 
 .PHONY: test-ready
