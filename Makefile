@@ -21,7 +21,8 @@ help:
 setup:
 	@.ci/setup
 
-demo: setup
+demo:
+	@.ci/setup demo
 	@.ci/packages demo
 	@.ci/demo
 
