@@ -126,5 +126,5 @@ class ToldFile:
 
 if __name__ == "__main__":
     place = Path(os.environ["DICOMFS_TEST_CONTROL"])
-    tree.VIRTUAL_FILES = (*tree.VIRTUAL_FILES, *(ToldFile(name, place) for name in SIZES))
+    tree.VIRTUAL_FILES = (*tree.VIRTUAL_FILES, *((ToldFile(name, place), True) for name in SIZES))
     cli.main(sys.argv[sys.argv.index("mount") :])
