@@ -24,9 +24,8 @@ from dicomfs.files.built import BuiltFile, Recipe
 from dicomfs.files.subject import Subject
 from dicomfs.image.instance import Instance
 
-ESTIMATE = 3_000_000
-# Name and size of what is built: larger than the estimate, smaller, much smaller, and as large as no page.
-SIZES = {"grown.bin": 7_654_321, "shrunk.bin": 1_234_567, "tiny.bin": 5, "exact.bin": ESTIMATE}
+# Name and size of what is built: large, smaller, tiny, and as large as no page.
+SIZES = {"grown.bin": 7_654_321, "shrunk.bin": 1_234_567, "tiny.bin": 5, "exact.bin": 3_000_000}
 FATES: dict[str, BaseException] = {
     "OSError": OSError(28, "No space left on device"),
     "ValueError": ValueError("secret^patient"),
@@ -102,7 +101,7 @@ class ToldFile:
 
     def node(self, instance: Instance, subject: Subject) -> BuiltFile:
         """Give the file, for every object."""
-        return BuiltFile(subject, Recipe(f"test {self.name}", ESTIMATE, self._build))
+        return BuiltFile(subject, Recipe(f"test {self.name}", None, self._build))
 
     async def _build(self, file: BinaryIO) -> None:
         self._add("builds")
