@@ -113,7 +113,9 @@ def test_slices() -> None:
 @given(
     st.integers(0, 30),
     st.lists(
-        st.tuples(st.integers(0, 3), st.sampled_from(["value", "error", "cancel", "unwanted", "late"]), st.integers(0, 5)),
+        st.tuples(
+            st.integers(0, 3), st.sampled_from(["value", "error", "cancel", "unwanted", "late"]), st.integers(0, 5)
+        ),
         max_size=20,
     ),
 )

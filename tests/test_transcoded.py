@@ -44,15 +44,16 @@ from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.worker import Task
 
+# The directory of each, and its transfer syntax.
 SYNTAXES = {
-    "rle.dcm": "1.2.840.10008.1.2.5",
-    "jpeg-ls.dcm": "1.2.840.10008.1.2.4.80",
-    "jpeg2000.dcm": "1.2.840.10008.1.2.4.90",
-    "htj2k.dcm": "1.2.840.10008.1.2.4.201",
+    "rle": "1.2.840.10008.1.2.5",
+    "jpeg-ls": "1.2.840.10008.1.2.4.80",
+    "jpeg2000": "1.2.840.10008.1.2.4.90",
+    "htj2k": "1.2.840.10008.1.2.4.201",
 }
 ALL = set(SYNTAXES)
 # Whom we do not believe, and why.
-MISTAKEN = {("GDCM", "rle.dcm"): "byte planes of colours wider than 8 bits are put together wrongly"}
+MISTAKEN = {("GDCM", "rle"): "byte planes of colours wider than 8 bits are put together wrongly"}
 
 # Of smaller pictures OpenJPH's program makes a mess, also of those that it has written itself.
 LEAST_SIDE = 17
@@ -69,18 +70,18 @@ def judge(name: str, copy: bytes, fmt: PixelFormat, program: Program, folder: Pa
     path.write_bytes(copy)
     syntax = SYNTAXES[name]
     answers = {who: given for who, given in ask_pydicom(copy, False) if who != "pydicom pillow"}
-    if name != "htj2k.dcm":
+    if name != "htj2k":
         (folder / "gdcm.dcm").unlink(missing_ok=True)
         answers["GDCM"] = ask_gdcm(path, False, program, folder)
         if fmt.samples > 1 and fmt.bits_allocated > 8:
             answers = {who: given for who, given in answers.items() if (who, name) not in MISTAKEN}
     elif not fmt.signed and min(fmt.rows, fmt.columns) >= LEAST_SIDE:
         answers["OpenJPH"] = ask_openjph(copy, fmt, program, folder)
-    if name in ("rle.dcm", "jpeg-ls.dcm"):
+    if name in ("rle", "jpeg-ls"):
         answers["DCMTK"] = ask_dcmtk(path, syntax, False, program, folder)
     if fmt.bits_allocated == 1:
         # Nobody else has RLE of single bits; GDCM does not pack what it decodes of JPEG 2000.
-        answers = {"segments": single_bits(copy, fmt)} if name == "rle.dcm" else answers | {"GDCM": []}
+        answers = {"segments": single_bits(copy, fmt)} if name == "rle" else answers | {"GDCM": []}
     return answers
 
 
@@ -158,7 +159,7 @@ def source_of(fmt: PixelFormat, values: np.ndarray, more: DataSet | None = None)
     return dicom(elements)
 
 
-NOT_LS = ALL - {"jpeg-ls.dcm"}
+NOT_LS = ALL - {"jpeg-ls"}
 
 
 @pytest.mark.parametrize(
@@ -176,10 +177,10 @@ NOT_LS = ALL - {"jpeg-ls.dcm"}
         (formatted(8, 8, samples=3), ALL),
         (formatted(16, 12, samples=3), ALL),
         (formatted(16, 16, samples=3), ALL),
-        (formatted(32, 12), {"rle.dcm", "jpeg2000.dcm", "htj2k.dcm"}),
-        (formatted(32, 32), {"rle.dcm"}),
-        (formatted(32, 32, signed=True), {"rle.dcm"}),
-        (formatted(64, 64), {"rle.dcm"}),
+        (formatted(32, 12), {"rle", "jpeg2000", "htj2k"}),
+        (formatted(32, 32), {"rle"}),
+        (formatted(32, 32, signed=True), {"rle"}),
+        (formatted(64, 64), {"rle"}),
         (formatted(64, 64, samples=3), set()),
     ],
     ids=lambda fmt: (
@@ -219,10 +220,10 @@ def layout_is_right(name: str, copy: bytes, fmt: PixelFormat, count: int) -> Non
     assert len(offsets) == count
     assert dataset.PixelData[position + last :] in (b"", b"\xfe\xff\xdd\xe0\0\0\0\0")
     if fmt.samples > 1:
-        coloured = name in ("jpeg2000.dcm", "htj2k.dcm") and fmt.photometric == "RGB"
+        coloured = name in ("jpeg2000", "htj2k") and fmt.photometric == "RGB"
         assert dataset.PhotometricInterpretation == ("YBR_RCT" if coloured else fmt.photometric)
-        assert dataset.PlanarConfiguration == int(name == "rle.dcm")
-    if name in ("jpeg2000.dcm", "htj2k.dcm"):
+        assert dataset.PlanarConfiguration == int(name == "rle")
+    if name in ("jpeg2000", "htj2k"):
         header = read_header(next(generate_frames(dataset.PixelData, number_of_frames=count)))
         assert (header.precision, header.signed) == (dataset.BitsStored, fmt.signed)
         assert header.mct == (dataset.PhotometricInterpretation == "YBR_RCT")
@@ -242,9 +243,9 @@ def test_overlays_in_the_pixels_are_kept_or_there_is_no_copy(loop: Loop, tmp_pat
     path = tmp_path / "source.dcm"
     path.write_bytes(source_of(fmt, values, more))
     found = copies(loop, path, "transcoded")
-    assert found.keys() == {"rle.dcm"}
-    copy = tmp_path / "rle.dcm"
-    copy.write_bytes(found["rle.dcm"])  # type: ignore[arg-type]
+    assert found.keys() == {"rle"}
+    copy = tmp_path / "rle"
+    copy.write_bytes(found["rle"])  # type: ignore[arg-type]
     subprocess.run([program("dcmdrle"), copy, tmp_path / "native.dcm"], check=True)
     dataset = pydicom.dcmread(tmp_path / "native.dcm")
     assert dataset.PixelData == values.tobytes() + bytes(values.nbytes % 2)
@@ -266,7 +267,7 @@ def test_other_colours_stay_as_they_are(photometric: str, loop: Loop, tmp_path: 
     for name, copy in found.items():
         dataset = read(copy)  # type: ignore[arg-type]
         assert dataset.PhotometricInterpretation == "YBR_FULL"
-        if name != "jpeg-ls.dcm":  # nothing of pydicom's reads it here
+        if name != "jpeg-ls":  # nothing of pydicom's reads it here
             assert np.array_equal(pydicom.pixels.pixel_array(dataset, raw=True), values), name
 
 
@@ -376,7 +377,7 @@ def test_a_copy_with_the_extended_table(loop: Loop, tmp_path: Path, monkeypatch:
         assert isinstance(copy, bytes)
         dataset = read(copy)
         assert len(dataset.ExtendedOffsetTable) == len(dataset.ExtendedOffsetTableLengths) == 32
-        if name != "jpeg-ls.dcm":
+        if name != "jpeg-ls":
             assert np.array_equal(dataset.pixel_array, values), name
         instance = load(Memory(copy))
         assert instance.pixels
@@ -432,7 +433,7 @@ def test_sizes_before_and_after_and_a_copy(tmp_path: Path) -> None:
             assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
         decoded = mount.statistics()["decoded"]
         assert decoded == 4 * 10
-        bad = mount.path / "bad.dcm" / "transcoded" / "rle.dcm"
+        bad = mount.path / "bad.dcm" / "transcoded" / "rle"
         failed = subprocess.run(["cp", bad, tmp_path / "bad.dcm"], capture_output=True, check=False)
         assert failed.returncode == 1
         assert b"Input/output error" in failed.stderr
