@@ -1,13 +1,14 @@
 """Content whose size nobody knows before it is made: made once for all who wait, kept on disk while there is room.
 
 Only this module starts builds. One runs in a task of its own, so that it outlives the opener that began it for as long
-as another one waits, and ends with the last.
+as another one waits, and ends with the last, unless that one has only run out of time.
 """
 
 import errno
 import hashlib
 import io
 import logging
+import math
 import os
 import traceback
 from collections import OrderedDict
@@ -31,6 +32,8 @@ Build = Callable[[BinaryIO], Awaitable[None]]
 
 # How often an opener that waits is asked whether it still wants the content, in seconds; a system call stays as long.
 POLL = 1.0
+# How long a file that is too large to be kept waits for the one who has asked for its size, in seconds.
+LINGER = 60.0
 # Files of which size and identity are remembered, about 400 bytes each.
 _MOST_KNOWN = 50_000
 _BUFFER = 1 << 20
@@ -50,6 +53,14 @@ class OpenAbandoned(OSError):
     def __init__(self) -> None:
         """Carry EINTR."""
         super().__init__(errno.EINTR, "the opener was interrupted")
+
+
+class BuildUnfinished(OSError):
+    """The content was not made in time; the build goes on, and a later opener finds what it makes."""
+
+    def __init__(self) -> None:
+        """Carry ETIMEDOUT."""
+        super().__init__(errno.ETIMEDOUT, "the file is still being made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +120,15 @@ class BuiltContent(Content):
 
 
 class _Flight:
-    """One build under way, for how many openers, and how it ended."""
+    """One build under way, for how many openers, and how it ended; *lasting* when it ends without any of them."""
 
-    __slots__ = ("built", "ended", "error", "fresh", "openers", "scope")
+    __slots__ = ("built", "ended", "error", "fresh", "lasting", "openers", "scope")
 
     def __init__(self) -> None:
         self.ended = trio.Event()
         self.scope = trio.CancelScope()
         self.openers = 0
-        self.fresh = False
+        self.fresh = self.lasting = False
         self.built: _Built | None = None
         self.error: OSError | None = None
 
@@ -147,21 +158,29 @@ class Builds:
         return BuildStats(self._begun, self._failed, self._cancelled)
 
     def size(self, key: bytes) -> int | None:
-        """Give the size of what was built here or is in the disk cache, if any; this never waits and starts nothing."""
-        if known := self._known.get(key):
-            return known[0]
-        return self._cache.size(key) if self._cache else None
+        """Give the size of what was built or opened here before, if any; this never waits and asks no disk."""
+        known = self._known.get(key)
+        return known and known[0]
 
-    async def open(self, key: bytes, build: Build, wanted: Callable[[], bool] = lambda: True) -> BuiltContent:
+    async def open(
+        self, key: bytes, build: Build, wanted: Callable[[], bool] = lambda: True, limit: float = math.inf
+    ) -> BuiltContent:
         """Give the content of *key*, kept or made by *build* once for all who ask meanwhile.
 
-        Raises OSError where it cannot be made, and OpenAbandoned when *wanted* says, while it is made, that it no
-        longer is.
+        Raises OSError where it cannot be made; OpenAbandoned when *wanted* says, while it is made, that it no longer
+        is; BuildUnfinished when it is not made within *limit* seconds.
         """
         built, fresh = self._hold(key), False
         if built is None:
-            built, fresh = await self._wait(key, build, wanted)
+            built, fresh = await self._wait(key, build, wanted, limit)
         return BuiltContent(built, lambda: self._release(key, built), fresh=fresh)
+
+    def close_soon(self, content: BuiltContent) -> None:
+        """Close *content*, of which only the size was wanted: one too large to be kept is left for who now opens it."""
+        if content.size <= self._limit:
+            content.close()
+        else:
+            trio.lowlevel.spawn_system_task(_close_later, content)
 
     def close(self) -> None:
         """Let go what is kept."""
@@ -193,8 +212,9 @@ class Builds:
             self._idle_bytes -= oldest.size
             oldest.close()
 
-    async def _wait(self, key: bytes, build: Build, wanted: Callable[[], bool]) -> tuple[_Built, bool]:
+    async def _wait(self, key: bytes, build: Build, wanted: Callable[[], bool], limit: float) -> tuple[_Built, bool]:
         """Wait for the build of *key*, with others perhaps; hold what it gives and tell whether it is fresh."""
+        deadline = trio.current_time() + limit
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight()
@@ -202,10 +222,15 @@ class Builds:
         flight.openers += 1
         try:
             while not flight.ended.is_set():
-                with trio.move_on_after(POLL):
+                with trio.move_on_at(min(trio.current_time() + POLL, deadline)):
                     await flight.ended.wait()
-                if not flight.ended.is_set() and not wanted():
+                if flight.ended.is_set():
+                    break
+                if not wanted():
                     raise OpenAbandoned
+                if trio.current_time() >= deadline:
+                    flight.lasting = True
+                    raise BuildUnfinished
             if flight.error is not None:
                 raise flight.error
             assert flight.built is not None  # noqa: S101 - neither an error nor cancelled
@@ -220,7 +245,7 @@ class Builds:
         """Nobody waits any longer: end the build, or let go what it has made."""
         if flight.built is not None:
             self._release(key, flight.built)
-        elif not flight.ended.is_set():
+        elif not flight.ended.is_set() and not flight.lasting:
             del self._flights[key]
             flight.scope.cancel()
             self._cancelled += 1
@@ -235,11 +260,15 @@ class Builds:
                 else:
                     flight.built = self._held[key] = built
                     flight.fresh = self._remember(key, built)
+                    if not flight.openers:
+                        self._release(key, built)
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - a codec's panic is no Exception, and this task has no parent
             self._failed += 1
             flight.error = _said(error)
+            if flight.lasting and not flight.openers:
+                log.warning("a build that took too long failed in the end: %s", flight.error.strerror)
         finally:
             if self._flights.get(key) is flight:
                 del self._flights[key]
@@ -289,6 +318,13 @@ class Builds:
         if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
         return before is not None and before[1] != built.mark
+
+
+async def _close_later(content: BuiltContent) -> None:
+    try:
+        await trio.sleep(LINGER)
+    finally:
+        content.close()
 
 
 def _said(error: BaseException) -> OSError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from dicomfs import __version__
-from dicomfs.options import CINE, UsageError, count, kernel_options, size, window
+from dicomfs.options import CINE, UsageError, count, entries, kernel_options, selection, size, window
 
 # The verbs import what they need themselves: `--help` is quick, and all but `mount` work without libfuse.
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
         "mount",
         help="mount an archive (a directory or one DICOM file)",
         epilog="-o takes workers=N, cache_memory=SIZE, window=C/W, log_file=FILE, cache_dir=DIR, cache_size=SIZE, "
-        "cache_frames, xattrs, cine=WHICH; for the kernel allow_other, allow_root, auto_unmount, fsname=NAME and the "
-        "SELinux contexts; what fstab says to every file system means nothing here",
+        "cache_frames, xattrs, cine=WHICH, show=A:B, hide=A:B; for the kernel allow_other, allow_root, auto_unmount, "
+        "fsname=NAME and the SELinux contexts; what fstab says to every file system means nothing here",
     )
     mount.add_argument("source", metavar="ARCHIVE")
     mount.add_argument("mountpoint", metavar="MOUNTPOINT")
@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     copy = verbs.add_parser("cp", help="copy out of an archive without mounting: ARCHIVE[/PATH] TARGET")
     copy.add_argument("paths", metavar="PATH", nargs="+")
     copy.add_argument("target", metavar="TARGET")
+    copy.add_argument("-r", "--recursive", action="store_true", help="whole directories, as in any case")
     copy.set_defaults(run=_cp)
 
     for verb in (mount, listing, cat, copy):
@@ -113,6 +114,10 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "--cine", choices=CINE, default="auto", help="video.mp4 of what moves, or of all with several frames"
         )
+        for option, effect in (("--show", "list these entries, too"), ("--hide", "have none of these entries")):
+            verb.add_argument(
+                option, action="extend", type=entries, default=[], metavar="LIST", help=f"{effect}: names, or all"
+            )
         verb.add_argument("--workers", type=count, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
         verb.add_argument("--cache-memory", type=size, default="32M", metavar="SIZE", help="for decoded frames (32M)")
     return parser
@@ -137,6 +142,7 @@ def _mount(options: argparse.Namespace) -> int:
         options.cache_frames,
         options.xattrs,
         options.cine == "all",
+        selection(options.show, options.hide),
     )
     log_file = os.path.abspath(options.log_file) if options.log_file else None
 
@@ -210,11 +216,11 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _ls(options: argparse.Namespace) -> int:
-    from dicomfs.offline import Tree, list_tree
+    from dicomfs.offline import Lister, Tree
 
     async def show(tree: Tree, complain: "Complain") -> None:
-        out, node = sys.stdout.buffer, await tree.node()
-        await list_tree(node, tree.path, out.write, complain, long=options.long, recursive=options.recursive)
+        lister = Lister(tree, sys.stdout.buffer.write, complain, options.long, options.recursive)
+        await lister.show(await tree.node(), tree.path)
 
     return _over_paths(options, show, decode=False)
 
@@ -249,7 +255,7 @@ def _over_paths(
     """Do something with each path given; one that fails is told, and the others are done all the same."""
     from dicomfs.offline import opened
 
-    code = DONE
+    code, chosen = DONE, selection(options.show, options.hide)
 
     def complain(path: str, error: OSError) -> None:
         nonlocal code
@@ -258,10 +264,14 @@ def _over_paths(
 
     for path in options.paths:
         try:
-            workers = options.workers if decode else 0
-            every_film = options.cine == "all"
             with opened(
-                os.fsencode(path), workers, options.cache_memory, options.window, every_film=every_film
+                os.fsencode(path),
+                options.workers,
+                options.cache_memory,
+                options.window,
+                every_film=options.cine == "all",
+                selection=chosen,
+                start=decode,
             ) as tree:
                 trio.run(act, tree, complain)
         except BrokenPipeError:

@@ -22,6 +22,7 @@ import trio
 
 from dicomfs.diskcache import CacheRefused, DiskCache
 from dicomfs.display.render import Window
+from dicomfs.files.selection import Selection
 from dicomfs.files.subject import Services
 from dicomfs.memory import tune
 from dicomfs.operations import Operations
@@ -56,6 +57,7 @@ class MountOptions:
 
     *window* is the one that grey frames are shown through instead of the file's. *cache_frames* puts decoded frames
     into the disk cache as well; *xattrs* shows attributes of the header; *every_film* films of volumes, too.
+    *selection* says which entries are listed and which there are.
     """
 
     source: str
@@ -69,6 +71,7 @@ class MountOptions:
     cache_frames: bool
     xattrs: bool
     every_film: bool
+    selection: Selection
 
 
 def run(options: MountOptions, ready: Callable[[], None]) -> None:
@@ -87,7 +90,15 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         decoder = Decoder(
             options.workers, cache_bytes=options.cache_memory, disk=disk if options.cache_frames else None
         )
-        services = Services.of(source, decoder, options.window, options.cache_size, disk, every_film=options.every_film)
+        services = Services.of(
+            source,
+            decoder,
+            options.window,
+            options.cache_size,
+            disk,
+            every_film=options.every_film,
+            selection=options.selection,
+        )
         ending.callback(services.builds.close)
         operations = Operations(root(services), source.free_space, xattrs=options.xattrs)
         # Before the device is opened: a child that held it would keep a dead mount alive.

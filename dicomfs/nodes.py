@@ -14,7 +14,10 @@ NODE_BYTES = 800
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What `stat` shows of a node; the kernel may keep it for *valid* seconds."""
+    """What `stat` shows of a node; the kernel may keep it for *valid* seconds.
+
+    Unless they are *sized*, the size is not known yet and 0 here, shown to nobody; `Node.current` finds it out.
+    """
 
     mode: int
     uid: int
@@ -22,6 +25,7 @@ class Attributes:
     size: int
     mtime_ns: int
     valid: float
+    sized: bool = True
 
 
 class Node:
@@ -35,7 +39,7 @@ class Node:
         self.identity = identity
 
     async def current(self) -> Attributes:
-        """Give the attributes as they are now; may raise OSError where the source is gone."""
+        """Give the attributes as they are now, with their size; may raise OSError where the source is gone."""
         return self.attributes
 
     async def extended(self) -> Mapping[bytes, bytes]:

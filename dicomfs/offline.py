@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dicomfs.display.render import Window
+from dicomfs.files.selection import USUAL, Selection
 from dicomfs.files.subject import Services
 from dicomfs.nodes import Directory, File, Node
 from dicomfs.source import Source
@@ -26,11 +27,15 @@ Complain = Callable[[str, OSError], None]
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What a path given by a user means: the tree of an archive, and the names that lead down in it."""
+    """What a path given by a user means: the tree of an archive, and the names that lead down in it.
+
+    *decoder* is started where something will surely be decoded.
+    """
 
     path: bytes
     top: Directory
     below: tuple[bytes, ...]
+    decoder: Decoder
 
     async def node(self) -> Node:
         """Walk down; raises FileNotFoundError or NotADirectoryError."""
@@ -47,9 +52,16 @@ class Tree:
 
 @contextlib.contextmanager
 def opened(
-    path: bytes, workers: int, cache_memory: int, window: Window | None = None, *, every_film: bool = False
+    path: bytes,
+    workers: int,
+    cache_memory: int,
+    window: Window | None = None,
+    *,
+    every_film: bool = False,
+    selection: Selection = USUAL,
+    start: bool = True,
 ) -> Iterator[Tree]:
-    """Open the archive that *path* leads to or into; without *workers* nothing can be decoded.
+    """Open the archive that *path* leads to or into, and *start* its decoder.
 
     The archive is as much of the path as exists on disk; the rest is inside.
     """
@@ -58,40 +70,68 @@ def opened(
         archive, name = os.path.split(archive.rstrip(b"/"))
         below.append(name)
     source = Source(archive or b".")
-    decoder = Decoder(max(1, workers), cache_bytes=cache_memory)
+    decoder = Decoder(workers, cache_bytes=cache_memory)
     try:
-        top = root(Services.of(source, decoder, window, every_film=every_film))
-        if workers:
+        top = root(Services.of(source, decoder, window, every_film=every_film, selection=selection))
+        if start:
             decoder.start()
-        yield Tree(path, top, tuple(reversed(below)))
+        yield Tree(path, top, tuple(reversed(below)), decoder)
     finally:
         decoder.close()
         source.close()
 
 
-async def list_tree(
-    node: Node, path: bytes, write: Callable[[bytes], object], complain: Complain, *, long: bool, recursive: bool
-) -> None:
-    """Write the names below *node*, one a line; *long* adds mode, size and time."""
-    if not isinstance(node, Directory):
-        write(_line(path, node, long))
-        return
-    if recursive:
-        write(path + b":\n")
-    below = []
-    for child in await node.listing():
-        write(_line(child.name, child.node, long))
-        if recursive and isinstance(child.node, Directory):
-            below.append(child)
-    for child in below:
-        write(b"\n")
-        place = os.path.join(path, child.name)
+@dataclass(frozen=True, slots=True)
+class Lister:
+    """Lists what is in *tree*, one name a line, which goes to *write*; *long* adds mode, size and time."""
+
+    tree: Tree
+    write: Callable[[bytes], object]
+    complain: Complain
+    long: bool
+    recursive: bool
+
+    async def show(self, node: Node, path: bytes) -> None:
+        """List what is below *node*, or the file that it is. Raises OSError where that cannot be listed."""
+        if not isinstance(node, Directory):
+            await self._line(path, node, path)
+            return
+        if self.recursive:
+            self.write(path + b":\n")
+        below = []
+        for child in await node.listing():
+            await self._line(child.name, child.node, os.path.join(path, child.name))
+            if self.recursive and isinstance(child.node, Directory):
+                below.append(child)
+        for child in below:
+            self.write(b"\n")
+            place = os.path.join(path, child.name)
+            try:
+                await self.show(child.node, place)
+            except BrokenPipeError:
+                raise  # the reader has seen enough
+            except OSError as error:
+                self.complain(os.fsdecode(place), error)
+
+    async def _line(self, name: bytes, node: Node, path: bytes) -> None:
+        if not self.long:
+            self.write(name + b"\n")
+            return
+        attributes = node.attributes
+        size = str(attributes.size)
+        if not attributes.sized:
+            size = await self._measured(node, path)
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(attributes.mtime_ns // 1_000_000_000))
+        self.write(f"{stat.filemode(attributes.mode)} {size:>12} {when} ".encode() + name + b"\n")
+
+    async def _measured(self, node: Node, path: bytes) -> str:
+        """Have the file made, which nothing else tells the size of; a question mark where that is not possible."""
+        self.tree.decoder.start()
         try:
-            await list_tree(child.node, place, write, complain, long=long, recursive=True)
-        except BrokenPipeError:
-            raise  # the reader has seen enough
+            return str((await node.current()).size)
         except OSError as error:
-            complain(os.fsdecode(place), error)
+            self.complain(os.fsdecode(path), error)
+            return "?"
 
 
 async def write_out(node: Node, write: Callable[[bytes | memoryview], object]) -> None:
@@ -139,11 +179,3 @@ async def _copy_file(node: Node, target: bytes) -> None:
 def _private(mode: int) -> int:
     """Give a copy the source's mode, which the umask narrows, and its owner the right to write to it."""
     return stat.S_IMODE(mode) | stat.S_IWUSR
-
-
-def _line(name: bytes, node: Node, long: bool) -> bytes:
-    if not long:
-        return name + b"\n"
-    attributes = node.attributes
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(attributes.mtime_ns // 1_000_000_000))
-    return f"{stat.filemode(attributes.mode)} {attributes.size:>12} {when} ".encode() + name + b"\n"

@@ -4,15 +4,15 @@ pyfuse3 ends the mount on any exception that is not a FUSEError, so every handle
 kernel never takes a request back, so every handler has a time limit.
 """
 
-import contextlib
 import errno
 import functools
 import logging
+import math
 import os
 import stat
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 import pyfuse3
@@ -25,6 +25,7 @@ from dicomfs.dicom.attributes import PREFIX
 from dicomfs.files.built import BuiltFile
 from dicomfs.inodes import InodeTable
 from dicomfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory
+from dicomfs.sizes import ToldSizes
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,8 @@ log = logging.getLogger(__name__)
 TIME_LIMIT = 120.0
 # Building a file may take minutes; this is for a builder that hangs. Whoever does not want to wait interrupts the open.
 BUILD_LIMIT = 3600.0
-# What never waits needs no limit, and listings are many requests; `open` has its own.
-_UNLIMITED = frozenset(("open", "readdir", "releasedir"))
+# What never waits needs no limit, and listings are many requests; what may build a file has limits of its own.
+_UNLIMITED = frozenset(("getattr", "open", "readdir", "releasedir"))
 # How long the kernel may remember that a name is missing: as long as a fixed directory lives, else as briefly as
 # it keeps what is there.
 MISSING_FIXED, MISSING = 3600.0, 5.0
@@ -113,6 +114,7 @@ class Operations(pyfuse3.Operations):
         """Serve *root*, with extended attributes if asked for; *space* describes the archive's file system."""
         super().__init__()
         self.inodes = InodeTable(root)
+        self._sizes = ToldSizes()
         self.statistics = Statistics()
         self.started = trio.Event()
         self._space = space
@@ -138,17 +140,26 @@ class Operations(pyfuse3.Operations):
             missing.st_ino = 0
             missing.entry_timeout = MISSING_FIXED if isinstance(directory, FixedDirectory) else MISSING
             return missing
-        return _entry(self.inodes.hold(parent_inode, child), child.node.attributes)
+        return _entry(*self._held(parent_inode, child))
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         """Take lookups back; this has no reply, hence no guard, and cannot fail."""
         for inode, lookups in inode_list:
-            self.inodes.forget(inode, lookups)
+            self._forget(inode, lookups)
 
     @_guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        """Describe a node."""
-        return _entry(inode, await (await self.inodes.node(inode)).current())
+        """Describe a node; where only that tells its size, it is built first, for as long as the caller waits."""
+        with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
+            node = await self.inodes.node(inode)
+            if not isinstance(node, BuiltFile) or node.attributes.sized:
+                return _entry(inode, await node.current())
+            scope.deadline = math.inf
+            size = self._sizes.get(inode)
+            if size is None:
+                size = self._sizes.tell(inode, await node.size_while(Client(ctx.pid).waits, BUILD_LIMIT))
+            return _entry(inode, replace(node.attributes, size=size, sized=True))
+        raise trio.TooSlowError
 
     @_guarded
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
@@ -167,10 +178,9 @@ class Operations(pyfuse3.Operations):
             return
         for place in range(start_id, len(listing)):
             child = listing[place]
-            number = self.inodes.hold(inode, child)
-            entry = _entry(number, child.node.attributes)
-            if not pyfuse3.readdir_reply(token, child.name, entry, place + 1):
-                self.inodes.forget(number, 1)
+            number, attributes = self._held(inode, child)
+            if not pyfuse3.readdir_reply(token, child.name, _entry(number, attributes), place + 1):
+                self._forget(number, 1)
                 break
 
     def _show_alike(
@@ -205,7 +215,7 @@ class Operations(pyfuse3.Operations):
                 raise IsADirectoryError(errno.EISDIR, "a directory")
             content: Content
             if isinstance(node, BuiltFile):
-                scope.deadline = trio.current_time() + BUILD_LIMIT
+                scope.deadline = math.inf
                 content = built = await self._build(inode, node, ctx.pid)
                 fresh = built.fresh
             else:
@@ -267,13 +277,27 @@ class Operations(pyfuse3.Operations):
         self._listings.clear()
 
     async def _build(self, inode: int, node: BuiltFile, opener: int) -> BuiltContent:
-        """Build a file for as long as its opener waits; the kernel learns the size before it reads."""
-        content = await node.open_while(Client(opener).waits)
-        # What it was shown before may be an estimate. Attributes alone: this waits for nobody, is allowed while the
-        # inode is being opened, and an answer on its way that is older than this does not count (Linux 5.10).
-        with contextlib.suppress(OSError):
-            pyfuse3.invalidate_inode(inode, attr_only=True)
+        """Build a file for as long as its opener waits. Raises WrongSize where the kernel knows another size."""
+        content = await node.open_while(Client(opener).waits, BUILD_LIMIT)
+        if not node.attributes.sized:
+            try:
+                self._sizes.tell(inode, content.size)
+            except OSError:
+                content.close()
+                raise
         return content
+
+    def _held(self, parent: int, child: Child) -> tuple[int, Attributes]:
+        """Number a child of *parent*, count one lookup, and give what the kernel may be told without building it."""
+        number, attributes = self.inodes.hold(parent, child), child.node.attributes
+        if not attributes.sized and (size := self._sizes.hold(number)) is not None:
+            # A size that was told is told each time, since the kernel takes over what a lookup or a listing says.
+            attributes = replace(attributes, size=size, sized=True)
+        return number, attributes
+
+    def _forget(self, inode: int, lookups: int) -> None:
+        self.inodes.forget(inode, lookups)
+        self._sizes.forget(inode, lookups)
 
     def _handle(self) -> int:
         self._next_handle += 1
@@ -293,7 +317,10 @@ def _entry(inode: int, attributes: Attributes) -> pyfuse3.EntryAttributes:
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = inode
     entry.generation = 0
-    entry.entry_timeout = entry.attr_timeout = attributes.valid
+    entry.entry_timeout = attributes.valid
+    # Without a size the attributes are out of date at once: before anybody is shown them the kernel asks `getattr`,
+    # which other than lookups and listings holds no directory up. Nothing is opened, either, before that was answered.
+    entry.attr_timeout = attributes.valid if attributes.sized else 0
     entry.st_mode = attributes.mode
     # One is the convention for directories whose subdirectories were not counted; `find` then looks by itself.
     entry.st_nlink = 1

@@ -2,10 +2,12 @@
 
 import argparse
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
-# numpy is not loaded before a window is really given: `--help` is quick.
+from dicomfs.files.selection import ALL, Selection
+
+# numpy is not loaded before a window or an entry is really named: `--help` is quick.
 if TYPE_CHECKING:
     from dicomfs.display.render import Window
 
@@ -67,6 +69,31 @@ def size(text: str) -> int:
     return int(match[1]) * _SIZES[match[2]]
 
 
+def entries(text: str) -> Collection[str]:
+    """Read names of entries, with commas between them, or colons where commas part options.
+
+    A name without its extension stands for all that are called so.
+    """
+    from dicomfs.files import VIRTUAL_FILES
+
+    names = [virtual.name for virtual, _ in VIRTUAL_FILES]
+    found: list[str] = []
+    for word in re.split("[,:+]", text):
+        wanted = word.strip().removesuffix("/")
+        meant = [name for name in names if wanted in (name, name.partition(".")[0])] or [ALL] * (wanted == ALL)
+        if not meant:
+            raise argparse.ArgumentTypeError(f"{word!r} is not an entry; there are {', '.join(names)}, and all")
+        found += meant
+    return found
+
+
+def selection(show: Collection[str], hide: Collection[str]) -> Selection:
+    """Put together what shall be listed and what shall not exist. Raises UsageError where that is the same."""
+    if both := sorted(set(show) & set(hide)):
+        raise UsageError(f"{', '.join(both)} can be shown or hidden, not both")
+    return Selection(frozenset(show), frozenset(hide))
+
+
 _OWN: Mapping[str, Callable[[str], object]] = {
     "workers": count,
     "cache_memory": size,
@@ -77,6 +104,8 @@ _OWN: Mapping[str, Callable[[str], object]] = {
     "window": window,
     "xattrs": flag,
     "cine": cine,
+    "show": entries,
+    "hide": entries,
 }
 
 
@@ -87,7 +116,9 @@ def kernel_options(options: argparse.Namespace) -> frozenset[str]:
         name, _, value = option.partition("=")
         if name in _OWN:
             try:
-                setattr(options, name, _OWN[name](value))
+                read = _OWN[name](value)
+                # Lists add up.
+                setattr(options, name, [*getattr(options, name), *read] if isinstance(read, list) else read)
             except argparse.ArgumentTypeError as error:
                 raise UsageError(f"-o {option}: {error}") from None
         elif _PASSED_ON.fullmatch(option):

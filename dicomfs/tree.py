@@ -155,21 +155,28 @@ class InstanceDirectory(FixedDirectory):
         return child.node
 
     async def lookup(self, name: bytes) -> Child | None:
-        """Find a virtual file; others are not made for it."""
+        """Find a virtual file, also one that is not listed; others are not made for it."""
         place = _places().get(name)
-        return None if place is None else (await self._made(range(place, place + 1))).made[place]
+        if place is None or not self._subject.services.selection.exists(name.decode()):
+            return None
+        return (await self._made(range(place, place + 1))).made[place]
 
     async def children(self) -> Children:
-        """Give the virtual files, from the cache or by parsing the header."""
-        return await self._made(range(len(VIRTUAL_FILES)))
+        """Give the virtual files that are listed, from the cache or by parsing the header."""
+        selection = self._subject.services.selection
+        listed = [
+            place for place, (virtual, usually) in enumerate(VIRTUAL_FILES) if selection.lists(virtual.name, usually)
+        ]
+        files = await self._made(listed)
+        return files.listing(listed)
 
     async def extended(self) -> Mapping[bytes, bytes]:
         """Give what the header says, as far as it is short text or numbers."""
         return await self._subject.header_attributes()
 
-    async def _made(self, places: range) -> "_VirtualFiles":
+    async def _made(self, places: Sequence[int]) -> "_VirtualFiles":
         """Have what stands at *places* made, if it is not."""
-        files = await self._subject.services.children.get((self._subject.fingerprint, ""), _VirtualFiles.none)
+        files = await self._subject.services.children.get(self._subject.key(""), _VirtualFiles.none)
         assert isinstance(files, _VirtualFiles)  # noqa: S101 - the key is for these alone
         if not files.made.keys() >= set(places):
             async with files.making:
@@ -182,7 +189,7 @@ class InstanceDirectory(FixedDirectory):
 
         def make(instance: Instance) -> None:
             for place in places:
-                virtual = VIRTUAL_FILES[place]
+                virtual, _ = VIRTUAL_FILES[place]
                 node = virtual.node(instance, subject)
                 made[place] = None if node is None else Child(virtual.name.encode(), node, place)
 
@@ -195,11 +202,11 @@ class InstanceDirectory(FixedDirectory):
         instance = await subject.services.instances.get(subject.fingerprint, lambda: subject.read(look))
         if not made:
             await trio.to_thread.run_sync(make, instance, abandon_on_cancel=True)
-        files.add(made)
+        files.made.update(made)
 
 
 class _VirtualFiles(ListedChildren):
-    """The virtual files of one version of a DICOM file as far as they are *made*, by place; with all a sequence."""
+    """Virtual files of one version of a DICOM file as far as they are *made*, by place; a sequence of those listed."""
 
     def __init__(self) -> None:
         self.made: dict[int, Child | None] = {}
@@ -210,20 +217,21 @@ class _VirtualFiles(ListedChildren):
     async def none(cls) -> "_VirtualFiles":
         return cls()
 
-    def add(self, made: Mapping[int, Child | None]) -> None:
-        self.made.update(made)
-        if len(self.made) == len(VIRTUAL_FILES):
-            self._children = [child for _, child in sorted(self.made.items()) if child]
+    def listing(self, places: Sequence[int]) -> "_VirtualFiles":
+        """List those at *places*, which are made; they are the same each time."""
+        if not self._children:
+            self._children = [child for child in map(self.made.__getitem__, places) if child]
+        return self
 
     def find(self, name: bytes) -> Child | None:
         place = _places().get(name)
-        return None if place is None else self.made[place]
+        return None if place is None else self.made.get(place)
 
 
 @cache
 def _places() -> dict[bytes, int]:
     """Say which place a virtual file has in its directory, whether it is there or not."""
-    return {virtual.name.encode(): place for place, virtual in enumerate(VIRTUAL_FILES)}
+    return {virtual.name.encode(): place for place, (virtual, _) in enumerate(VIRTUAL_FILES)}
 
 
 def _other_file(entry: Entry, services: Services) -> ContentFile:

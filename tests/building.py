@@ -1,7 +1,9 @@
 """Mounts whose virtual files are built as a test says. This file is also the daemon: `building.py … mount …`.
 
 The folder that the environment names holds: `builds`, to which each build adds a byte; `hold`, while which builds do
-not go on; `fate`, the name of what builds raise; `ended`, to which each build adds a byte when it ends in whatever way.
+not go on; `fate`, the name of what builds raise; `more`, while which they make a byte more; `ended`, to which each
+build adds a byte when it ends in whatever way. `limit` and `linger` say, when the daemon starts, how many seconds a
+build may take, and how long what is too large to be kept waits for whoever has asked for its size.
 """
 
 import hashlib
@@ -19,14 +21,13 @@ import trio
 from archives import PYDICOM
 from mounting import Mount, mounted
 
-from dicomfs import cli, tree
+from dicomfs import builds, cli, operations, tree
 from dicomfs.files.built import BuiltFile, Recipe
 from dicomfs.files.subject import Subject
 from dicomfs.image.instance import Instance
 
-ESTIMATE = 3_000_000
-# Name and size of what is built: larger than the estimate, smaller, much smaller, and as large as no page.
-SIZES = {"grown.bin": 7_654_321, "shrunk.bin": 1_234_567, "tiny.bin": 5, "exact.bin": ESTIMATE}
+# Name and size of what is built: large, smaller, tiny, and as large as no page.
+SIZES = {"grown.bin": 7_654_321, "shrunk.bin": 1_234_567, "tiny.bin": 5, "exact.bin": 3_000_000}
 FATES: dict[str, BaseException] = {
     "OSError": OSError(28, "No space left on device"),
     "ValueError": ValueError("secret^patient"),
@@ -65,6 +66,12 @@ class Control:
     def fate(self, name: str) -> None:
         (self.folder / "fate").write_text(name)
 
+    def more(self) -> None:
+        (self.folder / "more").touch()
+
+    def seconds(self, name: str, seconds: float) -> None:
+        (self.folder / name).write_text(str(seconds))
+
     def heal(self) -> None:
         (self.folder / "fate").unlink()
 
@@ -102,7 +109,7 @@ class ToldFile:
 
     def node(self, instance: Instance, subject: Subject) -> BuiltFile:
         """Give the file, for every object."""
-        return BuiltFile(subject, Recipe(f"test {self.name}", ESTIMATE, self._build))
+        return BuiltFile(subject, Recipe(f"test {self.name}", None, self._build))
 
     async def _build(self, file: BinaryIO) -> None:
         self._add("builds")
@@ -116,6 +123,8 @@ class ToldFile:
                 raise FATES[fate.read_text()]
             file.seek(0)  # as a muxer goes back to write its header
             file.write(data)
+            if (self._control / "more").exists():
+                file.write(b".")
         finally:
             self._add("ended")
 
@@ -126,5 +135,8 @@ class ToldFile:
 
 if __name__ == "__main__":
     place = Path(os.environ["DICOMFS_TEST_CONTROL"])
-    tree.VIRTUAL_FILES = (*tree.VIRTUAL_FILES, *(ToldFile(name, place) for name in SIZES))
+    tree.VIRTUAL_FILES = (*tree.VIRTUAL_FILES, *((ToldFile(name, place), True) for name in SIZES))
+    for module, name, file in ((operations, "BUILD_LIMIT", place / "limit"), (builds, "LINGER", place / "linger")):
+        if file.exists():
+            setattr(module, name, float(file.read_text()))
     cli.main(sys.argv[sys.argv.index("mount") :])

@@ -51,19 +51,22 @@ def kinds() -> tuple[Path, ...]:
 
 
 def copies(loop: Loop, path: Path, folder: str) -> dict[str, bytes | OSError]:
-    """Read the files of one name, or below a directory of that name, with the error of those that cannot be read."""
+    """Read the file of one name, or those in the directories below one of that name, by the names of these.
+
+    What cannot be read is the error.
+    """
 
     async def work() -> dict[str, bytes | OSError]:
         found: dict[str, bytes | OSError] = {}
         with tree_of(loop, path) as top:
             for name, file in await files_below(top, frames=2):
-                shown = name.decode()
-                if shown.partition("/")[0] != folder:
+                shown = name.decode().split("/")
+                if shown[0] != folder:
                     continue
                 try:
-                    found[shown.rpartition("/")[2]] = await read_all(file)
+                    found[shown[min(1, len(shown) - 1)]] = await read_all(file)
                 except OSError as error:
-                    found[shown.rpartition("/")[2]] = error
+                    found[shown[min(1, len(shown) - 1)]] = error
         return found
 
     return loop.run(work)

@@ -18,6 +18,7 @@ from typing import TypeVar
 import trio
 
 from dicomfs.display.render import Window
+from dicomfs.files.selection import ALL, Selection
 from dicomfs.files.subject import Services
 from dicomfs.nodes import Directory, File, Node, NumberedChildren
 from dicomfs.source import Source
@@ -26,6 +27,7 @@ from dicomfs.workers.decode import Decoder
 
 T = TypeVar("T")
 PATIENCE = 30.0
+EVERYTHING = Selection(show=frozenset((ALL,)))
 
 
 class Loop:
@@ -56,12 +58,17 @@ class Loop:
 
 @contextlib.contextmanager
 def tree_of(
-    loop: Loop, archive: Path, window: Window | None = None, *, every_film: bool = False
+    loop: Loop,
+    archive: Path,
+    window: Window | None = None,
+    *,
+    every_film: bool = False,
+    selection: Selection = EVERYTHING,
 ) -> Iterator[Directory]:
-    """Give the tree of an archive, with caches of its own; *window* and *every_film* are those of the options."""
+    """Give the tree of an archive, with caches of its own; all else is as options say."""
     source = Source(str(archive))
     try:
-        yield root(Services.of(source, loop.decoder, window, every_film=every_film))
+        yield root(Services.of(source, loop.decoder, window, every_film=every_film, selection=selection))
     finally:
         source.close()
 

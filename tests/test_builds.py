@@ -1,6 +1,7 @@
 """Builds without a mount: one for all who wait, cancelled with the last, kept within a budget, never half a file."""
 
 import errno
+import math
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomfs.builds import POLL, BuildFailed, Builds, OpenAbandoned, build_key
+from dicomfs.builds import LINGER, POLL, BuildFailed, Builds, BuildUnfinished, OpenAbandoned, build_key
 from dicomfs.diskcache import DiskCache
 from dicomfs.source import Fingerprint
 
@@ -43,6 +44,12 @@ async def read(builds: Builds, key: bytes, build: Build) -> bytes:
         return bytes(await content.read(0, content.size))
     finally:
         content.close()
+
+
+async def settled(builds: Builds) -> None:
+    """Wait for builds that nobody waits for; the clock jumps ahead of their threads."""
+    while builds._flights:
+        await trio.sleep(1)
 
 
 def descriptors() -> int:
@@ -106,7 +113,9 @@ def test_slices() -> None:
 @given(
     st.integers(0, 30),
     st.lists(
-        st.tuples(st.integers(0, 3), st.sampled_from(["value", "error", "cancel", "unwanted"]), st.integers(0, 5)),
+        st.tuples(
+            st.integers(0, 3), st.sampled_from(["value", "error", "cancel", "unwanted", "late"]), st.integers(0, 5)
+        ),
         max_size=20,
     ),
 )
@@ -134,9 +143,12 @@ def test_promises_among_concurrent_openers(limit: int, calls: list[tuple[int, st
 
             await trio.sleep(delay)
             start = trio.current_time()
+            limit = 1.7 if fate == "late" else math.inf
             with trio.move_on_after(1.2 if fate == "cancel" else 1e9) as scope:
                 try:
-                    content = await builds.open(bytes([number]), build, lambda: fate != "unwanted")
+                    content = await builds.open(bytes([number]), build, lambda: fate != "unwanted", limit)
+                except BuildUnfinished:
+                    outcomes.append(fate == "late" and trio.current_time() - start == pytest.approx(limit))
                 except OpenAbandoned:
                     outcomes.append(fate == "unwanted" and trio.current_time() - start >= POLL)
                 except OSError as error:
@@ -153,6 +165,7 @@ def test_promises_among_concurrent_openers(limit: int, calls: list[tuple[int, st
         async with trio.open_nursery() as nursery:
             for arguments in calls:
                 nursery.start_soon(call, *arguments)
+        await settled(builds)
         await trio.testing.wait_all_tasks_blocked()
         assert not any(making.values())
         builds.close()
@@ -191,6 +204,64 @@ def test_the_last_opener_that_leaves_ends_the_build() -> None:
         assert builds.stats.cancelled == builds.stats.begun == 1
         assert await read(builds, b"a", builder(b"again")) == b"again"
         builds.close()
+
+    run(act)
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["kept", "cache"])
+def test_a_build_that_takes_too_long_goes_on_and_is_kept(cached: bool, tmp_path: Path) -> None:
+    async def act() -> None:
+        cache = DiskCache(str(tmp_path), 10_000) if cached else None
+        builds = Builds(1000, 1, cache)
+        slow = builder(b"12345", 100)
+        for _ in range(3):
+            start = trio.current_time()
+            with pytest.raises(BuildUnfinished) as error:
+                await builds.open(b"a" * 20, slow, limit=20)
+            assert error.value.errno == errno.ETIMEDOUT
+            assert trio.current_time() - start == pytest.approx(20)
+        with pytest.raises(OpenAbandoned):  # nor does it end with one who leaves after that
+            await builds.open(b"a" * 20, slow, lambda: False)
+        await settled(builds)
+        assert (builds.stats.begun, builds.stats.cancelled) == (1, 0)
+        assert builds.size(b"a" * 20) == 5
+        assert await read(builds, b"a" * 20, forbidden) == b"12345"
+        builds.close()
+        if cache:
+            cache.close()
+
+    run(act)
+
+
+@pytest.mark.expects_log
+def test_a_build_that_takes_too_long_and_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails(file: BinaryIO) -> None:
+        await trio.sleep(10)
+        raise OSError(errno.EIO, "no such luck")
+
+    async def act() -> None:
+        builds = Builds(1000, 1)
+        with pytest.raises(BuildUnfinished):
+            await builds.open(b"a", fails, limit=5)
+        await settled(builds)
+        assert builds.stats.failed == 1
+        assert await read(builds, b"a", builder(b"12345")) == b"12345"
+        builds.close()
+
+    run(act)
+    assert "no such luck" in caplog.text
+
+
+def test_what_is_too_large_to_be_kept_waits_for_who_has_asked_for_its_size() -> None:
+    async def act() -> None:
+        builds = Builds(3, 1)
+        builds.close_soon(await builds.open(b"a", builder(b"12345")))
+        await trio.sleep(LINGER / 2)
+        assert await read(builds, b"a", forbidden) == b"12345"
+        await trio.sleep(LINGER)
+        begun: list[bytes] = []
+        assert await read(builds, b"a", builder(b"12345", 0, begun)) == b"12345"
+        assert begun
 
     run(act)
 
@@ -340,16 +411,17 @@ def test_a_full_disk_takes_what_was_only_kept(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_with_a_disk_cache(tmp_path: Path) -> None:
-    """A result outlives the builds object, costs no descriptor while nobody reads, and its size is known at once."""
+    """A result outlives the builds object, and costs no descriptor while nobody reads."""
 
     async def act() -> None:
         for attempt in range(2):
             cache = DiskCache(str(tmp_path), 10_000)
             builds = Builds(1000, 2, cache)
-            assert builds.size(b"a" * 20) == (300 if attempt else None)
+            assert builds.size(b"a" * 20) is None  # asking for that costs no disk access
             before = descriptors()
             assert await read(builds, b"a" * 20, forbidden if attempt else builder(b"abc" * 100)) == b"abc" * 100
             assert descriptors() == before
+            assert builds.size(b"a" * 20) == 300
             assert await read(builds, b"a" * 20, forbidden) == b"abc" * 100
             builds.close()
             cache.close()

@@ -13,6 +13,7 @@ from archives import PYDICOM, PYDICOM_DATA
 from mounting import Loop, answer, answer_of_path, files_below, tree_of
 
 from dicomfs import cli, mount
+from dicomfs.files.selection import Selection
 
 DICOMFS = [sys.executable, "-m", "dicomfs"]
 SAMPLE = PYDICOM / "examples_ybr_color.dcm"
@@ -25,7 +26,7 @@ def dicomfs(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
 def test_ls_of_an_instance() -> None:
     done = dicomfs("ls", SAMPLE)
     names = "header.json header.txt frames.json regions.json frames stored pixels.npy raw fragments video.mp4"
-    names += " original.dcm native.dcm transcoded thumbnail.png bulk"
+    names += " original.dcm thumbnail.png bulk"
     assert done.stdout.decode().split() == names.split()
     assert dicomfs("ls", SAMPLE / "frames").stdout.decode().split() == [f"{n:04}.png" for n in range(1, 31)]
     assert dicomfs("ls", SAMPLE / "frames" / "0003.png").returncode == 0
@@ -33,8 +34,8 @@ def test_ls_of_an_instance() -> None:
 
 def test_ls_long_and_recursive(loop: Loop) -> None:
     async def expected() -> dict[str, int]:
-        with tree_of(loop, SAMPLE) as top:
-            return {os.fsdecode(path): file.attributes.size for path, file in await files_below(top)}
+        with tree_of(loop, SAMPLE, selection=Selection()) as top:
+            return {os.fsdecode(path): (await file.current()).size for path, file in await files_below(top)}
 
     shown: dict[str, int] = {}
     place = ""
@@ -45,6 +46,75 @@ def test_ls_long_and_recursive(loop: Loop) -> None:
             size, name = re.fullmatch(r"-r--r--r-- +(\d+) \S+ \S+ (.*)", line).groups()  # type: ignore[union-attr]
             shown[os.path.normpath(os.path.join(place, name))] = int(size)
     assert shown == loop.run(expected)
+
+
+CT = PYDICOM / "CT_small.dcm"
+LISTED = "header.json header.txt frames.json frames stored pixels.npy rescaled.npy volume.nii raw original.dcm"
+LISTED += " thumbnail.png bulk"
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ([], LISTED),
+        (["--show", "native.dcm,transcoded/"], LISTED.replace("original.dcm", "original.dcm native.dcm transcoded")),
+        (["--show=native:transcoded"], LISTED.replace("original.dcm", "original.dcm native.dcm transcoded")),
+        (["--show=native", "--show=transcoded"], LISTED.replace("original.dcm", "original.dcm native.dcm transcoded")),
+        (["--show=all"], LISTED.replace("original.dcm", "original.dcm native.dcm transcoded")),
+        (["--show=all", "--hide=native"], LISTED.replace("original.dcm", "original.dcm transcoded")),
+        (["--hide=header,frames.json"], LISTED.removeprefix("header.json header.txt frames.json ")),
+        (["--hide=all", "--show=frames,header.txt"], "header.txt frames"),
+        (["--hide=all"], ""),
+        (["--show=windows,video"], LISTED),  # there are none
+    ],
+)
+def test_ls_lists_what_is_chosen(options: list[str], names: str) -> None:
+    done = dicomfs("ls", *options, CT)
+    assert (done.stdout.decode().split(), done.stderr, done.returncode) == (names.split(), b"", 0)
+
+
+def test_what_is_not_listed_opens_by_its_name_and_what_is_hidden_does_not() -> None:
+    copy = CT / "transcoded" / "rle" / "CT_small.dcm"
+    assert dicomfs("ls", CT / "transcoded").stdout.split() == [b"rle", b"jpeg-ls", b"jpeg2000", b"htj2k"]
+    assert dicomfs("ls", copy.parent).stdout.split() == [b"CT_small.dcm"]
+    assert dicomfs("cat", CT / "native.dcm").stdout[128:132] == dicomfs("cat", copy).stdout[128:132] == b"DICM"
+    for name in (CT / "native.dcm", copy, CT / "frames" / "0001.png"):
+        done = dicomfs("cat", "--hide=native,transcoded,frames", name)
+        assert (done.stdout, done.returncode) == (b"", 1)
+        assert b"No such file" in done.stderr
+
+
+def test_ls_long_measures_what_must_be_made(tmp_path: Path) -> None:
+    for sample in ("CT_small.dcm", "MR_truncated.dcm"):
+        done = dicomfs("ls", "-l", PYDICOM / sample / "transcoded" / "rle")
+        line = done.stdout.decode().split()
+        if sample == "CT_small.dcm":
+            size = len(dicomfs("cat", CT / "transcoded" / "rle" / sample).stdout)
+            assert (line[1], line[-1], done.returncode) == (str(size), sample, 0)
+        else:
+            assert (line[1], line[-1], done.returncode) == ("?", sample, 1)
+            assert b"frame 1 is declared but not in the file" in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("-r", "--show=transcoded", "--hide=bulk")], ids=["usual", "chosen"])
+def test_cp_copies_what_ls_lists(options: tuple[str, ...], tmp_path: Path) -> None:
+    assert dicomfs("cp", *options, CT, tmp_path / "out").returncode == 0
+    names = dicomfs("ls", *[option for option in options if option != "-r"], CT).stdout.decode().split()
+    assert sorted(os.listdir(tmp_path / "out")) == sorted(names)
+    assert ("transcoded" in names) == (tmp_path / "out" / "transcoded" / "htj2k" / "CT_small.dcm").exists()
+
+
+@pytest.mark.parametrize("verb", ["mount", "ls", "cat", "cp"])
+@pytest.mark.parametrize("option", ["--show", "--hide"])
+def test_unknown_entries_are_refused_with_the_list(verb: str, option: str) -> None:
+    for words in ("frame", "frames,", "nothing:frames", "frames.png"):
+        done = dicomfs(verb, option, words, CT, "nowhere")
+        assert done.returncode == 2
+        for name in (b"is not an entry", b"header.json", b"native.dcm", b"transcoded", b"all"):
+            assert name in done.stderr
+    done = dicomfs(verb, "--show=frames,bulk", "--hide=raw,frames", CT, "nowhere")
+    assert done.returncode == 2
+    assert b"frames can be shown or hidden, not both" in done.stderr
 
 
 def test_ls_of_the_archive_is_the_archive() -> None:
@@ -75,7 +145,7 @@ def test_a_failing_path_does_not_stop_the_others() -> None:
 
 def test_cp_gives_what_a_mount_gives(tmp_path: Path, loop: Loop) -> None:
     async def expected() -> dict[bytes, str]:
-        with tree_of(loop, SAMPLE) as top:
+        with tree_of(loop, SAMPLE, selection=Selection()) as top:
             return {path: await answer(file) for path, file in await files_below(top)}
 
     done = dicomfs("cp", SAMPLE, tmp_path / "out")
@@ -168,7 +238,9 @@ def test_every_option_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     place = tmp_path / "cache"
     long = ["--workers", "3", "--cache-memory", "8M", "--window", "40,400", "--cine", "all", "--xattrs"]
     long += ["--cache-dir", str(place), "--cache-size", "1M", "--cache-frames"]
+    long += ["--show", "native,transcoded", "--hide", "bulk"]
     short = f"workers=3,cache_memory=8M,window=40/400,cine=all,xattrs,cache_dir={place},cache_size=1M,cache_frames"
+    short += ",show=native:transcoded,hide=bulk"
     for options in (long, ["-o", short]):
         with pytest.raises(SystemExit) as end:
             cli.main(["mount", "-f", *options, "archive", "mnt"])
@@ -180,10 +252,19 @@ def test_every_option_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert given[0].cache_size == 1 << 20
     assert given[0].cache_frames
     assert given[0].xattrs
+    assert given[0].selection == Selection(frozenset({"native.dcm", "transcoded"}), frozenset({"bulk"}))
 
 
 @pytest.mark.parametrize(
-    "options", [["--cache-frames"], ["-o", "cache_frames"], ["-o", "xattrs=1"], ["--cache-size", "x"]]
+    "options",
+    [
+        ["--cache-frames"],
+        ["-o", "cache_frames"],
+        ["-o", "xattrs=1"],
+        ["--cache-size", "x"],
+        ["-o", "show=frame"],
+        ["-o", "show=all", "--hide=all"],
+    ],
 )
 def test_options_that_make_no_sense(options: list[str]) -> None:
     with pytest.raises(SystemExit) as end:

@@ -1,20 +1,23 @@
 """The contract of every virtual file, over every sample, on the tree and through the kernel.
 
-Its size is the number of its bytes (for what is built, once it was opened); any slice is the slice of the whole; it is
+Its size is the number of its bytes, also the first time that somebody asks; any slice is the slice of the whole; it is
 the same each time and for eight readers at once; listing it decodes nothing. A file that cannot be read says so with
-EIO, always.
+EIO, always. A program that searches for DICOM finds each object once.
 """
 
+import errno
 import os
 import random
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
 import trio
 from archives import PYDICOM, PYDICOM_DATA, SAMPLES, sample_id
-from mounting import Loop, Mount, answer, answer_of_path, files_below, mounted, read_all, tree_of
+from mounting import Loop, Mount, answer, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
 
 from dicomfs.files import VIRTUAL_FILES
 from dicomfs.files.built import BuiltFile
@@ -25,11 +28,11 @@ from dicomfs.source import Kind, Source
 MOST_FRAMES = 12
 # Larger files (arrays and copies of a colour film) are read whole by one test alone.
 MOST_BYTES = 64 << 20
-# What is estimated larger takes long to build, and is built by tests of its own.
-MOST_BUILT = 2 << 20
+# Of samples that are larger than this nothing is built: tests of their own do.
+MOST_BUILT = 1 << 20
 # What is made of the same frames as the pictures.
 VALUES = (b"stored/0001.tif", b"pixels.npy", b"rescaled.npy")
-COPIES = (b"native.dcm", *(b"transcoded/%s.dcm" % name for name in (b"rle", b"jpeg-ls", b"jpeg2000", b"htj2k")))
+SYNTAXES = (b"rle", b"jpeg-ls", b"jpeg2000", b"htj2k")
 
 
 def is_dicom(path: Path) -> bool:
@@ -41,10 +44,12 @@ def is_dicom(path: Path) -> bool:
 
 
 def small(files: list[tuple[bytes, File]], most: int = MOST_BYTES) -> list[tuple[bytes, File]]:
+    """Leave out files of more than *most* bytes, and what would take long to build."""
+    whole = max((file.attributes.size for path, file in files if path == b"native.dcm"), default=0)
     return [
         (path, file)
         for path, file in files
-        if file.attributes.size <= (MOST_BUILT if isinstance(file, BuiltFile) else most)
+        if (whole <= MOST_BUILT if isinstance(file, BuiltFile) else file.attributes.size <= most)
     ]
 
 
@@ -55,7 +60,8 @@ DICOM_SAMPLES = [path for path in SAMPLES if is_dicom(path)]
 def mounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Path, Mount]]:
     """Mount the folders of samples, as they are."""
     first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
-    with mounted(PYDICOM, first, warn=True) as one, mounted(PYDICOM_DATA, second) as two:
+    show = "--show=all"
+    with mounted(PYDICOM, first, show, warn=True) as one, mounted(PYDICOM_DATA, second, show, warn=True) as two:
         yield {PYDICOM: one, PYDICOM_DATA: two}
 
 
@@ -75,7 +81,7 @@ def test_size_slices_and_repetition(sample: Path, loop: Loop) -> None:
                 except OSError:
                     assert await answer(file) == await answer(others[path]) == "EIO", path
                     continue
-                assert len(whole) == file.attributes.size, path
+                assert len(whole) == (await file.current()).size, path
                 assert await read_all(others[path]) == whole, path
                 content = await file.open()
                 for _ in range(5):
@@ -108,22 +114,28 @@ def test_eight_readers_at_once(sample: Path, loop: Loop) -> None:
 
 @pytest.mark.parametrize("sample", DICOM_SAMPLES, ids=sample_id)
 def test_the_mount_shows_the_same(sample: Path, loop: Loop, mounts: dict[Path, Mount]) -> None:
-    async def expected() -> dict[bytes, tuple[bool, str, int]]:
+    async def expected() -> dict[bytes, str]:
         with tree_of(loop, sample) as top:
-            files = small(await files_below(top, frames=MOST_FRAMES))
-            return {
-                path: (isinstance(file, BuiltFile), await answer(file), file.attributes.size) for path, file in files
-            }
+            return {path: await answer(file) for path, file in small(await files_below(top, frames=MOST_FRAMES))}
 
     base = PYDICOM if sample.is_relative_to(PYDICOM) else PYDICOM_DATA
     place = mounts[base].path / sample.relative_to(base)
-    for path, (built, digest, size) in loop.run(expected).items():
+    for path, digest in loop.run(expected).items():
         shown = os.path.join(os.fsencode(place), path)
-        # What is built shows an estimate before it is opened.
-        estimate = os.stat(shown).st_size
-        assert estimate if built else estimate == size, path
+        assert os.path.basename(path) in os.listdir(os.path.dirname(shown)), path
+        # Nobody has asked for it before.
+        size = errno_of(lambda shown=shown: os.stat(shown)) or os.stat(shown).st_size  # type: ignore[misc]
         assert answer_of_path(shown) == digest, path
-        assert os.stat(shown).st_size == size, path
+        if digest == "EIO":
+            assert size == errno.EIO or os.stat(shown).st_size == size, path
+        else:
+            assert os.stat(shown).st_size == os.path.getsize(shown) == size == length(shown), path
+
+
+def length(path: bytes) -> int:
+    """Count the bytes that can be read."""
+    with open(path, "rb", buffering=0) as file:
+        return sum(len(data) for data in iter(lambda: file.read(1 << 20), b""))
 
 
 def test_what_cannot_be_read_is_few_and_explained(loop: Loop) -> None:
@@ -134,12 +146,16 @@ def test_what_cannot_be_read_is_few_and_explained(loop: Loop) -> None:
             files = small(await files_below(top, frames=MOST_FRAMES))
             return [path for path, file in files if await answer(file) == "EIO"]
 
+    def frames_of(sample: str) -> list[bytes]:
+        copies = [b"transcoded/%s/%s" % (syntax, os.path.basename(sample).encode()) for syntax in SYNTAXES]
+        return [b"frames/0001.png", *VALUES, b"native.dcm", *copies, b"thumbnail.png"]
+
     broken = {sample_id(sample): loop.run(failures, sample) for sample in DICOM_SAMPLES}
-    assert {name: found for name, found in broken.items() if found} == {
-        # The image size marker of the codestream was overwritten.
-        "JPEG2000-embedded-sequence-delimiter.dcm": [b"frames/0001.png", *VALUES, *COPIES, b"thumbnail.png"],
-        # The only frame is not wholly there.
-        "MR_truncated.dcm": [b"frames/0001.png", *VALUES, b"volume.nii", *COPIES, b"thumbnail.png"],
+    invisible = "JPEG2000-embedded-sequence-delimiter.dcm"  # the image size marker of the codestream was overwritten
+    cut = "MR_truncated.dcm"  # the only frame is not wholly there
+    assert {name: sorted(found) for name, found in broken.items() if found} == {
+        invisible: sorted(frames_of(invisible)),
+        cut: sorted([*frames_of(cut), b"volume.nii"]),
     }
 
 
@@ -152,7 +168,7 @@ def test_listing_decodes_nothing(sample: Path, loop: Loop) -> None:
             await files_below(top, frames=MOST_FRAMES)
         after = loop.decoder.stats
         assert (after.decoded, after.failed) == (before.decoded, before.failed)
-        order = [virtual.name for virtual in VIRTUAL_FILES]
+        order = [virtual.name for virtual, _ in VIRTUAL_FILES]
         assert names == sorted(names, key=order.index)
         assert "original.dcm" in names
 
@@ -160,8 +176,39 @@ def test_listing_decodes_nothing(sample: Path, loop: Loop) -> None:
 
 
 def test_ls_of_the_whole_mount_decodes_nothing(tmp_path: Path) -> None:
+    """Not with the entries that are listed unless somebody asks for more, nor do the names of all of them."""
     with mounted(PYDICOM, tmp_path) as mount:
         listed = sum(1 for _, _, files in os.walk(mount.path) for name in files)
         assert os.system(f"ls -lR {mount.path} > /dev/null") == 0
         assert listed > 1000
         assert mount.statistics()["decoded"] == 0
+    with mounted(PYDICOM, tmp_path, "--show=all") as mount:
+        assert sum(1 for _, _, files in os.walk(mount.path) for name in files) > listed
+        assert os.system(f"ls -R --color=never {mount.path} > /dev/null") == 0
+        assert mount.statistics()["decoded"] == 0
+
+
+def test_a_search_for_dicom_finds_each_object_once(tmp_path: Path) -> None:
+    """Whoever looks into every file, as ITK and dcm2niix do, finds the objects of the archive, each once."""
+
+    def found(folder: Path) -> list[str]:
+        paths = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
+        heads = [
+            (path, path.open("rb").read(132)) for path in paths if errno_of(lambda path=path: path.open("rb")) is None
+        ]  # type: ignore[misc]
+        return sorted(
+            str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID)
+            for path, head in heads
+            if head[128:] == b"DICM"
+        )
+
+    archive, place = tmp_path / "archive", tmp_path / "mount"
+    archive.mkdir()
+    place.mkdir()
+    for sample in ("CT_small.dcm", "MR_small_RLE.dcm", "reportsi.dcm", "examples_ybr_color.dcm"):
+        shutil.copy(PYDICOM / sample, archive)
+    with mounted(archive, place) as mount:
+        assert found(mount.path) == found(archive)
+        assert len(found(archive)) == 4
+    with mounted(archive, place, "--show=native,transcoded") as mount:
+        assert len(found(mount.path)) == 4 + 4 + 3 * 4

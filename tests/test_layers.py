@@ -9,7 +9,7 @@ LAYERS = """
 __main__ cli options
 doctor info offline daemon mount
 operations
-inodes
+inodes sizes
 tree
 files.__init__
 files.arrays files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source
@@ -21,6 +21,7 @@ files.pictures
 files.samples
 files.built
 files.subject
+files.selection
 nodes
 workers.decode workers.ahead workers.pool workers.processes workers.worker workers.film workers.sandbox
 workers.still workers.remux workers.channel

@@ -4,8 +4,10 @@ RLE is judged by DCMTK, GDCM and pydicom's own decoder, JPEG-LS by DCMTK and GDC
 by OpenJPEG and OpenJPH.
 """
 
+import errno
 import io
 import os
+import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Sequence
@@ -19,7 +21,7 @@ import pytest
 import trio
 from archives import PYDICOM, PYDICOM_DATA
 from copying import SOURCES, copies, kinds, read
-from mounting import Loop, mounted
+from mounting import Loop, errno_of, mounted
 from oracles import Answers, as_stored, ask_dcmtk, ask_gdcm, ask_pydicom, ours
 from pictures import Shown
 from pydicom.encaps import generate_frames, parse_basic_offsets
@@ -44,15 +46,16 @@ from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.worker import Task
 
+# The directory of each, and its transfer syntax.
 SYNTAXES = {
-    "rle.dcm": "1.2.840.10008.1.2.5",
-    "jpeg-ls.dcm": "1.2.840.10008.1.2.4.80",
-    "jpeg2000.dcm": "1.2.840.10008.1.2.4.90",
-    "htj2k.dcm": "1.2.840.10008.1.2.4.201",
+    "rle": "1.2.840.10008.1.2.5",
+    "jpeg-ls": "1.2.840.10008.1.2.4.80",
+    "jpeg2000": "1.2.840.10008.1.2.4.90",
+    "htj2k": "1.2.840.10008.1.2.4.201",
 }
 ALL = set(SYNTAXES)
 # Whom we do not believe, and why.
-MISTAKEN = {("GDCM", "rle.dcm"): "byte planes of colours wider than 8 bits are put together wrongly"}
+MISTAKEN = {("GDCM", "rle"): "byte planes of colours wider than 8 bits are put together wrongly"}
 
 # Of smaller pictures OpenJPH's program makes a mess, also of those that it has written itself.
 LEAST_SIDE = 17
@@ -69,18 +72,18 @@ def judge(name: str, copy: bytes, fmt: PixelFormat, program: Program, folder: Pa
     path.write_bytes(copy)
     syntax = SYNTAXES[name]
     answers = {who: given for who, given in ask_pydicom(copy, False) if who != "pydicom pillow"}
-    if name != "htj2k.dcm":
+    if name != "htj2k":
         (folder / "gdcm.dcm").unlink(missing_ok=True)
         answers["GDCM"] = ask_gdcm(path, False, program, folder)
         if fmt.samples > 1 and fmt.bits_allocated > 8:
             answers = {who: given for who, given in answers.items() if (who, name) not in MISTAKEN}
     elif not fmt.signed and min(fmt.rows, fmt.columns) >= LEAST_SIDE:
         answers["OpenJPH"] = ask_openjph(copy, fmt, program, folder)
-    if name in ("rle.dcm", "jpeg-ls.dcm"):
+    if name in ("rle", "jpeg-ls"):
         answers["DCMTK"] = ask_dcmtk(path, syntax, False, program, folder)
     if fmt.bits_allocated == 1:
         # Nobody else has RLE of single bits; GDCM does not pack what it decodes of JPEG 2000.
-        answers = {"segments": single_bits(copy, fmt)} if name == "rle.dcm" else answers | {"GDCM": []}
+        answers = {"segments": single_bits(copy, fmt)} if name == "rle" else answers | {"GDCM": []}
     return answers
 
 
@@ -158,7 +161,7 @@ def source_of(fmt: PixelFormat, values: np.ndarray, more: DataSet | None = None)
     return dicom(elements)
 
 
-NOT_LS = ALL - {"jpeg-ls.dcm"}
+NOT_LS = ALL - {"jpeg-ls"}
 
 
 @pytest.mark.parametrize(
@@ -176,10 +179,10 @@ NOT_LS = ALL - {"jpeg-ls.dcm"}
         (formatted(8, 8, samples=3), ALL),
         (formatted(16, 12, samples=3), ALL),
         (formatted(16, 16, samples=3), ALL),
-        (formatted(32, 12), {"rle.dcm", "jpeg2000.dcm", "htj2k.dcm"}),
-        (formatted(32, 32), {"rle.dcm"}),
-        (formatted(32, 32, signed=True), {"rle.dcm"}),
-        (formatted(64, 64), {"rle.dcm"}),
+        (formatted(32, 12), {"rle", "jpeg2000", "htj2k"}),
+        (formatted(32, 32), {"rle"}),
+        (formatted(32, 32, signed=True), {"rle"}),
+        (formatted(64, 64), {"rle"}),
         (formatted(64, 64, samples=3), set()),
     ],
     ids=lambda fmt: (
@@ -219,10 +222,10 @@ def layout_is_right(name: str, copy: bytes, fmt: PixelFormat, count: int) -> Non
     assert len(offsets) == count
     assert dataset.PixelData[position + last :] in (b"", b"\xfe\xff\xdd\xe0\0\0\0\0")
     if fmt.samples > 1:
-        coloured = name in ("jpeg2000.dcm", "htj2k.dcm") and fmt.photometric == "RGB"
+        coloured = name in ("jpeg2000", "htj2k") and fmt.photometric == "RGB"
         assert dataset.PhotometricInterpretation == ("YBR_RCT" if coloured else fmt.photometric)
-        assert dataset.PlanarConfiguration == int(name == "rle.dcm")
-    if name in ("jpeg2000.dcm", "htj2k.dcm"):
+        assert dataset.PlanarConfiguration == int(name == "rle")
+    if name in ("jpeg2000", "htj2k"):
         header = read_header(next(generate_frames(dataset.PixelData, number_of_frames=count)))
         assert (header.precision, header.signed) == (dataset.BitsStored, fmt.signed)
         assert header.mct == (dataset.PhotometricInterpretation == "YBR_RCT")
@@ -242,9 +245,9 @@ def test_overlays_in_the_pixels_are_kept_or_there_is_no_copy(loop: Loop, tmp_pat
     path = tmp_path / "source.dcm"
     path.write_bytes(source_of(fmt, values, more))
     found = copies(loop, path, "transcoded")
-    assert found.keys() == {"rle.dcm"}
-    copy = tmp_path / "rle.dcm"
-    copy.write_bytes(found["rle.dcm"])  # type: ignore[arg-type]
+    assert found.keys() == {"rle"}
+    copy = tmp_path / "rle"
+    copy.write_bytes(found["rle"])  # type: ignore[arg-type]
     subprocess.run([program("dcmdrle"), copy, tmp_path / "native.dcm"], check=True)
     dataset = pydicom.dcmread(tmp_path / "native.dcm")
     assert dataset.PixelData == values.tobytes() + bytes(values.nbytes % 2)
@@ -266,7 +269,7 @@ def test_other_colours_stay_as_they_are(photometric: str, loop: Loop, tmp_path: 
     for name, copy in found.items():
         dataset = read(copy)  # type: ignore[arg-type]
         assert dataset.PhotometricInterpretation == "YBR_FULL"
-        if name != "jpeg-ls.dcm":  # nothing of pydicom's reads it here
+        if name != "jpeg-ls":  # nothing of pydicom's reads it here
             assert np.array_equal(pydicom.pixels.pixel_array(dataset, raw=True), values), name
 
 
@@ -376,7 +379,7 @@ def test_a_copy_with_the_extended_table(loop: Loop, tmp_path: Path, monkeypatch:
         assert isinstance(copy, bytes)
         dataset = read(copy)
         assert len(dataset.ExtendedOffsetTable) == len(dataset.ExtendedOffsetTableLengths) == 32
-        if name != "jpeg-ls.dcm":
+        if name != "jpeg-ls":
             assert np.array_equal(dataset.pixel_array, values), name
         instance = load(Memory(copy))
         assert instance.pixels
@@ -414,25 +417,36 @@ def test_values_that_bits_stored_denies_fail_it(loop: Loop, tmp_path: Path) -> N
         assert (copy.strerror or "").endswith("(C6)")
 
 
-def test_sizes_before_and_after_and_a_copy(tmp_path: Path) -> None:
-    """Through the kernel: `cp` copies every byte, whatever `stat` said before."""
+def copy_in(folder: Path, syntax: str) -> Path:
+    """Give the copy in a syntax, below the directory of a file."""
+    return folder / "transcoded" / syntax / folder.name
+
+
+def test_sizes_and_copies_through_a_mount(tmp_path: Path) -> None:
+    """The size is that of the copy from the first `stat` on, and listings build nothing."""
     archive, place = tmp_path / "archive", tmp_path / "mount"
     archive.mkdir()
     place.mkdir()
     (archive / "mr.dcm").write_bytes((PYDICOM_DATA / "emri_small.dcm").read_bytes())
     (archive / "bad.dcm").write_bytes((PYDICOM / "MR_truncated.dcm").read_bytes())
     with mounted(archive, place, warn=True) as mount:
-        folder = mount.path / "mr.dcm" / "transcoded"
-        assert sorted(os.listdir(folder)) == sorted(SYNTAXES)
-        assert all(os.stat(folder / name).st_size > 0 for name in SYNTAXES)
+        folder = mount.path / "mr.dcm"
+        assert "transcoded" not in os.listdir(folder)
+        assert sorted(os.listdir(folder / "transcoded")) == sorted(SYNTAXES)
+        assert {tuple(os.listdir(folder / "transcoded" / name)) for name in SYNTAXES} == {("mr.dcm",)}
+        subprocess.run(["ls", "-lR", folder], stdout=subprocess.DEVNULL, check=True)
         assert mount.statistics()["decoded"] == 0
         for name in SYNTAXES:
-            subprocess.run(["cp", folder / name, tmp_path / name], check=True)
-            assert (tmp_path / name).stat().st_size == os.stat(folder / name).st_size
-            assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+            copy = copy_in(folder, name)
+            size = os.stat(copy).st_size
+            subprocess.run(["cp", copy, tmp_path / name], check=True)
+            assert (tmp_path / name).stat().st_size == size == os.stat(copy).st_size
+            assert (tmp_path / name).read_bytes() == copy.read_bytes()
         decoded = mount.statistics()["decoded"]
         assert decoded == 4 * 10
-        bad = mount.path / "bad.dcm" / "transcoded" / "rle.dcm"
+        bad = copy_in(mount.path / "bad.dcm", "rle")
+        assert bad.name in os.listdir(bad.parent)
+        assert errno_of(bad.stat) == errno.EIO
         failed = subprocess.run(["cp", bad, tmp_path / "bad.dcm"], capture_output=True, check=False)
         assert failed.returncode == 1
         assert b"Input/output error" in failed.stderr
@@ -446,15 +460,50 @@ def test_a_later_mount_finds_them_in_the_disk_cache(tmp_path: Path) -> None:
     made: dict[str, bytes] = {}
     for attempt in range(2):
         with mounted(archive, tmp_path, "--cache-dir", str(tmp_path / "cache")) as mount:
-            folder = mount.path / "mr.dcm" / "transcoded"
             for name in sorted(SYNTAXES):
-                before = os.stat(folder / name).st_size
-                with open(folder / name, "rb") as file:
-                    assert os.fstat(file.fileno()).st_size == os.stat(folder / name).st_size
-                    data = file.read()
+                copy = copy_in(mount.path / "mr.dcm", name)
+                size = os.stat(copy).st_size
+                data = copy.read_bytes()
                 assert made.setdefault(name, data) == data
-                assert (before == len(data)) == bool(attempt), name
+                assert size == len(data), name
             assert mount.statistics()["decoded"] == (0 if attempt else 4 * 10)
+
+
+def test_a_copy_has_the_name_of_its_source(tmp_path: Path) -> None:
+    """Whatever that is, and the name of the link where the source has several."""
+    archive, place, copies_of = tmp_path / "archive", tmp_path / "mount", tmp_path / "copies"
+    for folder in (archive, place, copies_of, archive / "below"):
+        folder.mkdir()
+    names = [b"IM0001", b"with blank.dcm", b"dicomdir.ima", "größe".encode(), b"not-\xff-utf8"]
+    root = os.fsencode(archive)
+    for name in names:
+        shutil.copy(PYDICOM / "CT_small.dcm", os.path.join(root, name))
+    os.link(archive / "IM0001", archive / "hard.dcm")
+    os.link(archive / "IM0001", archive / "below" / "harder.dcm")
+    os.symlink("IM0001", archive / "soft.dcm")
+    names += [b"hard.dcm", b"below/harder.dcm", b"soft.dcm"]
+    with mounted(archive, place) as mount:
+        for name in names:
+            folder = os.path.join(os.fsencode(mount.path), name, b"transcoded", b"jpeg2000")
+            assert os.listdir(folder) == [os.path.basename(name)]
+            with open(os.path.join(folder, os.path.basename(name)), "rb") as file:
+                assert read(file.read()).file_meta.TransferSyntaxUID == SYNTAXES["jpeg2000"]
+        command = f"cp {mount.path}/*/transcoded/rle/* {copies_of}"
+        subprocess.run(["bash", "-c", command], check=True)
+        assert sorted(os.listdir(os.fsencode(copies_of))) == sorted(name for name in names if b"/" not in name)
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["file", "link"])
+def test_an_archive_of_one_file(link: bool, tmp_path: Path) -> None:
+    source = tmp_path / "IM0001"
+    shutil.copy(PYDICOM / "CT_small.dcm", source)
+    if link:
+        os.symlink("IM0001", tmp_path / "link.dcm")
+    with mounted(tmp_path / "link.dcm" if link else source, tmp_path) as mount:
+        folder = mount.path / "transcoded" / "rle"
+        (name,) = os.listdir(folder)
+        assert name == "IM0001"
+        assert (folder / name).stat().st_size == len((folder / name).read_bytes())
 
 
 def test_few_frames_are_in_memory_and_in_order(loop: Loop) -> None:

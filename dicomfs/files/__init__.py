@@ -1,8 +1,11 @@
-"""What the directory of one DICOM file holds: the one ordered list.
+"""What the directory of one DICOM file holds: the one ordered table, which says of each entry whether it is listed.
 
 Each entry is a class with a `name` and a method `node` that gives the File or Directory for one Instance, or None
 where the entry makes no sense for it. `node` runs in a thread and decodes nothing; whatever it promises (sizes,
 names) must hold for as long as the file is the same.
+
+A program that searches a folder for DICOM must find each object once. So of the DICOM files that an object has here
+only `original.dcm` is listed; the others can be opened by their names.
 """
 
 from typing import Protocol
@@ -35,28 +38,31 @@ class VirtualFile(Protocol):
         """Give the entry for *instance*, or None."""
 
 
-VIRTUAL_FILES: tuple[VirtualFile, ...] = (
-    HeaderJson(),
-    HeaderTxt(),
-    FramesJson(),
-    RegionsJson(),
-    Frames(),
-    Windows(),
-    Stored(),
-    PixelsNpy(),
-    RescaledNpy(),
-    VolumeNii(),
-    Raw(),
-    Fragments(),
-    VideoMp4(),
-    *(StoredVideo(kind) for kind in KINDS if kind != "mp4"),
-    OriginalDcm(),
-    NativeDcm(),
-    Transcoded(),
-    Thumbnail(),
-    Overlays(),
-    Icon(),
-    ProfileIcc(),
-    Bulk(),
-    ProblemsTxt(),
+# Whether a listing has an entry, or it is only opened by its name; `Selection` may say otherwise.
+LISTED, BY_NAME = True, False
+
+VIRTUAL_FILES: tuple[tuple[VirtualFile, bool], ...] = (
+    (HeaderJson(), LISTED),
+    (HeaderTxt(), LISTED),
+    (FramesJson(), LISTED),
+    (RegionsJson(), LISTED),
+    (Frames(), LISTED),
+    (Windows(), LISTED),
+    (Stored(), LISTED),
+    (PixelsNpy(), LISTED),
+    (RescaledNpy(), LISTED),
+    (VolumeNii(), LISTED),
+    (Raw(), LISTED),
+    (Fragments(), LISTED),
+    (VideoMp4(), LISTED),
+    *((StoredVideo(kind), LISTED) for kind in KINDS if kind != "mp4"),
+    (OriginalDcm(), LISTED),
+    (NativeDcm(), BY_NAME),
+    (Transcoded(), BY_NAME),
+    (Thumbnail(), LISTED),
+    (Overlays(), LISTED),
+    (Icon(), LISTED),
+    (ProfileIcc(), LISTED),
+    (Bulk(), LISTED),
+    (ProblemsTxt(), LISTED),
 )

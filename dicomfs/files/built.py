@@ -1,16 +1,22 @@
-"""Files that are made as a whole when they are opened, because only that tells how large they are.
+"""Files that are made as a whole before they are read.
 
-Until then `stat` shows what was found out before, or an estimate. The kernel may keep that, so that listings cost
-nothing: whoever serves an open has it ask again.
+The size of such a file is either known by arithmetic, or nobody knows it before it is made: then asking for it makes
+the file. No listing asks.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from dicomfs.builds import BuiltContent, build_key
+from dicomfs.content import WrongSize
 from dicomfs.files.subject import Subject
 from dicomfs.nodes import Attributes, File
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,41 +24,55 @@ class Recipe:
     """How a file is built from one version of a source.
 
     *name* says what is built, with every parameter and a number that goes up whenever the bytes change: two recipes of
-    one name must give the same bytes. *estimate* is what `stat` shows before the first build. *build* writes the whole
-    into a seekable file that is empty at first, in bounded memory; it raises OSError, and may be cancelled.
+    one name must give the same bytes. *size* is the number of bytes where it is known before they are made, which is a
+    promise, else None. *build* writes the whole into a seekable file that is empty at first, in bounded memory; it
+    raises OSError, and may be cancelled.
     """
 
     name: str
-    estimate: int
+    size: int | None
     build: Callable[[BinaryIO], Awaitable[None]]
 
 
 class BuiltFile(File):
-    """A file that *open* builds; its attributes are exact from then on."""
+    """A file that is built when somebody opens it, or asks for a size that nothing else tells."""
 
-    __slots__ = ("_key", "_recipe", "_subject", "_valid")
+    __slots__ = ("_key", "_recipe", "_subject")
 
     def __init__(self, subject: Subject, recipe: Recipe) -> None:
-        """Build with *recipe* when somebody opens it."""
+        """Build with *recipe*."""
         self._subject = subject
         self._recipe = recipe
         self._key = build_key(subject.fingerprint, recipe.name)
-        super().__init__(subject.file(max(1, recipe.estimate)))
+        super().__init__(replace(subject.file(recipe.size or 0), sized=recipe.size is not None))
 
-    @property
-    def attributes(self) -> Attributes:
-        """Show the exact size where it is known, else the estimate."""
-        size = self._subject.services.builds.size(self._key) or max(1, self._recipe.estimate)
-        return replace(self._subject.file(size), valid=self._valid)
+    async def current(self) -> Attributes:
+        """Give the attributes with the exact size, if need be by building the file. Raises OSError."""
+        return replace(self.attributes, size=await self.size_while(), sized=True)
 
-    @attributes.setter
-    def attributes(self, attributes: Attributes) -> None:
-        self._valid = attributes.valid  # the rest follows from the build
+    async def size_while(self, wanted: Callable[[], bool] = _always, limit: float = math.inf) -> int:
+        """Give the exact size, if need be as `open_while` does."""
+        size = self._recipe.size
+        if size is None:
+            size = self._subject.services.builds.size(self._key)
+        if size is None:
+            content = await self.open_while(wanted, limit)
+            size = content.size
+            self._subject.services.builds.close_soon(content)
+        return size
 
     async def open(self) -> BuiltContent:
         """Build, unless that is done."""
-        return await self.open_while(lambda: True)
+        return await self.open_while()
 
-    async def open_while(self, wanted: Callable[[], bool]) -> BuiltContent:
-        """Do the same for as long as *wanted* says so, which is asked now and then. Raises OpenAbandoned."""
-        return await self._subject.services.builds.open(self._key, self._recipe.build, wanted)
+    async def open_while(self, wanted: Callable[[], bool] = _always, limit: float = math.inf) -> BuiltContent:
+        """Do the same for as long as *wanted* says so, which is asked now and then, and at most for *limit* seconds.
+
+        Raises OpenAbandoned, BuildUnfinished, and WrongSize where not as much was made as was promised.
+        """
+        content = await self._subject.services.builds.open(self._key, self._recipe.build, wanted, limit)
+        promised = self._recipe.size
+        if promised is not None and content.size != promised:
+            content.close()
+            raise WrongSize(promised, content.size)
+        return content

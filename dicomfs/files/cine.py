@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 
 # Goes up whenever the bytes of a film change.
 _VERSION = 2
-# Compressed bits of a pixel of the samples, about; a first guess at the size.
-_BITS = 0.2
 # Room for the index of a film, and for headers of pictures that are smaller than these.
 _INDEX = 64 << 20
 # The aspect ratio of pixels is two numbers of 16 bits (H.264 E.2.1).
@@ -57,12 +55,11 @@ class VideoMp4:
         if instance.pixels is None or not is_film(instance.pixels, every=subject.services.every_film):
             return None
         window = subject.services.window
-        estimate = 4096 + int(len(instance.pixels.frames) * instance.pixels.format.pixels * _BITS / 8)
 
         async def build(file: BinaryIO) -> None:
             await _encode(await subject.instance(), subject, file)
 
-        return BuiltFile(subject, Recipe(f"film {_VERSION} {window}", estimate, build))
+        return BuiltFile(subject, Recipe(f"film {_VERSION} {window}", None, build))
 
 
 async def _encode(instance: Instance, subject: Subject, file: BinaryIO) -> None:

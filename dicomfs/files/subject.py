@@ -18,6 +18,7 @@ from dicomfs.dicom.attributes import attributes
 from dicomfs.dicom.stream import Stream
 from dicomfs.diskcache import DiskCache
 from dicomfs.display.render import Window
+from dicomfs.files.selection import USUAL, Selection
 from dicomfs.image.extents import Extent
 from dicomfs.image.instance import Instance, load
 from dicomfs.nodes import Attributes, Children, File, LateDirectory, read_only
@@ -47,7 +48,7 @@ class Services:
     """What serves every file of a mount: the archive, the decoders, and what was used last of headers and names.
 
     *window* is the one that grey frames are shown through, where the mount has one of its own; *every_film* has all
-    objects with several frames shown as films.
+    objects with several frames shown as films; *selection* says which entries are listed and which there are.
     """
 
     source: Source
@@ -61,6 +62,7 @@ class Services:
     builds: Builds
     window: Window | None = None
     every_film: bool = False
+    selection: Selection = USUAL
 
     @classmethod
     def of(
@@ -72,6 +74,7 @@ class Services:
         disk: DiskCache | None = None,
         *,
         every_film: bool = False,
+        selection: Selection = USUAL,
     ) -> "Services":
         """Serve *source* with *decoder* and caches of the usual size; *built* is for built files that *disk* lacks."""
         return cls(
@@ -86,6 +89,7 @@ class Services:
             Builds(built, max(2, decoder.workers), disk),
             window,
             every_film,
+            selection,
         )
 
 
@@ -100,6 +104,10 @@ class Subject:
     def fingerprint(self) -> Fingerprint:
         """What tells this version from others; part of every cache key."""
         return self.entry.fingerprint
+
+    def key(self, name: str) -> Hashable:
+        """Give the key of the children of a directory: links are the same file under names that may stand in there."""
+        return self.fingerprint, self.entry.name, name
 
     async def instance(self) -> Instance:
         """Give the parsed object, from the cache or by parsing it in a thread. Raises SourceChanged."""
@@ -184,7 +192,7 @@ class Subject:
         self, name: str, attributes: Attributes, find: Callable[[], Awaitable[Children]]
     ) -> LateDirectory:
         """Give a directory whose children are found with *find* when they are wanted and kept while there is room."""
-        children, key = self.services.children, (self.fingerprint, name)
+        children, key = self.services.children, self.key(name)
         return LateDirectory(attributes, lambda: children.get(key, find), self.fingerprint)
 
     async def _attributes(self) -> Mapping[bytes, bytes]:

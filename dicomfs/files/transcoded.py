@@ -1,4 +1,7 @@
-"""`transcoded/`: the object losslessly encoded anew in other transfer syntaxes, built when somebody opens it.
+"""`transcoded/`: the object losslessly encoded anew in other transfer syntaxes, built when its size is asked for.
+
+A directory for each transfer syntax holds one file of the source's own name, so that copies of many objects can lie
+side by side.
 
 Each frame is decoded and encoded by one worker; there are never more of them in memory than workers, and one.
 """
@@ -20,10 +23,10 @@ from dicomfs.image.instance import Instance
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.uncompressed import in_rows, value_length
-from dicomfs.nodes import Children, NamedChildren, Node
+from dicomfs.nodes import Children, Directory, NamedChildren, Node, ReadyDirectory
 from dicomfs.workers.worker import Task
 
-_SYNTAXES = {"rle.dcm": RLE, "jpeg-ls.dcm": JPEG_LS, "jpeg2000.dcm": JPEG_2000, "htj2k.dcm": HTJ2K}
+_SYNTAXES = {"rle": RLE, "jpeg-ls": JPEG_LS, "jpeg2000": JPEG_2000, "htj2k": HTJ2K}
 # Of the recipes: goes up whenever the bytes change.
 _EDITION = 1
 # Bytes that are copied at a time.
@@ -42,12 +45,13 @@ class Transcoded:
 
         async def find() -> Children:
             instance = await subject.instance()
-            files = [
-                (name.encode(), _file(subject, instance, syntax))
-                for name, syntax in _SYNTAXES.items()
-                if _target(instance, syntax)
-            ]
-            return NamedChildren(files)
+            return NamedChildren(
+                [
+                    (name.encode(), _syntax(subject, syntax))
+                    for name, syntax in _SYNTAXES.items()
+                    if _target(instance, syntax)
+                ]
+            )
 
         return subject.late_directory(self.name, subject.directory(), find)
 
@@ -59,12 +63,12 @@ def _target(instance: Instance, transfer_syntax: str) -> PixelFormat | None:
     return target(in_rows(instance.plain), transfer_syntax)
 
 
-def _file(subject: Subject, instance: Instance, transfer_syntax: str) -> BuiltFile:
-    # Half of what it takes uncompressed is as good a guess as any.
-    frames = len(instance.pixels.frames) if instance.pixels else 0
-    estimate = value_length(instance.plain, frames) // 2 if instance.plain else 0
-    name = f"transcoded {transfer_syntax} {_EDITION}"
-    return BuiltFile(subject, Recipe(name, max(1, estimate), lambda file: _build(subject, transfer_syntax, file)))
+def _syntax(subject: Subject, transfer_syntax: str) -> Directory:
+    """Give the directory of one transfer syntax."""
+    recipe = Recipe(
+        f"transcoded {transfer_syntax} {_EDITION}", None, lambda file: _build(subject, transfer_syntax, file)
+    )
+    return ReadyDirectory(subject.directory(), NamedChildren([(subject.entry.name, BuiltFile(subject, recipe))]))
 
 
 async def _build(subject: Subject, transfer_syntax: str, file: BinaryIO) -> None:

@@ -68,7 +68,7 @@ def remuxed_video(instance: Instance, subject: Subject) -> Node | None:
         rate = 1 / Fraction(usual_step(parsed.dataset) / 1000).limit_denominator(60_000)
         await _direct(subject, Remux(kind, size, rate), file, 2 * size + _INDEX)
 
-    return BuiltFile(subject, Recipe(f"remux {_VERSION}", size, build))
+    return BuiltFile(subject, Recipe(f"remux {_VERSION}", None, build))
 
 
 def video_picture(instance: Instance, subject: Subject, longest: int) -> Node | None:

@@ -73,20 +73,21 @@ class Pool:
         self._protections: tuple[str, ...] = ()
 
     def start(self) -> None:
-        """Start the processes and return at once; they get ready meanwhile.
+        """Start the processes, unless that is done, and return at once; they get ready meanwhile.
 
         Call it after daemonising, before the FUSE device is opened and in the thread that will run trio: the
         kernel ends the processes when that thread ends.
         """
+        if self._server is not None:
+            return
         self._server = ForkServer()
         for _ in range(self.workers):
             if worker := self._server.engage(self._memory):  # else the first task finds out why not
                 self._idle.append(worker)
 
     async def __aenter__(self) -> Self:
-        """Start unless started."""
-        if self._server is None:
-            self.start()
+        """Start."""
+        self.start()
         return self
 
     async def __aexit__(
