@@ -1,0 +1,74 @@
+"""How many bytes a film takes, known before it is made: what its encoder may spend, and room for everything else.
+
+The encoder is given so many bits a frame, whatever the time that a frame is shown, and a buffer from which it may take
+more for those that need it (the video buffering verifier, VBV, of H.264 annex C). That holds but for frames that turn
+out larger than expected; the film is encoded more coarsely then.
+"""
+
+from dataclasses import dataclass
+
+# Side of a macroblock, of which H.264 encodes whole ones.
+_BLOCK = 16
+# Bits a pixel and frame. Real cines take 0.1 to 1.0 at the rate factor 18. Speckle over the whole picture that is new
+# in each frame, with some noise of an amplifier over it, takes this much at 38 dB.
+_BITS = 9 / 8
+# Bits a frame of any size, for headers, and for small pictures, in which little can be predicted.
+_FRAME_BITS = 1024
+# Frames in the buffer: what one that stands alone takes more than the others, several times over. Films of a few frames
+# make do with fewer.
+_MOST_BUFFERED, _BUFFERED_SHARE = 4, 2
+# Bytes of a frame in the index of an MP4 (at most 4 of its size, 8 of its duration, 4 as a key frame, 20 of its chunk),
+# and before it; bytes of everything else, such as the description and what the encoder says of itself.
+_FRAME_BYTES, _FILM_BYTES = 48, 4096
+# As long as it fits, the factor is so low that nothing is seen to be missing, even where a picture stands still.
+_FACTORS = ((6, 1.0), (12, 0.75), (18, 0.4))
+# The highest quantiser of H.264.
+_COARSEST = 51
+
+# An MP4 of stored pictures takes what the stream took, and an eighth, so many bytes a frame and so many at any rate.
+_SHARE, _REMUXED_FRAME, _REMUXED = 8, 64, 64 << 10
+# No picture of a stream takes fewer bytes, its start code included.
+_LEAST_PICTURE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How a film is encoded: at a constant rate *factor*, held back to *frame_bits* a frame by a buffer of *buffer_bits*.
+
+    Without *frame_bits* the factor is a constant quantiser.
+    """
+
+    factor: int
+    frame_bits: int = 0
+    buffer_bits: int = 0
+
+
+def film_size(rows: int, columns: int, frames: int) -> int:
+    """Give the bytes of a film of *frames* pictures, its filling included."""
+    each = _frame_bits(rows, columns)
+    bits = each * (frames + _buffered(frames))
+    return _FILM_BYTES + _FRAME_BYTES * frames + -(-bits // 8)
+
+
+def efforts(rows: int, columns: int, frames: int) -> tuple[Effort, ...]:
+    """Give the ways in which such a film is encoded until it fits, the best first."""
+    each = _frame_bits(rows, columns)
+    capped = ((factor, int(share * each)) for factor, share in _FACTORS)
+    return (*(Effort(factor, bits, bits * _buffered(frames)) for factor, bits in capped), Effort(_COARSEST))
+
+
+def remuxed_size(size: int, frames: int) -> int:
+    """Give the bytes of an MP4 into which a stream of *size* bytes is put, its filling included.
+
+    *frames* is what the header declares; no more of them count than the stream can hold.
+    """
+    return size + size // _SHARE + _REMUXED_FRAME * max(0, min(frames, size // _LEAST_PICTURE)) + _REMUXED
+
+
+def _frame_bits(rows: int, columns: int) -> int:
+    blocks = -(-rows // _BLOCK) * -(-columns // _BLOCK)
+    return int(_BITS * blocks * _BLOCK * _BLOCK) + _FRAME_BITS
+
+
+def _buffered(frames: int) -> int:
+    return max(1, min(_MOST_BUFFERED, frames // _BUFFERED_SHARE))
