@@ -14,14 +14,18 @@ _BLOCK = 16
 _BITS = 9 / 8
 # Bits a frame of any size, for headers, and for small pictures, in which little can be predicted.
 _FRAME_BITS = 1024
-# Frames in the buffer: what one that stands alone takes more than the others, several times over. Films of a few frames
-# make do with fewer.
-_MOST_BUFFERED, _BUFFERED_SHARE = 4, 2
+# Room for frames that take more than the others, as those that stand alone do: that of some frames, but no more than
+# this part of the film. It is the encoder's buffer, which holds a frame at least.
+_SPARE, _SPARE_PART = 4, 4
 # Bytes of a frame in the index of an MP4 (at most 4 of its size, 8 of its duration, 4 as a key frame, 20 of its chunk),
 # and before it; bytes of everything else, such as the description and what the encoder says of itself.
 _FRAME_BYTES, _FILM_BYTES = 48, 4096
-# As long as it fits, the factor is so low that nothing is seen to be missing, even where a picture stands still.
+# Rate factors, and parts of the bits. With the first one nothing is seen to be missing, even where a picture stands
+# still.
 _FACTORS = ((6, 1.0), (12, 0.75), (18, 0.4))
+# Quantisers that are tried before on films of so few frames, which cost no time, and in which a buffer has no room to
+# work.
+_SHORT, _FINEST = 15, (4, 8)
 # The highest quantiser of H.264.
 _COARSEST = 51
 
@@ -33,9 +37,10 @@ _LEAST_PICTURE = 8
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How a film is encoded: at a constant rate *factor*, held back to *frame_bits* a frame by a buffer of *buffer_bits*.
+    """How a film is encoded: at a constant rate *factor*, held back to *frame_bits* a frame.
 
-    Without *frame_bits* the factor is a constant quantiser.
+    The buffer from which single frames may take more has *buffer_bits*. Without *frame_bits* the factor is a constant
+    quantiser.
     """
 
     factor: int
@@ -45,16 +50,16 @@ class Effort:
 
 def film_size(rows: int, columns: int, frames: int) -> int:
     """Give the bytes of a film of *frames* pictures, its filling included."""
-    each = _frame_bits(rows, columns)
-    bits = each * (frames + _buffered(frames))
-    return _FILM_BYTES + _FRAME_BYTES * frames + -(-bits // 8)
+    return _FILM_BYTES + _FRAME_BYTES * frames + -(-_bits(rows, columns, frames) // 8)
 
 
 def efforts(rows: int, columns: int, frames: int) -> tuple[Effort, ...]:
     """Give the ways in which such a film is encoded until it fits, the best first."""
-    each = _frame_bits(rows, columns)
-    capped = ((factor, int(share * each)) for factor, share in _FACTORS)
-    return (*(Effort(factor, bits, bits * _buffered(frames)) for factor, bits in capped), Effort(_COARSEST))
+    buffered = max(1, min(_SPARE, frames // _SPARE_PART))
+    each = _bits(rows, columns, frames) // (frames + buffered)
+    capped = [Effort(factor, int(part * each), int(part * each) * buffered) for factor, part in _FACTORS]
+    finest = [Effort(quantiser) for quantiser in _FINEST] if frames <= _SHORT else []
+    return (*finest, *capped, Effort(_COARSEST))
 
 
 def remuxed_size(size: int, frames: int) -> int:
@@ -65,10 +70,8 @@ def remuxed_size(size: int, frames: int) -> int:
     return size + size // _SHARE + _REMUXED_FRAME * max(0, min(frames, size // _LEAST_PICTURE)) + _REMUXED
 
 
-def _frame_bits(rows: int, columns: int) -> int:
+def _bits(rows: int, columns: int, frames: int) -> int:
+    """Give the bits that all pictures may take together."""
     blocks = -(-rows // _BLOCK) * -(-columns // _BLOCK)
-    return int(_BITS * blocks * _BLOCK * _BLOCK) + _FRAME_BITS
-
-
-def _buffered(frames: int) -> int:
-    return max(1, min(_MOST_BUFFERED, frames // _BUFFERED_SHARE))
+    each = int(_BITS * blocks * _BLOCK * _BLOCK) + _FRAME_BITS
+    return each * frames + each * min(_SPARE * _SPARE_PART, frames) // _SPARE_PART
