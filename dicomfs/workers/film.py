@@ -41,9 +41,9 @@ _TICKS = 1_000_000 // _RATE
 _BT709, _LIMITED = 1, 1
 # Luma of each level of grey.
 _LEVELS = np.round(16 + np.arange(256) * (219 / 255)).astype(np.uint8)
-# Always as many, for the bytes depend on it. Threads wait for each other, so that it takes a few more than processors;
-# and each holds a picture: with more than this, the largest films would not fit into the memory of this process.
-_THREADS = 4
+# One thread, on every machine: bytes depend on how many there are, and a buffer that several of them draw on gives other
+# bytes each time. The others decode meanwhile.
+_THREADS = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,10 @@ class Encode:
 
     def _stream(self, container: "OutputContainer") -> "VideoStream":
         """Begin the stream of pictures."""
-        stream = container.add_stream("libx264", options=_OPTIONS | _limits(self.effort) | {"threads": str(_THREADS)})
+        stream = container.add_stream("libx264", options=_OPTIONS | _limits(self.effort) | {"threads": _THREADS})
         stream.width, stream.height = self.columns + self.columns % 2, self.rows + self.rows % 2
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
-        # Threads take pictures each, not parts of one as is the default: they wait less for each other.
-        context.thread_type = "FRAME"
         context.time_base = _MICROSECONDS
         # Tells the encoder the level, of which more frames a second need a higher one.
         context.framerate = Fraction(max(_RATE, -(-(len(self.times) - 1) * 1_000_000 // self.times[-1])))
