@@ -31,7 +31,7 @@ content
 formats.ancillary formats.tiff formats.npy formats.nifti
 formats.encapsulation
 formats.part10
-formats.png display.fit
+formats.png formats.mp4 display.fit
 image.instance
 image.dimensions
 image.films
@@ -48,7 +48,7 @@ display.display display.voi image.functional display.luts display.scale display.
 image.inspection
 codecs.encoders
 codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native
-codecs.order codecs.timeline
+codecs.order codecs.timeline codecs.film_size
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
 dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.dictionary
 image.offsets
