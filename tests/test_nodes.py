@@ -431,6 +431,7 @@ class Kernel(RuleBasedStateMachine):
         self.paths: dict[int, tuple[bytes, ...]] = {ROOT: ()}
         self.identity: dict[int, object] = {ROOT: None}
         self.fixed: set[int] = set()
+        self.files: set[int] = set()
         self.places: dict[int, int] = {}
         return ROOT
 
@@ -447,7 +448,7 @@ class Kernel(RuleBasedStateMachine):
         kind=st.integers(0, 2),
     )
     def look_up(self, parent: int, name: bytes, version: int, kind: int) -> int:
-        if parent in self.places or parent in self.fixed:
+        if parent in self.places or parent in self.fixed or parent in self.files:
             return parent
         # The same name and version in the same place is the same file, whatever was looked up meanwhile.
         key = (*self.paths[parent], name), (kind, version)
@@ -465,7 +466,8 @@ class Kernel(RuleBasedStateMachine):
         self.parents[inode] = parent
         self.paths[inode] = key[0]
         self.identity[inode] = key
-        (self.fixed.add if kind == 2 else self.fixed.discard)(inode)
+        for theirs, numbers in ((1, self.files), (2, self.fixed)):
+            (numbers.add if kind == theirs else numbers.discard)(inode)
         return inode
 
     @rule(target=inodes, parent=inodes, place=st.integers(0, 4))
@@ -490,22 +492,25 @@ class Kernel(RuleBasedStateMachine):
 
     @invariant()
     def what_is_held_is_there_and_nothing_else(self) -> None:
-        if not hasattr(self, "table"):
-            return
+        if hasattr(self, "table"):
+            trio.run(self.check)
+
+    async def check(self) -> None:
         for inode, place in self.places.items():
             if self.counts[inode]:
-                node = trio.run(self.table.node, inode)
+                node = await self.table.node(inode)
                 assert isinstance(node, Note)
                 assert (node.number, node.identity) == (place, self.identity[self.parents[inode]])
         own = [inode for inode in self.counts if inode not in self.places]
         for inode in own:
             if self.alive(inode):
-                assert trio.run(self.table.node, inode) is trio.run(self.table.node, inode)
+                node = await self.table.node(inode)
+                assert node is await self.table.node(inode)
                 if inode not in self.fixed:
-                    assert trio.run(self.table.node, inode).identity == self.identity[inode]
+                    assert node.identity == self.identity[inode]
             else:
                 with pytest.raises(Stale):
-                    trio.run(self.table.node, inode)
+                    await self.table.node(inode)
         assert len(self.table) == sum(map(self.alive, own))
 
 
