@@ -29,7 +29,7 @@ class Attributes:
 
 
 class Node:
-    """A file or a directory. Two nodes of the same name and identity in one directory are the same inode."""
+    """A file or a directory. Its *identity* tells it from other versions of it for as long as the mount lives."""
 
     __slots__ = ("attributes", "identity")
 
@@ -58,11 +58,17 @@ class File(Node, ABC):
 
 
 class Child(NamedTuple):
-    """One name in a directory; *place* is its index where the directory is a fixed one."""
+    """One name in a directory. Two of the same name and *mark* are the same inode, in every mount.
+
+    The mark names whatever the bytes depend on apart from the place, and from the version of a fixed directory that it
+    is in. Where the directory is a fixed one, *place* is the index in it, of so many *places*.
+    """
 
     name: bytes
     node: Node
     place: int | None = None
+    mark: bytes = b""
+    places: int = 1
 
 
 class Directory(Node, ABC):
@@ -124,7 +130,7 @@ class NamedChildren(ListedChildren):
 
     def __init__(self, named: Sequence[tuple[bytes, Node]]) -> None:
         """Keep *named* in their order."""
-        self._children = [Child(name, node, place) for place, (name, node) in enumerate(named)]
+        self._children = [Child(name, node, place, places=len(named)) for place, (name, node) in enumerate(named)]
         self._places = {name: place for place, (name, _) in enumerate(named)}
         self.weight = NODE_BYTES * len(named)
 
@@ -175,7 +181,7 @@ class NumberedChildren(Children):
             return [self[index] for index in range(*place.indices(self._count))]
         if not 0 <= place < self._count:
             raise IndexError(place)
-        return Child(self.name(place), self._file(place), place)
+        return Child(self.name(place), self._file(place), place, places=self._count)
 
     def name(self, place: int) -> bytes:
         """Name one."""

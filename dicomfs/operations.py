@@ -187,7 +187,7 @@ class Operations(pyfuse3.Operations):
         self, inode: int, listing: Children, attributes: Attributes, start: int, token: pyfuse3.ReaddirToken
     ) -> None:
         """Give names of which there may be a hundred thousand, so nothing is made for each but the name."""
-        first = self.inodes.first_place(inode)
+        first = self.inodes.first_place(inode, len(listing))
         entry = _entry(first, attributes)
         place, name, reply = start, listing.name, pyfuse3.readdir_reply
         for place in range(start, len(listing)):

@@ -8,8 +8,8 @@ link, and so that no path of our own mount is ever touched.
 
 import contextlib
 import errno
+import hashlib
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -23,11 +23,14 @@ import numpy as np
 
 from dicomfs.access import without_masks
 from dicomfs.dicom.recognise import HEAD, is_dicom
+from dicomfs.mountinfo import keeps_inodes, mount_of
 
 # As the kernel counts (MAXSYMLINKS).
 MOST_LINKS = 40
 # The coarsest clock that the kernel stamps files with (HZ=100), twice.
 TICK_NS = 20_000_000
+# What is read of a file whose inode number is not kept: a page, in which a DICOM file names its SOP Instance.
+_BEGINNING = 4096
 # Errors that say nothing about a file: we have no descriptors or memory left.
 _OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -76,7 +79,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name in a directory of the archive; *path* is where it really is, behind all links."""
+    """One name in a directory of the archive; *path* is where it really is, behind all links.
+
+    *beginning* is a digest of the first bytes where the file system does not keep inode numbers, else None.
+    """
 
     name: bytes
     path: bytes
@@ -85,6 +91,23 @@ class Entry:
     mode: int
     uid: int
     gid: int
+    beginning: bytes | None = None
+
+    @property
+    def identity(self) -> bytes:
+        """What tells this version of a file, or this directory, from all others that may be at its place, for good.
+
+        It is the same in every mount, of dicomfs and of the archive's file system; so the device is no part of it, and
+        the inode only where the file system keeps it (see `mountinfo`). Elsewhere the first bytes stand for the inode:
+        a file that takes the name, size and times of another one is another file all the same. The version of a
+        directory is no part, as it is the same directory when names come and go.
+        """
+        version = self.fingerprint
+        which = b"%d" % version.inode if self.beginning is None else self.beginning
+        if self.kind is Kind.DIRECTORY:
+            return b"directory %b" % which
+        kind = b"DICOM" if self.kind is Kind.DICOM else b"other"
+        return b"%b %d %d %d %b" % (kind, version.size, version.mtime_ns, version.ctime_ns, which)
 
 
 class SourceFile:
@@ -155,6 +178,8 @@ class Source:
         known_as = os.path.abspath(os.fsencode(root))
         self._known_as = (_parts(directory), *(() if self.is_file else (_parts(known_as),)))
         self._root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # By device, so that a listing does not ask for each file.
+        self._keeps_inodes: dict[int, bool] = {}
 
     def close(self) -> None:
         """Give the root descriptor back."""
@@ -190,7 +215,7 @@ class Source:
     def directory(self, path: bytes) -> Entry:
         """Describe a directory by its path."""
         with self._opened(path) as (descriptor, _):
-            return _entry(descriptor, b".", path.rpartition(b"/")[2], path, os.fstat(descriptor), Kind.DIRECTORY)
+            return self._entry(descriptor, b".", path.rpartition(b"/")[2], path, os.fstat(descriptor))
 
     def entry(self, directory: bytes, name: bytes) -> Entry:
         """Describe *name* in *directory*; raises FileNotFoundError also for what is never shown."""
@@ -253,8 +278,27 @@ class Source:
             parent, _, last = here.rpartition(b"/")
             with self._opened(parent) as (step, _):
                 status = os.stat(last or b".", dir_fd=step, follow_symlinks=False)
-                return _entry(step, last or b".", name, here, status, _kind(step, last or b".", status))
-        return _entry(directory, name, name, here, status, _kind(directory, name, status))
+                return self._entry(step, last or b".", name, here, status)
+        return self._entry(directory, name, name, here, status)
+
+    def _entry(self, directory: int, real: bytes, name: bytes, path: bytes, status: os.stat_result) -> Entry:
+        """Describe what is called *real* in *directory* and shown as *name*."""
+        kept = self._keeps(directory, real, status.st_dev)
+        kind, beginning = _look(directory, real, status, HEAD if kept else _BEGINNING)
+        mode = without_masks(status.st_mode, b"/proc/self/fd/%d/%s" % (directory, real))
+        digest = None if kept else hashlib.blake2b(beginning, digest_size=16).digest()
+        return Entry(name, path, kind, Fingerprint.of(status), mode, status.st_uid, status.st_gid, digest)
+
+    def _keeps(self, directory: int, name: bytes, device: int) -> bool:
+        """Tell whether the file system of a file on *device* keeps inode numbers."""
+        kept = self._keeps_inodes.get(device)
+        if kept is None:
+            descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                kept = self._keeps_inodes[device] = keeps_inodes(descriptor)
+            finally:
+                os.close(descriptor)
+        return kept
 
     def _resolve(self, directory: bytes, name: bytes) -> bytes:
         """Follow links to a path without any; raises OutsideSource where that leaves the archive."""
@@ -305,28 +349,26 @@ class Source:
                 os.close(descriptor)
 
 
-def _entry(directory: int, real: bytes, name: bytes, path: bytes, status: os.stat_result, kind: Kind) -> Entry:
-    """Describe what is called *real* in *directory* and shown as *name*."""
-    mode = without_masks(status.st_mode, b"/proc/self/fd/%d/%s" % (directory, real))
-    return Entry(name, path, kind, Fingerprint.of(status), mode, status.st_uid, status.st_gid)
+def _look(directory: int, name: bytes, status: os.stat_result, most: int) -> tuple[Kind, bytes]:
+    """Tell what a file is and give its first bytes, *most* of them; one that cannot be read is UNREAD.
 
-
-def _kind(directory: int, name: bytes, status: os.stat_result) -> Kind:
-    """Tell what a file is, opening nothing but regular files; one that cannot be read is UNREAD."""
+    Nothing but regular files is opened.
+    """
     if stat.S_ISDIR(status.st_mode):
-        return Kind.DIRECTORY
+        return Kind.DIRECTORY, b""
     if not stat.S_ISREG(status.st_mode):
         raise FileNotFoundError(errno.ENOENT, "neither a file nor a directory")
     try:
         descriptor = _open_to_read(name, directory)
         try:
-            return Kind.DICOM if is_dicom(os.pread(descriptor, HEAD, 0), status.st_size) else Kind.OTHER
+            beginning = os.pread(descriptor, most, 0)
+            return Kind.DICOM if is_dicom(beginning[:HEAD], status.st_size) else Kind.OTHER, beginning
         finally:
             os.close(descriptor)
     except OSError as error:
         if error.errno in _OURS or error.errno == errno.ENOENT:
             raise
-        return Kind.UNREAD  # no permission, or a bad disk: opening it in the mount gives the same errno
+        return Kind.UNREAD, b""  # no permission, or a bad disk: opening it in the mount gives the same errno
 
 
 def _open_to_read(name: bytes, directory: int, more: int = 0) -> int:
@@ -344,22 +386,13 @@ def _parts(path: bytes) -> tuple[bytes, ...]:
 def _place(path: bytes) -> tuple[bytes, ...] | None:
     """Say where *path* is on its device, whatever mount it is reached through; None where the kernel does not tell.
 
-    The first part is the device as /proc/self/mountinfo has it (see proc_pid_mountinfo(5)).
+    The first part is the device.
     """
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        with open(f"/proc/self/fdinfo/{descriptor}", "rb") as info, open("/proc/self/mountinfo", "rb") as mounts:
-            mount = next((line.split()[1] for line in info if line.startswith(b"mnt_id:")), None)
-            for line in mounts:
-                number, _, device, root, point = [_unescaped(field) for field in line.split()[:5]]
-                if number == mount:
-                    return device, *_parts(root), *_parts(os.path.relpath(path, point))
-    except OSError:
-        pass
+        mount = mount_of(descriptor)
     finally:
         os.close(descriptor)
-    return None
-
-
-def _unescaped(field: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), field)
+    if mount is None:
+        return None
+    return mount.device, *_parts(mount.root), *_parts(os.path.relpath(path, mount.point))

@@ -10,6 +10,7 @@ import trio
 
 from dicomfs.content import Content, Stored
 from dicomfs.files import VIRTUAL_FILES
+from dicomfs.files.dependence import mark_of
 from dicomfs.files.subject import ContentFile, Services, Subject
 from dicomfs.image.instance import Instance, load
 from dicomfs.nodes import (
@@ -57,7 +58,7 @@ class MirrorDirectory(Directory):
         """Find a name in the archive."""
         entry = await trio.to_thread.run_sync(self._services.source.entry, self._path, name, abandon_on_cancel=True)
         node = self._node(entry)
-        return None if node is None else Child(name, node)
+        return None if node is None else Child(name, node, mark=entry.identity)
 
     async def listing(self) -> Sequence[Child]:
         """List the archive's directory."""
@@ -73,7 +74,7 @@ class MirrorDirectory(Directory):
             if node is not None:
                 found[entry.name] = entry, node
         self._known = found
-        return [Child(name, node) for name, (_, node) in found.items()]
+        return [Child(name, node, mark=entry.identity) for name, (entry, node) in found.items()]
 
     def _node(self, entry: Entry) -> Node | None:
         if entry.kind is Kind.DICOM:
@@ -122,9 +123,8 @@ class SingleFile(Directory):
 
     def _here(self, child: Child) -> Child:
         # Not by place, and not for long: the same name will be another file when the source has changed.
-        child.node.identity = self._current.identity
         child.node.attributes = replace(child.node.attributes, valid=MIRROR_SECONDS)
-        return Child(child.name, child.node)
+        return Child(child.name, child.node, mark=self._current.version + child.mark)
 
 
 def root(services: Services) -> Directory:
@@ -146,6 +146,11 @@ class InstanceDirectory(FixedDirectory):
         """Stand for the version of a file that *entry* describes."""
         super().__init__(_directory(entry), entry.fingerprint)
         self._subject = Subject(entry, services)
+
+    @property
+    def version(self) -> bytes:
+        """What tells this version of the file from others in every mount."""
+        return self._subject.entry.identity
 
     async def child(self, place: int) -> Node:
         """Give the virtual file of that place in VIRTUAL_FILES; raises IndexError where this object has none."""
@@ -191,7 +196,9 @@ class InstanceDirectory(FixedDirectory):
             for place in places:
                 virtual, _ = VIRTUAL_FILES[place]
                 node = virtual.node(instance, subject)
-                made[place] = None if node is None else Child(virtual.name.encode(), node, place)
+                mark = mark_of(virtual.depends, instance, subject.services.window)
+                name = virtual.name.encode()
+                made[place] = None if node is None else Child(name, node, place, mark, len(VIRTUAL_FILES))
 
         def look(file: SourceFile) -> Instance:
             # Header and files in one go: a hop to a thread and back costs as much as a small header.

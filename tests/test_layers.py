@@ -16,6 +16,7 @@ files.arrays files.frames files.overlays files.extras files.bitstreams files.fra
 files.transcoded
 files.volume files.native_dcm files.cine
 files.video
+files.dependence
 files.exchange
 files.pictures
 files.samples
@@ -56,7 +57,7 @@ image.fragments
 image.extents
 image.pixelformat
 recent
-memory source access dicom.recognise dicom.stream cache client diskcache naming
+memory source access mountinfo dicom.recognise dicom.stream cache client diskcache naming
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent

@@ -17,6 +17,7 @@ import trio
 from dicomfs.codecs.film_size import efforts, film_size
 from dicomfs.display.display import GroupMissing
 from dicomfs.files.built import BuiltFile, Recipe
+from dicomfs.files.dependence import Depends
 from dicomfs.files.exchange import Exchange, TooLarge
 from dicomfs.files.pictures import frame_pixels
 from dicomfs.files.subject import Subject
@@ -47,6 +48,7 @@ class VideoMp4:
     """A stored MP4 as it is, another stored video put into one, or a film of the frames."""
 
     name = "video.mp4"
+    depends = Depends.WINDOW
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve a film of objects that are one, or of all with several frames where the mount shall show them so."""

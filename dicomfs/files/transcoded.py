@@ -14,6 +14,7 @@ import trio
 from dicomfs.codecs.encoders import HTJ2K, JPEG_2000, JPEG_LS, RLE, source_format, target
 from dicomfs.content import Content, Piece
 from dicomfs.files.built import BuiltFile, Recipe
+from dicomfs.files.dependence import Depends
 from dicomfs.files.native_dcm import can_be_copied, change_of, source_pieces
 from dicomfs.files.samples import encoded_frame
 from dicomfs.files.subject import Subject
@@ -37,6 +38,7 @@ class Transcoded:
     """The object in the transfer syntaxes that can hold it without loss."""
 
     name = "transcoded"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve those that can be made; what holds most, RLE, tells whether there are some."""

@@ -11,6 +11,7 @@ from dicomfs.content import Content, Gathered, Ready
 from dicomfs.dicom.dataset import Parsed
 from dicomfs.display.fit import shrunk_to
 from dicomfs.files.built import BuiltFile, Recipe
+from dicomfs.files.dependence import Depends
 from dicomfs.files.exchange import Exchange
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats.ancillary import PHYSICAL_SIZE, physical
@@ -42,6 +43,7 @@ class StoredVideo:
     def __init__(self, kind: str) -> None:
         """Serve streams of *kind* (see `image.video.KINDS`)."""
         self.name = f"video.{kind}"
+        self.depends = Depends.PARSER
         self._kind = kind
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
