@@ -13,6 +13,7 @@ import trio
 
 from dicomfs import __version__
 from dicomfs.options import CINE, UsageError, count, kernel_options, size, window
+from dicomfs.processors import usable
 
 # The verbs import what they need themselves: `--help` is quick, and all but `mount` work without libfuse.
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "--cine", choices=CINE, default="auto", help="video.mp4 of what moves, or of all with several frames"
         )
-        verb.add_argument("--workers", type=count, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
+        verb.add_argument("--workers", type=count, default=usable(), metavar="N", help="decoding processes")
         verb.add_argument("--cache-memory", type=size, default="32M", metavar="SIZE", help="for decoded frames (32M)")
     return parser
 
