@@ -25,6 +25,7 @@ from dicomfs.dicom.attributes import PREFIX
 from dicomfs.files.built import BuiltFile
 from dicomfs.inodes import InodeTable
 from dicomfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory
+from dicomfs.threads import Purpose, run
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +250,7 @@ class Operations(pyfuse3.Operations):
     @_guarded
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """Describe the file system: the archive's size, and nothing free."""
-        space = await trio.to_thread.run_sync(self._space, abandon_on_cancel=True)
+        space = await run(Purpose.SPACE, self._space)
         answer = pyfuse3.StatvfsData()
         answer.f_bsize = space.f_bsize
         answer.f_frsize = space.f_frsize

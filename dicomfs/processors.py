@@ -47,7 +47,7 @@ def _hierarchies(root: Path) -> Iterator[tuple[str, PurePosixPath, PurePosixPath
 def _groups(root: Path, hierarchy: str) -> Iterator[PurePosixPath]:
     """Find the group of this process in a hierarchy: "" is the unified one of version 2."""
     for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, group = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, group = ([*line.split(":", 2), "", ""])[:3]
         if hierarchy in controllers.split(","):
             yield PurePosixPath(group)
 

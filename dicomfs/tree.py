@@ -23,6 +23,7 @@ from dicomfs.nodes import (
     read_only,
 )
 from dicomfs.source import Entry, Kind, SourceFile
+from dicomfs.threads import Purpose, run
 
 # How long the kernel may show what it saw of the archive before it asks again. A file that is opened is checked in any
 # case: an old version gives ESTALE, upon which the kernel looks anew by itself.
@@ -98,7 +99,7 @@ class SingleFile(Directory):
 
     async def current(self) -> Attributes:
         """Look at the file again; another version of it is another set of files."""
-        entry = await trio.to_thread.run_sync(self._services.source.root_entry, abandon_on_cancel=True)
+        entry = await run(Purpose.SOURCE, self._services.source.root_entry)
         if entry.fingerprint != self._current.identity:
             self._current = InstanceDirectory(entry, self._services)
             self.attributes = self._current.attributes
@@ -194,7 +195,7 @@ class InstanceDirectory(FixedDirectory):
 
         instance = await subject.services.instances.get(subject.fingerprint, lambda: subject.read(look))
         if not made:
-            await trio.to_thread.run_sync(make, instance, abandon_on_cancel=True)
+            await run(Purpose.COMPUTING, make, instance)
         files.add(made)
 
 

@@ -1,4 +1,4 @@
-"""How many processors we may use: affinity and control groups as the kernel has them, and trees like those of others."""
+"""How many processors we may use: affinity and control groups as the kernel has them, and trees like others'."""
 
 import contextlib
 import math

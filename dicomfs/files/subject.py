@@ -23,6 +23,7 @@ from dicomfs.image.instance import Instance, load
 from dicomfs.nodes import Attributes, Children, File, LateDirectory, read_only
 from dicomfs.recent import NotAtHand, RecentFiles
 from dicomfs.source import Entry, Fingerprint, Source, SourceFile
+from dicomfs.threads import Purpose, run
 from dicomfs.workers.ahead import Ahead
 from dicomfs.workers.decode import Decoder
 
@@ -123,7 +124,7 @@ class Subject:
             return file
 
         try:
-            return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+            return await run(Purpose.SOURCE, work)
         except trio.Cancelled:
             with lock:
                 late = True
@@ -141,7 +142,7 @@ class Subject:
             finally:
                 file.close()
 
-        return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+        return await run(Purpose.SOURCE, work)
 
     async def glance(self, look: Callable[[Instance, Stream], Read]) -> Read:
         """Have *look* read a little of the object, whose extents refer to the stream that it is given.
@@ -189,7 +190,7 @@ class Subject:
 
     async def _attributes(self) -> Mapping[bytes, bytes]:
         parsed = (await self.instance()).parsed
-        return await trio.to_thread.run_sync(attributes, parsed, abandon_on_cancel=True) if parsed else {}
+        return await run(Purpose.COMPUTING, attributes, parsed) if parsed else {}
 
     async def _load(self) -> Instance:
         return await self.read(load)
@@ -228,4 +229,4 @@ class TextFile(File):
 
     async def _text(self) -> bytes:
         instance = await self._subject.instance()
-        return await trio.to_thread.run_sync(self._make, instance, abandon_on_cancel=True)
+        return await run(Purpose.COMPUTING, self._make, instance)
