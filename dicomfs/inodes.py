@@ -82,7 +82,7 @@ class InodeTable:
                 _Numbered(key, child.node) if child.place is None else _Numbered(key, None, serial, child.place)
             )
         entry = self._numbered[own]
-        if entry.node is not None and entry.node is not child.node and entry.node.attributes != child.node.attributes:
+        if entry.node is not None and entry.node is not child.node and child.node.replaces(entry.node):
             entry.node = child.node
         entry.held += 1
         return ROOT + own * PLACES

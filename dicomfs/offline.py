@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dicomfs.display.render import Window
 from dicomfs.files.subject import Services
-from dicomfs.nodes import Directory, File, Node
+from dicomfs.nodes import Directory, File, Node, Unknown
 from dicomfs.source import Source
 from dicomfs.tree import root
 from dicomfs.workers.decode import Decoder
@@ -81,6 +81,8 @@ async def list_tree(
     below = []
     for child in await node.listing():
         write(_line(child.name, child.node, long))
+        if isinstance(child.node, Unknown):
+            complain(os.fsdecode(os.path.join(path, child.name)), child.node.error)
         if recursive and isinstance(child.node, Directory):
             below.append(child)
     for child in below:
@@ -96,6 +98,8 @@ async def list_tree(
 
 async def write_out(node: Node, write: Callable[[bytes | memoryview], object]) -> None:
     """Give the bytes of a file to *write*, piece by piece. Raises OSError where they cannot be made."""
+    if isinstance(node, Unknown):
+        raise node.error
     if not isinstance(node, File):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     content = await node.open()
@@ -119,6 +123,8 @@ async def copy(node: Node, name: bytes, target: bytes, complain: Complain) -> No
                 await copy(child.node, place, os.path.join(target, child.name), complain)
             except OSError as error:
                 complain(os.fsdecode(place), error)
+    elif isinstance(node, Unknown):
+        raise node.error  # before anything is done to an older copy
     else:
         await _copy_file(node, target)
     when = node.attributes.mtime_ns
@@ -144,6 +150,8 @@ def _private(mode: int) -> int:
 def _line(name: bytes, node: Node, long: bool) -> bytes:
     if not long:
         return name + b"\n"
+    if isinstance(node, Unknown):
+        return f"?????????? {'?':>12} {'?':<16} ".encode() + name + b"\n"
     attributes = node.attributes
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(attributes.mtime_ns // 1_000_000_000))
     return f"{stat.filemode(attributes.mode)} {attributes.size:>12} {when} ".encode() + name + b"\n"

@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 import stat
+import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from dicomfs.content import Content
 from dicomfs.dicom.attributes import PREFIX
 from dicomfs.files.built import BuiltFile
 from dicomfs.inodes import InodeTable
-from dicomfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory
+from dicomfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, Unknown
 from dicomfs.threads import Purpose, run
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ _UNLIMITED = frozenset(("open", "readdir", "releasedir"))
 # How long the kernel may remember that a name is missing: as long as a fixed directory lives, else as briefly as
 # it keeps what is there.
 MISSING_FIXED, MISSING = 3600.0, 5.0
+# The number of what is listed and cannot be looked at; no node has it.
+NOBODY = (1 << 64) - 1
 # What `cp` and `cat` take as their unit; the kernel's own read-ahead is the same.
 BLOCK_SIZE = 128 * 1024
 # Answers that say what is so, not that something went wrong.
@@ -144,7 +147,8 @@ class Operations(pyfuse3.Operations):
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         """Take lookups back; this has no reply, hence no guard, and cannot fail."""
         for inode, lookups in inode_list:
-            self.inodes.forget(inode, lookups)
+            if inode != NOBODY:
+                self.inodes.forget(inode, lookups)
 
     @_guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
@@ -166,10 +170,20 @@ class Operations(pyfuse3.Operations):
         if isinstance(listing, Children) and listing.alike is not None:
             self._show_alike(inode, listing, listing.alike, start_id, token)
             return
+        now = time.monotonic()
         for place in range(start_id, len(listing)):
             child = listing[place]
+            if isinstance(child.node, Unknown):
+                # Of no type, so that the kernel keeps nothing of it and asks when somebody wants to know more.
+                if not pyfuse3.readdir_reply(token, child.name, _entry(NOBODY, child.node.attributes), place + 1):
+                    break
+                continue
             number = self.inodes.hold(inode, child)
             entry = _entry(number, child.node.attributes)
+            if child.seen is not None:
+                # The kernel may keep it as long as if it had come at once.
+                valid = max(0.0, child.node.attributes.valid - (now - child.seen))
+                entry.entry_timeout = entry.attr_timeout = valid
             if not pyfuse3.readdir_reply(token, child.name, entry, place + 1):
                 self.inodes.forget(number, 1)
                 break

@@ -56,7 +56,9 @@ image.extents
 image.pixelformat
 recent
 threads
-memory source access dicom.recognise dicom.stream cache client diskcache naming processors
+source
+mounttable
+memory access gather dicom.recognise dicom.stream cache client diskcache naming processors
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent

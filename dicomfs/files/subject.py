@@ -102,6 +102,11 @@ class Subject:
         """What tells this version from others; part of every cache key."""
         return self.entry.fingerprint
 
+    @property
+    def place(self) -> Hashable:
+        """This version where it is: what keys nodes, which open the file again by its path."""
+        return self.fingerprint, self.entry.path, self.entry.steps
+
     async def instance(self) -> Instance:
         """Give the parsed object, from the cache or by parsing it in a thread. Raises SourceChanged."""
         return await self.services.instances.get(self.fingerprint, self._load)
@@ -116,7 +121,7 @@ class Subject:
         lock, late = threading.Lock(), False
 
         def work() -> SourceFile:
-            file = self.services.source.open(self.entry.path, self.fingerprint)
+            file = self.services.source.open(self.entry.path, self.fingerprint, self.entry.steps)
             with lock:
                 opened.append(file)
                 if late:
@@ -136,7 +141,7 @@ class Subject:
         """Open this version, let *use* read it and close it, all in one thread. Raises SourceChanged."""
 
         def work() -> Read:
-            file = self.services.source.open(self.entry.path, self.fingerprint)
+            file = self.services.source.open(self.entry.path, self.fingerprint, self.entry.steps)
             try:
                 return use(file)
             finally:
@@ -185,7 +190,7 @@ class Subject:
         self, name: str, attributes: Attributes, find: Callable[[], Awaitable[Children]]
     ) -> LateDirectory:
         """Give a directory whose children are found with *find* when they are wanted and kept while there is room."""
-        children, key = self.services.children, (self.fingerprint, name)
+        children, key = self.services.children, (self.place, name)
         return LateDirectory(attributes, lambda: children.get(key, find), self.fingerprint)
 
     async def _attributes(self) -> Mapping[bytes, bytes]:
