@@ -100,7 +100,7 @@ class InodeTable:
     def hold(self, parent: int, child: Child) -> int:
         """Number a child of *parent* and count one lookup, which `forget` takes back. Raises Stale."""
         directory = self._directory(parent)
-        name, node, place, mark, _ = child
+        name, node, place, mark, *_ = child
         if place is not None and isinstance(node, File):
             first = self._first(directory, mark, child.places)
             directory.held += 1
@@ -215,7 +215,7 @@ def _free(taken: dict[int, _Numbered], number: int, tag: int) -> int:
 
 def _differ(old: Node, new: Node) -> bool:
     """Tell whether nodes of one number show it differently: by rights, or by what tells versions in this mount only."""
-    return old.identity != new.identity or old.attributes != new.attributes
+    return old.identity != new.identity or new.replaces(old)
 
 
 async def _child(node: Node, place: int) -> Node:

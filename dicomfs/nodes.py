@@ -1,5 +1,6 @@
 """What a file system is made of: files, directories, and their attributes. Nothing here knows FUSE or DICOM."""
 
+import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -46,6 +47,33 @@ class Node:
         """Give the extended attributes."""
         return {}
 
+    def replaces(self, before: "Node") -> bool:
+        """Tell whether the inode that *before* stood for needs this node, of the same identity, from now on."""
+        return self.attributes != before.attributes
+
+
+class Unknown(Node):
+    """A name that is there, of which nothing else can be learnt just now; whoever asks gets an error.
+
+    Its attributes are none: mode 0 is of no type, and nobody may be shown them.
+    """
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        """Answer with the errno *number*."""
+        super().__init__(Attributes(0, 0, 0, 0, 0, 0.0))
+        self._number = number
+
+    @property
+    def error(self) -> OSError:
+        """Why nothing can be learnt."""
+        return OSError(self._number, os.strerror(self._number))
+
+    async def current(self) -> Attributes:
+        """Raise the error."""
+        raise self.error
+
 
 class File(Node, ABC):
     """Something that can be read."""
@@ -61,7 +89,8 @@ class Child(NamedTuple):
     """One name in a directory. Two of the same name and *mark* are the same inode, in every mount.
 
     The mark names whatever the bytes depend on apart from the place, and from the version of a fixed directory that it
-    is in. Where the directory is a fixed one, *place* is the index in it, of so many *places*.
+    is in. Where the directory is a fixed one, *place* is the index in it, of so many *places*. What the attributes say
+    was so at the time *seen* (`time.monotonic`), where that may be a while ago.
     """
 
     name: bytes
@@ -69,6 +98,7 @@ class Child(NamedTuple):
     place: int | None = None
     mark: bytes = b""
     places: int = 1
+    seen: float | None = None
 
 
 class Directory(Node, ABC):

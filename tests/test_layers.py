@@ -57,7 +57,10 @@ image.fragments
 image.extents
 image.pixelformat
 recent
-memory source access mountinfo dicom.recognise dicom.stream cache client diskcache naming
+threads
+source
+mounttable
+memory access gather dicom.recognise dicom.stream cache client diskcache naming processors
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent
@@ -108,7 +111,7 @@ def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
 
 def test_async_is_known_above_the_seam_alone() -> None:
     users = {name for name, path in modules().items() if "import trio" in path.read_text()}
-    seam = {"builds", "cache", "recent", "content", "workers.processes", "workers.pool", "workers.decode"}
+    seam = {"threads", "builds", "cache", "recent", "content", "workers.processes", "workers.pool", "workers.decode"}
     files = {"files.cine", "files.exchange", "files.subject", "files.transcoded", "files.video"}
     above = {"tree", "operations", "mount", "doctor", "cli"}
     assert users <= seam | files | above

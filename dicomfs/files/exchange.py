@@ -8,9 +8,8 @@ import logging
 import mmap
 from typing import BinaryIO
 
-import trio
-
 from dicomfs.content import Content
+from dicomfs.threads import Purpose, run
 from dicomfs.workers.channel import LEFT_OUT, READ, READ_BACK, WRITE
 from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.processes import Call
@@ -52,11 +51,11 @@ class Exchange:
         if call.wanted == READ and self._stream:
             data = await self._stream.read(call.place, call.length)
         elif call.wanted == READ_BACK:
-            data = await trio.to_thread.run_sync(self._read, call.place, call.length)
+            data = await run(Purpose.DISK, self._read, call.place, call.length, finish=True)
         elif call.wanted == WRITE:
             if call.place + call.length > self._most:
                 raise TooLarge(f"the film takes more than the {self._most} bytes that it was promised to take")
-            await trio.to_thread.run_sync(self._write, call.place, slot[: call.length])
+            await run(Purpose.DISK, self._write, call.place, slot[: call.length], finish=True)
         elif call.wanted == LEFT_OUT:
             self._tell(call.place)
         else:
