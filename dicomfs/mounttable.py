@@ -11,11 +11,10 @@ _TABLE = "/proc/self/mountinfo"
 # Types whose inode numbers are on disk, or kept by the server: the same after another mount of the same file system.
 # vfat, exFAT, CIFS, 9p and all of FUSE (sshfs, rclone …) may number in the order of lookup; overlayfs keeps numbers in
 # some configurations only. A type that is not known here counts as one of those.
-_KEEP_INODES = frozenset(
-    ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "jfs", "reiserfs", "nilfs2", "bcachefs", "ocfs2", "gfs2")
-    + ("tmpfs", "ntfs", "ntfs3", "hfsplus", "ufs", "squashfs", "erofs", "iso9660", "udf", "nfs", "nfs4", "ceph")
-    + ("lustre", "gpfs")
-)
+_KEEP_INODES = frozenset((
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "jfs", "reiserfs", "nilfs2", "bcachefs", "ocfs2", "gfs2",
+    "tmpfs", "ntfs", "ntfs3", "hfsplus", "ufs", "squashfs", "erofs", "iso9660", "udf", "nfs", "nfs4", "ceph", "lustre", "gpfs",
+))  # fmt: skip
 
 
 class MountPoint(NamedTuple):
