@@ -12,8 +12,8 @@ _BLOCK = 16
 # Bits a pixel and frame. Real cines take 0.1 to 1.0 at the rate factor 18. Speckle over the whole picture that is new
 # in each frame, with some noise of an amplifier over it, takes this much at 38 dB.
 _BITS = 9 / 8
-# Bits a frame of any size, for headers, and for small pictures, in which little can be predicted.
-_FRAME_BITS = 1024
+# More of them for small pictures, in which little can be predicted: so many a pixel, up to so many a frame.
+_SMALL_BITS, _MOST_SMALL = 8, 8192
 # Frames in the encoder's buffer: room for those that take more than the others, as those that stand alone do. A short
 # film has a part of itself as room, too little for a buffer to work; it costs so little time that quantisers are tried.
 _BUFFERED, _SHORT, _PART = 4, 15, 4
@@ -71,5 +71,6 @@ def remuxed_size(size: int, frames: int) -> int:
 def _bits(rows: int, columns: int, frames: int) -> int:
     """Give the bits that all pictures may take together."""
     blocks = -(-rows // _BLOCK) * -(-columns // _BLOCK)
-    each = int(_BITS * blocks * _BLOCK * _BLOCK) + _FRAME_BITS
+    pixels = blocks * _BLOCK * _BLOCK
+    each = int(_BITS * pixels) + min(_SMALL_BITS * pixels, _MOST_SMALL)
     return each * frames + (each * frames // _PART if frames <= _SHORT else each * _BUFFERED)
