@@ -164,9 +164,11 @@ def test_times_change_neither_size_nor_pictures(
     assert np.array_equal(two.pictures, pictures)
 
 
-@pytest.mark.parametrize("frames", [2, 7, 40])
-def test_ultrasound_keeps_its_quality(frames: int, loop: Loop, tmp_path: Path, program: Callable[[str], str]) -> None:
-    values = speckle(frames)
+@pytest.mark.parametrize("shape", [(2, 240, 320), (7, 240, 320), (40, 240, 320), (10, 64, 64)], ids=str)
+def test_ultrasound_keeps_its_quality(
+    shape: tuple[int, int, int], loop: Loop, tmp_path: Path, program: Callable[[str], str]
+) -> None:
+    values = speckle(*shape)
     data = made(loop, tmp_path, object_of(values))
     shown = Film(program("ffprobe"), tmp_path, data)
     assert min(psnr(picture[:, :, 0], value) for picture, value in zip(shown.pictures, values, strict=True)) >= 38

@@ -12,20 +12,18 @@ _BLOCK = 16
 # Bits a pixel and frame. Real cines take 0.1 to 1.0 at the rate factor 18. Speckle over the whole picture that is new
 # in each frame, with some noise of an amplifier over it, takes this much at 38 dB.
 _BITS = 9 / 8
-# Bits a frame of any size, for headers, and for small pictures, in which little can be predicted.
-_FRAME_BITS = 1024
-# Room for frames that take more than the others, as those that stand alone do: that of some frames, but no more than
-# this part of the film. It is the encoder's buffer, which holds a frame at least.
-_SPARE, _SPARE_PART = 4, 4
+# More of them for small pictures, in which little can be predicted: so many a pixel, up to so many a frame.
+_SMALL_BITS, _MOST_SMALL = 8, 8192
+# Frames in the encoder's buffer: room for those that take more than the others, as those that stand alone do. A short
+# film has a part of itself as room, too little for a buffer to work; it costs so little time that quantisers are tried.
+_BUFFERED, _SHORT, _PART = 4, 15, 4
+_QUANTISERS = (4, 8, 12, 16, 20, 25, 32, 40)
 # Bytes of a frame in the index of an MP4 (at most 4 of its size, 8 of its duration, 4 as a key frame, 20 of its chunk),
 # and before it; bytes of everything else, such as the description and what the encoder says of itself.
 _FRAME_BYTES, _FILM_BYTES = 48, 4096
 # Rate factors, and parts of the bits. With the first one nothing is seen to be missing, even where a picture stands
 # still.
 _FACTORS = ((6, 1.0), (12, 0.75), (18, 0.4))
-# Quantisers that are tried before on films of so few frames, which cost no time, and in which a buffer has no room to
-# work.
-_SHORT, _FINEST = 15, (4, 8)
 # The highest quantiser of H.264.
 _COARSEST = 51
 
@@ -55,11 +53,11 @@ def film_size(rows: int, columns: int, frames: int) -> int:
 
 def efforts(rows: int, columns: int, frames: int) -> tuple[Effort, ...]:
     """Give the ways in which such a film is encoded until it fits, the best first."""
-    buffered = max(1, min(_SPARE, frames // _SPARE_PART))
-    each = _bits(rows, columns, frames) // (frames + buffered)
-    capped = [Effort(factor, int(part * each), int(part * each) * buffered) for factor, part in _FACTORS]
-    finest = [Effort(quantiser) for quantiser in _FINEST] if frames <= _SHORT else []
-    return (*finest, *capped, Effort(_COARSEST))
+    if frames <= _SHORT:
+        return tuple(Effort(quantiser) for quantiser in (*_QUANTISERS, _COARSEST))
+    each = _bits(rows, columns, frames) // (frames + _BUFFERED)
+    capped = (Effort(factor, int(part * each), int(part * each) * _BUFFERED) for factor, part in _FACTORS)
+    return (*capped, Effort(_COARSEST))
 
 
 def remuxed_size(size: int, frames: int) -> int:
@@ -73,5 +71,6 @@ def remuxed_size(size: int, frames: int) -> int:
 def _bits(rows: int, columns: int, frames: int) -> int:
     """Give the bits that all pictures may take together."""
     blocks = -(-rows // _BLOCK) * -(-columns // _BLOCK)
-    each = int(_BITS * blocks * _BLOCK * _BLOCK) + _FRAME_BITS
-    return each * frames + each * min(_SPARE * _SPARE_PART, frames) // _SPARE_PART
+    pixels = blocks * _BLOCK * _BLOCK
+    each = int(_BITS * pixels) + min(_SMALL_BITS * pixels, _MOST_SMALL)
+    return each * frames + (each * frames // _PART if frames <= _SHORT else each * _BUFFERED)

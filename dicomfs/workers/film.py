@@ -41,8 +41,8 @@ _TICKS = 1_000_000 // _RATE
 _BT709, _LIMITED = 1, 1
 # Luma of each level of grey.
 _LEVELS = np.round(16 + np.arange(256) * (219 / 255)).astype(np.uint8)
-# One thread, on every machine: bytes depend on how many there are, and a buffer that several of them draw on gives other
-# bytes each time. The others decode meanwhile.
+# One thread, on every machine: bytes depend on how many there are, and a buffer that several of them draw on gives
+# other bytes each time. Other processors decode meanwhile.
 _THREADS = "1"
 
 

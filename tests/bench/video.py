@@ -13,7 +13,7 @@ from bench.table import Table, at_least, at_most, in_turns, timed
 # threads. Objects that state no rate have that.
 _SETTINGS = (
     "-c:v libx264 -preset veryfast -bf 0 -g 30 -aq-strength 0.5 -x264-params mbtree=0:ipratio=1.1"
-    " -crf 6 -maxrate 3466240 -bufsize 1386496 -pix_fmt yuv420p -movflags faststart"
+    " -crf 6 -maxrate 3537920 -bufsize 1415168 -pix_fmt yuv420p -movflags faststart"
 ).split()
 _RATE = "10"
 MANY = 2000
