@@ -81,7 +81,8 @@ class Kind(Enum):
 class Entry:
     """One name in a directory of the archive; *path* is where it really is, behind all links.
 
-    *beginning* is a digest of the first bytes where the file system does not keep inode numbers, else None.
+    *identity* is what tells this version of a file, or this directory, from all others that may be at its place, for
+    good: it is the same in every mount, of dicomfs and of the archive's file system.
     """
 
     name: bytes
@@ -91,23 +92,7 @@ class Entry:
     mode: int
     uid: int
     gid: int
-    beginning: bytes | None = None
-
-    @property
-    def identity(self) -> bytes:
-        """What tells this version of a file, or this directory, from all others that may be at its place, for good.
-
-        It is the same in every mount, of dicomfs and of the archive's file system; so the device is no part of it, and
-        the inode only where the file system keeps it (see `mountinfo`). Elsewhere the first bytes stand for the inode:
-        a file that takes the name, size and times of another one is another file all the same. The version of a
-        directory is no part, as it is the same directory when names come and go.
-        """
-        version = self.fingerprint
-        which = b"%d" % version.inode if self.beginning is None else self.beginning
-        if self.kind is Kind.DIRECTORY:
-            return b"directory %b" % which
-        kind = b"DICOM" if self.kind is Kind.DICOM else b"other"
-        return b"%b %d %d %d %b" % (kind, version.size, version.mtime_ns, version.ctime_ns, which)
+    identity: bytes
 
 
 class SourceFile:
@@ -286,8 +271,10 @@ class Source:
         kept = self._keeps(directory, real, status.st_dev)
         kind, beginning = _look(directory, real, status, HEAD if kept else _BEGINNING)
         mode = without_masks(status.st_mode, b"/proc/self/fd/%d/%s" % (directory, real))
-        digest = None if kept else hashlib.blake2b(beginning, digest_size=16).digest()
-        return Entry(name, path, kind, Fingerprint.of(status), mode, status.st_uid, status.st_gid, digest)
+        fingerprint = Fingerprint.of(status)
+        which = b"%d" % status.st_ino if kept else hashlib.blake2b(beginning, digest_size=16).digest()
+        identity = _identity(kind, fingerprint, which)
+        return Entry(name, path, kind, fingerprint, mode, status.st_uid, status.st_gid, identity)
 
     def _keeps(self, directory: int, name: bytes, device: int) -> bool:
         """Tell whether the file system of a file on *device* keeps inode numbers."""
@@ -347,6 +334,19 @@ class Source:
         finally:
             if descriptor != self._root:
                 os.close(descriptor)
+
+
+def _identity(kind: Kind, version: Fingerprint, which: bytes) -> bytes:
+    """Give the identity of an entry; *which* is its inode where that is kept, else a digest of its first bytes.
+
+    So a file that takes the name, size and times of another one is another file on any file system. The device is no
+    part, since it may be another one each time. Nor is the version of a directory: it is the same directory when
+    names come and go.
+    """
+    if kind is Kind.DIRECTORY:
+        return b"directory " + which
+    what = b"DICOM" if kind is Kind.DICOM else b"other"
+    return b"%b %d %d %d %b" % (what, version.size, version.mtime_ns, version.ctime_ns, which)
 
 
 def _look(directory: int, name: bytes, status: os.stat_result, most: int) -> tuple[Kind, bytes]:

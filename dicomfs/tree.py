@@ -46,7 +46,7 @@ class MirrorDirectory(Directory):
         self._services = services
         self._ancestors = ancestors | {here}
         # As last listed. The kernel holds them all anyway, and most are the same the next time.
-        self._known: dict[bytes, tuple[Entry, Node]] = {}
+        self._known: dict[bytes, tuple[Entry, Child]] = {}
 
     async def current(self) -> Attributes:
         """Look at the directory again: names come and go, and its time tells."""
@@ -57,8 +57,7 @@ class MirrorDirectory(Directory):
     async def lookup(self, name: bytes) -> Child | None:
         """Find a name in the archive."""
         entry = await trio.to_thread.run_sync(self._services.source.entry, self._path, name, abandon_on_cancel=True)
-        node = self._node(entry)
-        return None if node is None else Child(name, node, mark=entry.identity)
+        return self._child(entry)
 
     async def listing(self) -> Sequence[Child]:
         """List the archive's directory."""
@@ -66,15 +65,19 @@ class MirrorDirectory(Directory):
         entries = await trio.to_thread.run_sync(
             self._services.source.entries, self._path, known, abandon_on_cancel=True
         )
-        found: dict[bytes, tuple[Entry, Node]] = {}
+        found: dict[bytes, tuple[Entry, Child]] = {}
         for entry in entries:
-            before, node = self._known.get(entry.name, (None, None))
+            before, child = self._known.get(entry.name, (None, None))
             if before is not entry:
-                node = self._node(entry)
-            if node is not None:
-                found[entry.name] = entry, node
+                child = self._child(entry)
+            if child is not None:
+                found[entry.name] = entry, child
         self._known = found
-        return [Child(name, node, mark=entry.identity) for name, (entry, node) in found.items()]
+        return [child for _, child in found.values()]
+
+    def _child(self, entry: Entry) -> Child | None:
+        node = self._node(entry)
+        return None if node is None else Child(entry.name, node, mark=entry.identity)
 
     def _node(self, entry: Entry) -> Node | None:
         if entry.kind is Kind.DICOM:
