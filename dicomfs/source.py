@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -92,7 +92,7 @@ class Entry:
     mode: int
     uid: int
     gid: int
-    identity: bytes
+    identity: bytes = field(default=b"", compare=False)  # it follows from the others
 
 
 class SourceFile:
