@@ -70,10 +70,10 @@ class InodeTable:
     """
 
     def __init__(self, root: Directory, bits: int = _BITS) -> None:
-        """Number *root* as the kernel expects; it is never forgotten. A digest counts with its first *bits* only."""
+        """Number *root* as the kernel expects; it is never forgotten. A digest counts with its last *bits* only."""
         top = _Numbered(b"", _digest(b"/"), root)
         top.number = ROOT
-        self._bits = bits
+        self._masks = [(1 << min(bits, _BITS - width)) - 1 for width in WIDTHS]
         self._numbered: dict[int, _Numbered] = {ROOT: top}
         # By their first numbers: whose files are numbered from there.
         self._blocks: dict[int, _Numbered] = {}
@@ -100,17 +100,20 @@ class InodeTable:
     def hold(self, parent: int, child: Child) -> int:
         """Number a child of *parent* and count one lookup, which `forget` takes back. Raises Stale."""
         directory = self._directory(parent)
-        name, node, place, mark, *_ = child
+        name, node, place, mark, places, _ = child
         if place is not None and isinstance(node, File):
-            first = self._first(directory, mark, child.places)
+            first = self._first(directory, mark, places)
             directory.held += 1
             return first + place
         # No name has a slash, so that no two of these texts are the same.
         digest = _digest(directory.above + name + b"/" + mark)
-        entry = self._known(digest)
+        start = int.from_bytes(digest, "big") & self._masks[0]
+        entry = self._numbered.get(start)
+        if entry is None or entry.digest != digest:
+            entry = self._displaced.get(digest)
         if entry is None:
-            entry = self._add(digest, directory, child)
-        elif entry.node not in (None, node) and _differ(entry.node, node):
+            entry = self._add(digest, start, directory, child)
+        elif entry.node is not None and entry.node is not node and _differ(entry.node, node):
             entry.node = node
         entry.parent = parent
         entry.held += 1
@@ -154,16 +157,12 @@ class InodeTable:
         return entry, place
 
     def _directory(self, parent: int) -> _Numbered:
-        entry, place = self._entry(parent)
-        if place is not None:
+        entry = self._numbered.get(parent)
+        if entry is None:
             raise Stale
         return entry
 
-    def _known(self, digest: bytes) -> _Numbered | None:
-        entry = self._numbered.get(self._start(digest, 0))
-        return entry if entry is not None and entry.digest == digest else self._displaced.get(digest)
-
-    def _add(self, digest: bytes, directory: _Numbered, child: Child) -> _Numbered:
+    def _add(self, digest: bytes, start: int, directory: _Numbered, child: Child) -> _Numbered:
         # What is in a fixed directory belongs to its version, what is in another one just to its name.
         changing = isinstance(child.node, Directory) and not isinstance(child.node, FixedDirectory)
         above = _digest(directory.above + child.name) if changing else digest
@@ -171,7 +170,6 @@ class InodeTable:
             entry = _Numbered(digest, above, child.node)
         else:
             entry = _Numbered(digest, above, None, child.place)
-        start = self._start(digest, 0)
         entry.number = _free(self._numbered, start, 0)
         self._numbered[entry.number] = entry
         if entry.number != start:
@@ -184,15 +182,11 @@ class InodeTable:
         for known, first in directory.blocks:
             if known == mark and first >> _BITS == tag:
                 return first
-        first = _free(self._blocks, self._start(_digest(directory.above + b"/" + mark), tag), tag)
+        prefix = int.from_bytes(_digest(directory.above + b"/" + mark), "big") & self._masks[tag]
+        first = _free(self._blocks, tag << _BITS | prefix << WIDTHS[tag], tag)
         self._blocks[first] = directory
         directory.blocks += ((mark, first),)
         return first
-
-    def _start(self, digest: bytes, tag: int) -> int:
-        """Give the number that a digest has if it is free."""
-        prefix = int.from_bytes(digest[:8], "big") & ((1 << min(self._bits, _BITS - WIDTHS[tag])) - 1)
-        return tag << _BITS | prefix << WIDTHS[tag]
 
     async def _own(self, entry: _Numbered) -> Node:
         if entry.node is not None:

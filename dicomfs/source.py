@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -95,7 +95,8 @@ class Entry:
 
     *path* is where it really is, behind all links, and *steps* are the directories that it is in there. *mode* has what
     lists deny taken off, and *left* are the permission bits that directories on the way of a link leave of it.
-    *beginning* is a digest of the first bytes where the file system does not keep inode numbers, else None.
+    *identity* is what tells this version of a file, or this directory, from all others that may be at its place, for
+    good: it is the same in every mount, of dicomfs and of the archive's file system.
     """
 
     name: bytes
@@ -107,29 +108,13 @@ class Entry:
     gid: int
     steps: Steps = ()
     left: int = 0o777
-    beginning: bytes | None = None
+    identity: bytes = field(default=b"", compare=False)  # it follows from the others
 
     @property
     def inside(self) -> Steps:
         """The directories down to this one, which is a directory."""
         here = (self.fingerprint.device, self.fingerprint.inode)
         return (*self.steps, here) if self.path else ()
-
-    @property
-    def identity(self) -> bytes:
-        """What tells this version of a file, or this directory, from all others that may be at its place, for good.
-
-        It is the same in every mount, of dicomfs and of the archive's file system; so the device is no part of it, and
-        the inode only where the file system keeps it (see `mounttable`). Elsewhere the first bytes stand for the inode:
-        a file that takes the name, size and times of another one is another file all the same. The version of a
-        directory is no part, as it is the same directory when names come and go.
-        """
-        version = self.fingerprint
-        which = b"%d" % version.inode if self.beginning is None else self.beginning
-        if self.kind is Kind.DIRECTORY:
-            return b"directory %b" % which
-        kind = b"DICOM" if self.kind is Kind.DICOM else b"other"
-        return b"%b %d %d %d %b" % (kind, version.size, version.mtime_ns, version.ctime_ns, which)
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,9 +351,10 @@ class Source:
         kept = self._keeps(directory, real, status.st_dev)
         kind, beginning = _recognised(directory, real, status, HEAD if kept else _BEGINNING)
         mode = self._permitted(directory, real, status)
-        digest = None if kept else hashlib.blake2b(beginning, digest_size=16).digest()
-        version = Fingerprint.of(status)
-        return Entry(name, path, kind, version, mode, status.st_uid, status.st_gid, steps, beginning=digest)
+        fingerprint = Fingerprint.of(status)
+        which = b"%d" % status.st_ino if kept else hashlib.blake2b(beginning, digest_size=16).digest()
+        identity = _identity(kind, fingerprint, which)
+        return Entry(name, path, kind, fingerprint, mode, status.st_uid, status.st_gid, steps, identity=identity)
 
     def _keeps(self, directory: int, name: bytes, device: int) -> bool:
         """Tell whether the file system of a file on *device* keeps inode numbers."""
@@ -459,6 +445,19 @@ class Source:
         finally:
             if descriptor != self._root:
                 os.close(descriptor)
+
+
+def _identity(kind: Kind, version: Fingerprint, which: bytes) -> bytes:
+    """Give the identity of an entry; *which* is its inode where that is kept, else a digest of its first bytes.
+
+    So a file that takes the name, size and times of another one is another file on any file system. The device is no
+    part, since it may be another one each time. Nor is the version of a directory: it is the same directory when
+    names come and go.
+    """
+    if kind is Kind.DIRECTORY:
+        return b"directory " + which
+    what = b"DICOM" if kind is Kind.DICOM else b"other"
+    return b"%b %d %d %d %b" % (what, version.size, version.mtime_ns, version.ctime_ns, which)
 
 
 def _unseen(name: bytes, error: OSError) -> Unseen:

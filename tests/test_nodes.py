@@ -376,6 +376,12 @@ def test_a_node_of_the_same_number_is_served_as_it_is_now() -> None:
     assert trio.run(table.node, inode) is before, "what it knows is worth keeping"
     assert table.hold(ROOT, Child(b"x", now, mark=b"v")) == inode
     assert trio.run(table.node, inode) is now
+    # Nor does it matter whether it is where it would like to be.
+    table = InodeTable(Mirror(FOLDER), bits=0)
+    table.hold(ROOT, Child(b"first", Note()))
+    inode = table.hold(ROOT, Child(b"x", before, mark=b"v"))
+    assert table.hold(ROOT, Child(b"x", now, mark=b"v")) == inode
+    assert trio.run(table.node, inode) is now
 
 
 def test_a_displaced_number_stays_while_it_is_held() -> None:
