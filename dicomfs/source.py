@@ -433,7 +433,12 @@ class Source:
             for place, part in enumerate(directory.split(b"/") if directory else ()):
                 if part in (b"", b".", b".."):
                     raise FileNotFoundError(errno.ENOENT, "not a path within the archive")
-                below = os.open(part, _STEP, dir_fd=descriptor)
+                try:
+                    below = os.open(part, _STEP, dir_fd=descriptor)
+                except (FileNotFoundError, NotADirectoryError):
+                    if wanted is None:
+                        raise
+                    raise SourceChanged from None  # it was there: whoever holds it is to look for the name anew
                 if descriptor != self._root:
                     os.close(descriptor)
                 descriptor = below

@@ -26,7 +26,7 @@ from dicomfs.nodes import (
     Unknown,
     read_only,
 )
-from dicomfs.source import Entry, Kind, Look, SourceFile, Unseen
+from dicomfs.source import Entry, Kind, Look, SourceFile, Steps, Unseen
 from dicomfs.threads import Purpose, run
 
 # How long the kernel may show what it saw of the archive before it asks again. A file that is opened is checked in any
@@ -96,8 +96,12 @@ class MirrorDirectory(Directory):
 
     def replaces(self, before: Node) -> bool:
         """Tell whether this is somewhere else than *before*, or looks different."""
-        moved = isinstance(before, MirrorDirectory) and before._entry.inside != self._entry.inside
+        moved = isinstance(before, MirrorDirectory) and before._place != self._place
         return moved or super().replaces(before)
+
+    @property
+    def _place(self) -> tuple[bytes, Steps]:
+        return self._entry.path, self._entry.inside
 
     def _children(self, entries: Sequence[Entry | Unseen], learnt: Learnt[Look]) -> Sequence[Child]:
         found: dict[bytes, tuple[Entry, Node]] = {}

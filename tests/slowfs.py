@@ -4,7 +4,7 @@
 
 The folder holds what FILES holds, or COUNT copies of its only file. Each request that the kernel makes for a name takes
 DELAY seconds, AT_ONCE of them at a time. A file in CONTROL with the name of one holds the errno that looking at it
-gives, or 0 for no answer at all; `opens` in CONTROL counts how often each was opened, at the end.
+gives, or 0 for no answer as long as it is there; `opens` in CONTROL counts how often each was opened, at the end.
 """
 
 import errno
@@ -42,13 +42,12 @@ class SlowFolder(pyfuse3.Operations):
     async def wait(self, inode: int) -> None:
         async with self.permits:
             await trio.sleep(self.delay)
-        try:
-            number = int(Path(os.fsdecode(os.path.join(self.control, self.names[inode - FIRST]))).read_text())
-        except FileNotFoundError:
-            return
-        if not number:
-            await trio.sleep_forever()
-        raise pyfuse3.FUSEError(number)
+        told = Path(os.fsdecode(os.path.join(self.control, self.names[inode - FIRST])))
+        while told.exists():
+            number = int(told.read_text() or 0)
+            if number:
+                raise pyfuse3.FUSEError(number)
+            await trio.sleep(0.1)
 
     def entry(self, inode: int) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()

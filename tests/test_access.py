@@ -311,6 +311,70 @@ def test_a_link_into_a_closed_directory_is_closed(shared: Path, program: Program
         assert stat.S_IMODE(os.stat(mount.path / "folder").st_mode) == 0o500
 
 
+# Another directory of the same name
+
+# Reads two paths again and again for some seconds, and prints what it could read but "open".
+WATCH = """
+import os, sys, time
+until, seen = time.monotonic() + 7, set()
+print("ready", flush=True)
+while time.monotonic() < until:
+    for path in sys.argv[1:]:
+        try:
+            if os.path.isdir(path):
+                seen.update(os.listdir(path))
+            else:
+                with open(path) as file:
+                    seen.add(file.read())
+        except OSError:
+            pass
+print(sorted(seen))
+"""
+
+
+def test_a_directory_replaced_by_a_closed_one_is_closed_at_once(shared: Path, program: Program) -> None:
+    source = shared / "source"
+    for name, text in (("patient", "open"), ("next", "SECRET")):
+        (source / name / "deep").mkdir(parents=True)
+        for place in (source / name, source / name / "deep"):
+            (place / "x.txt").write_text(text)
+            (place / f"{text}.txt").touch()
+    (source / "next").chmod(0o700)
+    with mounted(source, shared, "--allow-other") as mount:
+        paths = [mount.path / "patient" / path for path in ("x.txt", "deep/x.txt", "", "deep", "SECRET.txt")]
+        stranger = [program("setpriv"), "--reuid=1001", "--regid=1001", "--clear-groups"]
+        command = [*stranger, sys.executable, "-c", WATCH, *map(str, paths)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher:
+            assert watcher.stdout
+            assert watcher.stdout.readline() == "ready\n"
+            wait_for(lambda: mount.statistics()["requests"] > 10)
+            (source / "patient").rename(shared / "aside")
+            (source / "next").rename(source / "patient")
+            assert watcher.stdout.read() == "['deep', 'open', 'open.txt', 'x.txt']\n"
+        # For those who may read it, it is there, under the same name.
+        assert (mount.path / "patient" / "deep" / "x.txt").read_text() == "SECRET"
+
+
+def test_a_directory_that_was_renamed_is_read_under_its_new_name(tmp_path: Path) -> None:
+    """What is kept of its files does not lead to where they were."""
+    source = tmp_path / "source"
+    (source / "before").mkdir(parents=True)
+    (source / "before" / "x.dcm").write_bytes(DICOM)
+    (source / "link").symlink_to("before")
+    with mounted(source, tmp_path) as mount:
+        read = {name: (mount.path / "before" / "x.dcm" / name).read_bytes() for name in ("header.txt", "original.dcm")}
+        assert (mount.path / "link" / "x.dcm" / "original.dcm").read_bytes() == DICOM
+        (source / "before").rename(source / "after")
+        (source / "link").unlink()
+        (source / "link").symlink_to("after")
+        for folder in ("after", "link"):
+            place = mount.path / folder / "x.dcm"
+            wait_for(place.exists)
+            for name, data in read.items():
+                assert (place / name).read_bytes() == data, (folder, name)
+            assert (place / "frames" / "0001.png").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("rights", "way", "left"),
     [

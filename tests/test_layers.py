@@ -104,6 +104,11 @@ def test_imports_go_down() -> None:
     assert not wrong
 
 
+def test_every_thread_has_a_purpose() -> None:
+    """One that takes a place of trio's own could keep it for ever."""
+    assert {name for name, path in modules().items() if "to_thread" in path.read_text()} == {"threads"}
+
+
 def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
     users = {name for name, path in modules().items() if "import pyfuse3" in path.read_text()}
     assert users == {"operations", "mount"}

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import random
+import shutil
 import signal
 import socket
 import stat
@@ -21,7 +22,7 @@ import pytest
 from samples import dicom, image
 
 from dicomfs import source as source_module
-from dicomfs.source import Entry, Fingerprint, Kind, OutsideSource, Source, SourceChanged, SourceFile
+from dicomfs.source import Entry, Fingerprint, Kind, OutsideSource, Source, SourceChanged, SourceFile, Unseen
 
 DICOM = dicom(image(4, 4, bytes(16)))
 NOBODY = 65534
@@ -346,6 +347,58 @@ def test_nobody_can_swap_a_file_between_looking_and_opening(
     assert descriptors() == before
 
 
+# A directory is the one that it was, not its name
+
+
+def replaced(place: Path) -> None:
+    """Put another directory with the same names into the place of one."""
+    place.rename(place.with_name("aside"))
+    shutil.copytree(place.with_name("aside"), place)
+
+
+def moved_into_another(place: Path) -> None:
+    """Put another directory into the place of one, with the very same things in it."""
+    other = place.with_name("other")
+    other.mkdir()
+    for thing in place.iterdir():
+        thing.rename(other / thing.name)
+    place.rmdir()
+    other.rename(place)
+
+
+def moved_away(place: Path) -> None:
+    place.rename(place.with_name("aside"))
+
+
+def led_elsewhere(place: Path) -> None:
+    """Put a link to the very same directory into its place."""
+    moved_away(place)
+    place.symlink_to("aside")
+
+
+@pytest.mark.parametrize("replace_it", [replaced, moved_into_another, moved_away, led_elsewhere])
+def test_what_has_the_name_of_a_directory_is_not_taken_for_it(
+    source: Source, archive: Path, replace_it: Callable[[Path], None]
+) -> None:
+    folder = source.entry(b"a", b"b")
+    file = source.entry(b"a/b", b"y.dcm")
+    assert isinstance(folder, Entry)
+    assert len(folder.inside) == 2
+    assert file.steps == folder.inside
+    uses = (
+        lambda: source.directory(b"a/b", folder.inside),
+        lambda: source.entry(b"a/b", b"y.dcm", None, folder.inside),
+        lambda: source.entries(b"a/b", {}, folder.inside),
+        lambda: source.open(b"a/b/y.dcm", file.fingerprint, file.steps).close(),
+    )
+    for use in uses:
+        use()
+    replace_it(archive / "a")
+    for use in uses:
+        with pytest.raises(SourceChanged):
+            use()
+
+
 # What is never opened
 
 
@@ -547,7 +600,57 @@ def test_a_bad_file_harms_no_other(source: Source, monkeypatch: pytest.MonkeyPat
         return looked(path, **how)
 
     monkeypatch.setattr(os, "stat", bad)
-    assert names(source) == [b"a"]
+    folder, broken = source.entries(b"")
+    assert isinstance(folder, Entry)
+    assert isinstance(broken, Unseen)
+    assert (broken.name, broken.error.errno) == (b"x.dcm", number)
+    with pytest.raises(OSError, match=r".") as caught:
+        source.entry(b"", b"x.dcm")
+    assert caught.value.errno == number
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+def test_a_file_that_cannot_be_read_is_of_no_kind(
+    source: Source, archive: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Shown as a file, it would have a mirror delete the directory that stands for it."""
+    read = os.pread
+    bad = (archive / "x.dcm").stat().st_ino
+
+    def fails(descriptor: int, length: int, offset: int) -> bytes:
+        if os.fstat(descriptor).st_ino == bad:
+            raise OSError(number, os.strerror(number))
+        return read(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", fails)
+    assert [type(entry) for entry in source.entries(b"")] == [Entry, Unseen]
+    with pytest.raises(OSError, match=r".") as caught:
+        source.entry(b"", b"x.dcm")
+    assert caught.value.errno == number
+
+
+def test_what_is_denied_is_listed_and_what_leads_nowhere_is_not(archive: Path) -> None:
+    """A link into a directory that we may not search."""
+    (archive / "closed").mkdir()
+    (archive / "closed" / "x.txt").write_text("x")
+    (archive / "closed").chmod(0)
+    (archive / "denied").symlink_to("closed/x.txt")
+    for name, target in (("none", "nothing"), ("circle", "circle"), ("below", "x.dcm/y"), ("long", "n" * 300)):
+        (archive / name).symlink_to(target)
+    open_to_all(archive, archive)
+
+    def work() -> None:
+        source = Source(str(archive))
+        found = {entry.name: entry for entry in source.entries(b"")}
+        assert list(found) == [b"a", b"closed", b"denied", b"x.dcm"]
+        denied = found[b"denied"]
+        assert isinstance(denied, Unseen)
+        assert denied.error.errno == errno.EACCES
+
+    try:
+        as_nobody(work)
+    finally:
+        (archive / "closed").chmod(0o755)
 
 
 def first_version(source: Source, archive: Path, size: int = 300_000) -> tuple[SourceFile, bytes]:
