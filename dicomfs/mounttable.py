@@ -13,7 +13,8 @@ _TABLE = "/proc/self/mountinfo"
 # some configurations only. A type that is not known here counts as one of those.
 _KEEP_INODES = frozenset((
     "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "jfs", "reiserfs", "nilfs2", "bcachefs", "ocfs2", "gfs2",
-    "tmpfs", "ntfs", "ntfs3", "hfsplus", "ufs", "squashfs", "erofs", "iso9660", "udf", "nfs", "nfs4", "ceph", "lustre", "gpfs",
+    "tmpfs", "ntfs", "ntfs3", "hfsplus", "ufs", "squashfs", "erofs", "iso9660", "udf", "nfs", "nfs4", "ceph", "lustre",
+    "gpfs",
 ))  # fmt: skip
 
 
