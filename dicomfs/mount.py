@@ -20,10 +20,12 @@ from dataclasses import dataclass
 import pyfuse3
 import trio
 
+from dicomfs.descriptors import Descriptors, raise_limit
 from dicomfs.diskcache import CacheRefused, DiskCache
 from dicomfs.display.render import Window
 from dicomfs.files.subject import Services
 from dicomfs.memory import tune
+from dicomfs.nursery import side_by_side
 from dicomfs.operations import Operations
 from dicomfs.source import Source
 from dicomfs.tree import root
@@ -77,7 +79,9 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
     Raises MountRefused, and OSError or RuntimeError of the kernel and libfuse.
     """
     with contextlib.ExitStack() as ending:
-        source = Source(options.source)
+        raise_limit()
+        descriptors = Descriptors.of_process(options.workers)
+        source = Source(options.source, descriptors)
         ending.callback(source.close)
         _check_mountpoint(source, options.mountpoint)
         mountpoint = os.path.realpath(options.mountpoint)
@@ -85,7 +89,10 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         if disk:
             ending.callback(disk.close)
         decoder = Decoder(
-            options.workers, cache_bytes=options.cache_memory, disk=disk if options.cache_frames else None
+            options.workers,
+            cache_bytes=options.cache_memory,
+            disk=disk if options.cache_frames else None,
+            descriptors=descriptors,
         )
         services = Services.of(source, decoder, options.window, options.cache_size, disk, every_film=options.every_film)
         ending.callback(services.builds.close)
@@ -192,7 +199,7 @@ def _heartbeat() -> Iterator[None]:
 
 
 async def _serve(operations: Operations, services: Services, mountpoint: str, ready: Callable[[], None]) -> None:
-    async with trio.open_nursery() as nursery:
+    async with side_by_side() as nursery:
         nursery.start_soon(_obey_signals, nursery.cancel_scope, operations, services)
         nursery.start_soon(services.decoder.look_ahead)
         nursery.start_soon(_announce, operations.started, mountpoint, ready)

@@ -12,16 +12,18 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from dicomfs.access import without_masks
+from dicomfs.descriptors import SHORT, Descriptors, Kept
 from dicomfs.dicom.recognise import HEAD, is_dicom
 
 # As the kernel counts (MAXSYMLINKS).
@@ -29,7 +31,7 @@ MOST_LINKS = 40
 # The coarsest clock that the kernel stamps files with (HZ=100), twice.
 TICK_NS = 20_000_000
 # Errors that say nothing about a file: we have no descriptors or memory left.
-_OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+_OURS = SHORT | {errno.ENOMEM}
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -88,63 +90,92 @@ class Entry:
 
 
 class SourceFile:
-    """One open version of one archive file: reads give its bytes or SourceChanged, never another version's."""
+    """One version of one archive file: reads give its bytes or SourceChanged, never another version's.
 
-    __slots__ = ("_descriptor", "_fingerprint")
+    Its descriptor counts in a budget. Where it had to give way, the file is opened again by its path for the next read,
+    which gives SourceChanged where another version, or nothing, is in its place by then.
+    """
 
-    def __init__(self, descriptor: int, fingerprint: Fingerprint) -> None:
-        """Own *descriptor*, which shows the version *fingerprint*."""
-        self._descriptor = descriptor
+    __slots__ = ("_descriptors", "_fingerprint", "_kept", "_reopen")
+
+    def __init__(
+        self, descriptors: Descriptors, descriptor: int, fingerprint: Fingerprint, reopen: Callable[[], int]
+    ) -> None:
+        """Own *descriptor*, which shows the version *fingerprint*; *reopen*, called in threads, gives another."""
+        self._descriptors = descriptors
         self._fingerprint = fingerprint
+        self._reopen = reopen
+        self._kept = Kept()
+        descriptors.adopt(self._kept, descriptor)
+        descriptors.done(self._kept)
 
     @property
     def size(self) -> int:
         """Bytes in the file."""
         return self._fingerprint.size
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the descriptor is there, so that `pread_cached` may find something."""
+        return self._kept.descriptor >= 0
+
     def pread(self, length: int, offset: int) -> bytes:
         """Read *length* bytes at *offset*; fewer only at the end. Raises SourceChanged."""
         wanted = max(0, min(length, self.size - offset))
-        data = os.pread(self._descriptor, wanted, offset)
-        while len(data) < wanted:
-            more = os.pread(self._descriptor, wanted - len(data), offset + len(data))
-            if not more:
+        descriptor = self._descriptors.use(self._kept)
+        if descriptor < 0:
+            descriptor = self._descriptors.adopt(self._kept, self._reopen())
+        try:
+            data = os.pread(descriptor, wanted, offset)
+            while len(data) < wanted:
+                more = os.pread(descriptor, wanted - len(data), offset + len(data))
+                if not more:
+                    raise SourceChanged
+                data += more
+            # Looked at after the read: a write that the read could have seen has changed the times by now.
+            if Fingerprint.of(os.fstat(descriptor)) != self._fingerprint:
                 raise SourceChanged
-            data += more
-        # Looked at after the read: a write that the read could have seen has changed the times by now.
-        if Fingerprint.of(os.fstat(self._descriptor)) != self._fingerprint:
-            raise SourceChanged
+        finally:
+            self._descriptors.done(self._kept)
         return data
 
     def pread_cached(self, length: int, offset: int) -> memoryview | None:
         """Read as `pread` does if all of it is in the page cache, else None: this never waits for a disk."""
+        descriptor = self._descriptors.use(self._kept)
+        if descriptor < 0:
+            return None
         wanted = max(0, min(length, self.size - offset))
         buffer = np.empty(wanted, np.uint8).data  # unlike a bytearray not filled with zeros first
         try:
-            if os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT) != wanted:
+            if os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT) != wanted:
                 return None
+            changed = Fingerprint.of(os.fstat(descriptor)) != self._fingerprint
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
                 return None
             raise
-        if Fingerprint.of(os.fstat(self._descriptor)) != self._fingerprint:
+        finally:
+            self._descriptors.done(self._kept)
+        if changed:
             raise SourceChanged
         return buffer
 
     def close(self) -> None:
-        """Give the descriptor back; a second time it may be another file's and is left alone."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        """Give the descriptor back; a second time does nothing."""
+        self._descriptors.close(self._kept)
 
 
 class Source:
     """An archive: a directory, or a single file."""
 
-    def __init__(self, root: str | bytes) -> None:
-        """Open *root*; raises OSError when it is not there or neither a directory nor a regular file."""
+    def __init__(self, root: str | bytes, descriptors: Descriptors | None = None) -> None:
+        """Open *root*; raises OSError when it is not there or neither a directory nor a regular file.
+
+        Files that stay open count in *descriptors*, by default in a budget of their own.
+        """
+        self.descriptors = descriptors or Descriptors.of_process()
         status = os.stat(root)
         self.root = os.path.realpath(os.fsencode(root))
         self.is_file = stat.S_ISREG(status.st_mode)
@@ -197,7 +228,7 @@ class Source:
         if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
             raise FileNotFoundError(errno.ENOENT, "not a name")
         with self._opened(directory) as (descriptor, path):
-            return self._describe(descriptor, path, name)
+            return self.descriptors.opening(self._describe, descriptor, path, name)
 
     def entries(self, directory: bytes, known: Mapping[bytes, Entry] = MappingProxyType({})) -> list[Entry]:
         """Describe all of a directory, sorted by name; what vanishes meanwhile or is never shown is left out.
@@ -205,13 +236,13 @@ class Source:
         What was *known* by its name before and has not changed is given again without looking into it.
         """
         with self._opened(directory) as (step, path):
-            descriptor = _open_to_read(b".", step, os.O_DIRECTORY)
+            descriptor = self.descriptors.opening(_open_to_read, b".", step, os.O_DIRECTORY)
             try:
-                names = sorted(map(os.fsencode, os.listdir(descriptor)))
+                names = sorted(map(os.fsencode, self.descriptors.opening(os.listdir, descriptor)))
                 found = []
                 for name in names:
                     try:
-                        found.append(self._describe(descriptor, path, name, known.get(name)))
+                        found.append(self.descriptors.opening(self._describe, descriptor, path, name, known.get(name)))
                     except OSError as error:
                         if error.errno in _OURS:
                             raise  # a listing that lacks files because we ran short would be mirrored as deletions
@@ -225,12 +256,16 @@ class Source:
 
         A file that was changed this very moment is waited for, a few milliseconds.
         """
+        descriptor = self._open_version(path, fingerprint)
+        return SourceFile(self.descriptors, descriptor, fingerprint, partial(self._open_version, path, fingerprint))
+
+    def _open_version(self, path: bytes, fingerprint: Fingerprint) -> int:
         directory, _, name = path.rpartition(b"/")
         with self._opened(directory) as (step, _):
             status = os.stat(name, dir_fd=step, follow_symlinks=False)
             if Fingerprint.of(status) != fingerprint or not stat.S_ISREG(status.st_mode):
                 raise SourceChanged
-            descriptor = _open_to_read(name, step)
+            descriptor = self.descriptors.opening(_open_to_read, name, step)
         # A change in the same tick of the kernel's clock as the last one would leave the times as they are.
         age = time.time_ns() - fingerprint.ctime_ns
         if 0 <= age < TICK_NS:
@@ -238,7 +273,7 @@ class Source:
         if Fingerprint.of(os.fstat(descriptor)) != fingerprint:
             os.close(descriptor)
             raise SourceChanged
-        return SourceFile(descriptor, fingerprint)
+        return descriptor
 
     def _describe(self, directory: int, path: bytes, name: bytes, known: Entry | None = None) -> Entry:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -295,7 +330,7 @@ class Source:
             for part in directory.split(b"/") if directory else ():
                 if part in (b"", b".", b".."):
                     raise FileNotFoundError(errno.ENOENT, "not a path within the archive")
-                below = os.open(part, _STEP, dir_fd=descriptor)
+                below = self.descriptors.opening(os.open, part, _STEP, dir_fd=descriptor)
                 if descriptor != self._root:
                     os.close(descriptor)
                 descriptor = below

@@ -55,7 +55,8 @@ image.fragments
 image.extents
 image.pixelformat
 recent
-memory source access dicom.recognise dicom.stream cache client diskcache naming
+source
+memory descriptors nursery access dicom.recognise dicom.stream cache client diskcache naming
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent
@@ -106,7 +107,12 @@ def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
 
 def test_async_is_known_above_the_seam_alone() -> None:
     users = {name for name, path in modules().items() if "import trio" in path.read_text()}
-    seam = {"builds", "cache", "recent", "content", "workers.processes", "workers.pool", "workers.decode"}
+    seam = {"nursery", "builds", "cache", "recent", "content", "workers.processes", "workers.pool", "workers.decode"}
     files = {"files.cine", "files.exchange", "files.subject", "files.transcoded", "files.video"}
     above = {"tree", "operations", "mount", "doctor", "cli"}
     assert users <= seam | files | above
+
+
+def test_nurseries_are_opened_in_one_place_that_takes_errors_out_of_groups() -> None:
+    users = {name for name, path in modules().items() if "open_nursery" in path.read_text()}
+    assert users == {"nursery"}

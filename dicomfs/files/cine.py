@@ -23,6 +23,7 @@ from dicomfs.image.films import is_film
 from dicomfs.image.instance import Instance
 from dicomfs.image.timing import Timing, film_timing
 from dicomfs.nodes import Node
+from dicomfs.nursery import side_by_side
 from dicomfs.workers.channel import FRAME, ROOM
 from dicomfs.workers.decode import Make
 from dicomfs.workers.film import Encode
@@ -79,7 +80,7 @@ async def _encode(instance: Instance, subject: Subject, file: BinaryIO) -> None:
         return await _decode(subject, pictures(frame), frame)
 
     size = fmt.pixels * pixels.picture_samples
-    async with trio.open_nursery() as nursery:
+    async with side_by_side() as nursery:
         frames = _Ahead(nursery, decode, count, decoder.workers)
         exchange = Exchange(file, count * size + _INDEX)
 

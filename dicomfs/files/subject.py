@@ -83,7 +83,7 @@ class Services:
             Lru(ATTRIBUTES, lambda _: 1),
             Ahead(decoder.depth),
             RecentFiles(),
-            Builds(built, max(2, decoder.workers), disk),
+            Builds(built, max(2, decoder.workers), disk, source.descriptors),
             window,
             every_film,
         )

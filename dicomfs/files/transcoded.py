@@ -21,6 +21,7 @@ from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.uncompressed import in_rows, value_length
 from dicomfs.nodes import Children, NamedChildren, Node
+from dicomfs.nursery import side_by_side
 from dicomfs.workers.worker import Task
 
 _SYNTAXES = {"rle.dcm": RLE, "jpeg-ls.dcm": JPEG_LS, "jpeg2000.dcm": JPEG_2000, "htj2k.dcm": HTJ2K}
@@ -132,6 +133,6 @@ async def _in_order(
                 used += 1
                 turn.notify_all()
 
-    async with trio.open_nursery() as nursery:
+    async with side_by_side() as nursery:
         for _ in range(at_once):
             nursery.start_soon(work)

@@ -13,7 +13,9 @@ import trio
 from dicomfs import __version__
 from dicomfs.cache import Lru
 from dicomfs.codecs.table import CODECS
+from dicomfs.descriptors import Descriptors
 from dicomfs.diskcache import DiskCache
+from dicomfs.nursery import side_by_side
 from dicomfs.workers.pool import DecodeError, Pool, WorkerEnded
 from dicomfs.workers.processes import Buffer
 from dicomfs.workers.sandbox import GIB
@@ -73,9 +75,10 @@ class Decoder(Pool):
         cache_bytes: int = 32 << 20,
         memory: int = 2 * GIB,
         disk: DiskCache | None = None,
+        descriptors: Descriptors | None = None,
     ) -> None:
         """Prepare, without starting a process."""
-        super().__init__(workers, timeout, memory)
+        super().__init__(workers, timeout, memory, descriptors)
         self.depth = workers + _FURTHER
         self._cache: Lru[bytes] = Lru(cache_bytes, len)
         self._cache_bytes = cache_bytes
@@ -91,7 +94,7 @@ class Decoder(Pool):
 
     async def look_ahead(self) -> None:
         """Let `ahead` work for as long as this is not cancelled."""
-        async with trio.open_nursery() as nursery:
+        async with side_by_side() as nursery:
             self._nursery = nursery
             try:
                 await trio.sleep_forever()
