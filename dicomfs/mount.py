@@ -103,9 +103,8 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         _open_device(operations, mountpoint, options)
         ending.callback(operations.close)
         ending.callback(pyfuse3.close, unmount=True)
-        with _heartbeat():
-            tune()
-            trio.run(_serve, operations, services, mountpoint, ready)
+        tune()
+        trio.run(_serve, operations, services, mountpoint, ready)
 
 
 def clear_dead_mount(mountpoint: str) -> bool:
@@ -190,6 +189,7 @@ def _mount_options(options: MountOptions) -> set[str]:
 
 @contextlib.contextmanager
 def _heartbeat() -> Iterator[None]:
+    """Beat while pyfuse3 serves, and no longer: at its end trio closes the descriptor that a signal writes to."""
     signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, HEARTBEAT, HEARTBEAT)
     try:
@@ -203,7 +203,8 @@ async def _serve(operations: Operations, services: Services, mountpoint: str, re
         nursery.start_soon(_obey_signals, nursery.cancel_scope, operations, services)
         nursery.start_soon(services.decoder.look_ahead)
         nursery.start_soon(_announce, operations.started, mountpoint, ready)
-        await pyfuse3.main(min_tasks=1, max_tasks=MOST_TASKS)
+        with _heartbeat():
+            await pyfuse3.main(min_tasks=1, max_tasks=MOST_TASKS)
         nursery.cancel_scope.cancel()
     _notify("STOPPING=1")
 
