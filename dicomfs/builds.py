@@ -33,8 +33,9 @@ Build = Callable[[BinaryIO], Awaitable[None]]
 
 # How often an opener that waits is asked whether it still wants the content, in seconds; a system call stays as long.
 POLL = 1.0
-# Files of which size and identity are remembered, about 400 bytes each.
+# Files of which size and identity are remembered, and the bytes that each takes in memory; an idle one takes as many.
 _MOST_KNOWN = 50_000
+_KNOWN_BYTES = 450
 _BUFFER = 1 << 20
 
 
@@ -180,6 +181,11 @@ class Builds:
     def stats(self) -> BuildStats:
         """What was done so far."""
         return BuildStats(self._begun, self._failed, self._cancelled)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that is used to know what was built."""
+        return _KNOWN_BYTES * (len(self._known) + len(self._idle))
 
     def size(self, key: bytes) -> int | None:
         """Give the size of what was built here or is in the disk cache, if any; this never waits and starts nothing."""

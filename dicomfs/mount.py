@@ -24,7 +24,8 @@ from dicomfs.descriptors import Descriptors, raise_limit
 from dicomfs.diskcache import CacheRefused, DiskCache
 from dicomfs.display.render import Window
 from dicomfs.files.subject import Services
-from dicomfs.memory import tune
+from dicomfs.memory import trim, tune
+from dicomfs.nodes import NODE_BYTES
 from dicomfs.nursery import side_by_side
 from dicomfs.operations import Operations
 from dicomfs.source import Source
@@ -42,6 +43,8 @@ MOST_TASKS = 256
 # and forty readers at once instead of twelve. pyfuse3 cannot negotiate either.
 READ_AHEAD_KIB = 1024
 MOST_BACKGROUND = 64
+# Seconds between two times at which unused memory is given back, as long as there are requests.
+TIDY = 10.0
 
 
 class MountRefused(OSError):
@@ -97,6 +100,8 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         services = Services.of(source, decoder, options.window, options.cache_size, disk, every_film=options.every_film)
         ending.callback(services.builds.close)
         operations = Operations(root(services), source.free_space, xattrs=options.xattrs)
+        # What the kernel holds cannot be dropped here; listings that are kept to save work make room for it.
+        services.children.share(lambda: NODE_BYTES * len(operations.inodes) + services.builds.weight)
         # Before the device is opened: a child that held it would keep a dead mount alive.
         ending.callback(decoder.close)
         decoder.start()
@@ -202,11 +207,22 @@ async def _serve(operations: Operations, services: Services, mountpoint: str, re
     async with side_by_side() as nursery:
         nursery.start_soon(_obey_signals, nursery.cancel_scope, operations, services)
         nursery.start_soon(services.decoder.look_ahead)
+        nursery.start_soon(_tidy, operations)
         nursery.start_soon(_announce, operations.started, mountpoint, ready)
         with _heartbeat():
             await pyfuse3.main(min_tasks=1, max_tasks=MOST_TASKS)
         nursery.cancel_scope.cancel()
     _notify("STOPPING=1")
+
+
+async def _tidy(operations: Operations) -> None:
+    """Give memory back now and then."""
+    answered = 0
+    while True:
+        await trio.sleep(TIDY)
+        if operations.statistics.requests != answered:
+            answered = operations.statistics.requests
+            trim()
 
 
 async def _announce(started: trio.Event, mountpoint: str, ready: Callable[[], None]) -> None:
