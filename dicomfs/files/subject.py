@@ -35,7 +35,7 @@ FOREVER = 3600.0
 # all that is kept alone: without it each frame of a large Enhanced object would parse it again.
 HEADER_BYTES = 32 << 20
 TEXT_BYTES = 8 << 20
-CHILDREN_BYTES = 128 << 20
+CHILDREN_BYTES = 120 << 20
 # What Python and malloc take beside what is weighed, measured over 9,000 small objects and over many kinds of files.
 _OVERHEAD = 9 / 8
 # Files, each with some 20 KB of attributes at most.
