@@ -108,7 +108,7 @@ def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
 def test_async_is_known_above_the_seam_alone() -> None:
     users = {name for name, path in modules().items() if "import trio" in path.read_text()}
     seam = {"nursery", "builds", "cache", "recent", "content", "workers.processes", "workers.pool", "workers.decode"}
-    files = {"files.cine", "files.exchange", "files.subject", "files.transcoded", "files.video"}
+    files = {"files.cine", "files.exchange", "files.native_dcm", "files.subject", "files.transcoded", "files.video"}
     above = {"tree", "operations", "mount", "doctor", "cli"}
     assert users <= seam | files | above
 

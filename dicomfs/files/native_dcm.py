@@ -6,6 +6,7 @@ Only this module puts the pieces of a DICOM file together whose frames are decod
 from collections.abc import Sequence
 
 import numpy as np
+import trio
 
 from dicomfs.content import Buffer, Content, Piece, Ready, Row, Stored
 from dicomfs.dicom.stream import Stream
@@ -82,10 +83,11 @@ async def _open(subject: Subject) -> Content:
     instance = await subject.instance()
     parsed, plain = instance.parsed, instance.plain
     assert parsed is not None  # noqa: S101 - no file is made where there is no header
+    # In a thread: a header can be long. The file is opened last, so that no failure leaves it open.
+    change = change_of(instance, EXPLICIT_LITTLE)
+    head, tail = await trio.to_thread.run_sync(encode, parsed, change, abandon_on_cancel=True)
     file = await subject.open()
     stream = instance.inflated or file
-    # In a thread: a header can be long.
-    head, tail = await subject.read(lambda _: encode(parsed, change_of(instance, EXPLICIT_LITTLE)))
     pieces = source_pieces(head, stream)
     if plain is None:
         return Content([*pieces, *source_pieces(tail, stream)], file.close)
