@@ -21,7 +21,9 @@ import trio
 
 from dicomfs import __version__
 from dicomfs.content import Buffer, Content
+from dicomfs.descriptors import Descriptors, Kept
 from dicomfs.diskcache import FULL, DiskCache
+from dicomfs.nursery import first_of
 from dicomfs.source import Fingerprint
 from dicomfs.spool import Spool
 from dicomfs.threads import Purpose, run
@@ -35,8 +37,9 @@ Build = Callable[[BinaryIO], Awaitable[None]]
 POLL = 1.0
 # How long a file that is too large to be kept waits for the one who has asked for its size, in seconds.
 LINGER = 60.0
-# Files of which size and identity are remembered, about 400 bytes each.
+# Files of which size and identity are remembered, and the bytes that each takes in memory; an idle one takes as many.
 _MOST_KNOWN = 50_000
+_KNOWN_BYTES = 450
 _BUFFER = 1 << 20
 
 
@@ -80,33 +83,62 @@ def build_key(fingerprint: Fingerprint, recipe: str) -> bytes:
 
 
 class _Built:
-    """One built file, open as long as somebody holds it or it is kept; also the one piece of its content."""
+    """One built file; also the one piece of its content.
 
-    __slots__ = ("_descriptor", "cached", "holders", "mark", "size")
+    It stays open as long as somebody holds it. One that is only kept gives way when descriptors are short, and is lost
+    then, since it has no name.
+    """
 
-    def __init__(self, descriptor: int, size: int, cached: bool) -> None:
+    __slots__ = ("_descriptors", "_kept", "cached", "holders", "mark", "size")
+
+    def __init__(self, descriptors: Descriptors, descriptor: int, size: int, cached: bool) -> None:
+        """Own *descriptor*, held once. Raises OSError (EMFILE) where there is no room for it."""
         status = os.fstat(descriptor)
-        self._descriptor = descriptor
+        self._descriptors = descriptors
+        self._kept = Kept()
         self.size = size
         self.cached = cached
         self.mark = status.st_dev, status.st_ino, status.st_mtime_ns
         self.holders = 1
+        descriptors.adopt(self._kept, descriptor, must=True)
+
+    @property
+    def lost(self) -> bool:
+        """Tell whether it had to give way."""
+        return self._kept.descriptor < 0
+
+    def hold(self) -> bool:
+        """Hold it again, after `keep`; tell whether it is still there."""
+        self.holders = 1
+        return self._descriptors.use(self._kept) >= 0
+
+    def keep(self) -> None:
+        """Let it give way from now on."""
+        self._descriptors.done(self._kept)
 
     async def read(self, start: int, stop: int) -> Buffer:
         """Read at once what is in the page cache, in a thread what is not."""
         buffer = np.empty(stop - start, np.uint8).data  # unlike a bytearray not filled with zeros first
         try:
-            if os.preadv(self._descriptor, [buffer], start, os.RWF_NOWAIT) == len(buffer):
+            if os.preadv(self._kept.descriptor, [buffer], start, os.RWF_NOWAIT) == len(buffer):
                 return buffer
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EINTR, errno.EOPNOTSUPP):
                 raise
-        return await run(Purpose.DISK, os.pread, self._descriptor, stop - start, start)
+        return await run(Purpose.DISK, self._wait_for, stop - start, start)
 
     def close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        """Close it, held or kept; what is read at this moment is read to its end."""
+        self._descriptors.close(self._kept)
+        if self.holders:
+            self._descriptors.done(self._kept)
+
+    def _wait_for(self, length: int, offset: int) -> bytes:
+        descriptor = self._descriptors.use(self._kept)
+        try:
+            return os.pread(descriptor, length, offset)
+        finally:
+            self._descriptors.done(self._kept)
 
 
 class BuiltContent(Content):
@@ -138,13 +170,17 @@ class Builds:
     """Builds under way and what was built.
 
     Files that nobody has open are in *cache*; those that it does not take, or all without one, are kept up to *limit*
-    bytes. Up to *at_once* builds run at a time; the others wait for their turn.
+    bytes, and as far as *descriptors* has room, by default a budget of their own. Up to *at_once* builds run at a time;
+    the others wait for their turn.
     """
 
-    def __init__(self, limit: int, at_once: int, cache: DiskCache | None = None) -> None:
+    def __init__(
+        self, limit: int, at_once: int, cache: DiskCache | None = None, descriptors: Descriptors | None = None
+    ) -> None:
         """Start with nothing built but what is in *cache*."""
         self._limit = limit
         self._cache = cache
+        self._descriptors = descriptors or Descriptors.of_process()
         self._flights: dict[bytes, _Flight] = {}
         self._held: dict[bytes, _Built] = {}
         self._idle: OrderedDict[bytes, _Built] = OrderedDict()
@@ -157,6 +193,11 @@ class Builds:
     def stats(self) -> BuildStats:
         """What was done so far."""
         return BuildStats(self._begun, self._failed, self._cancelled)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that is used to know what was built."""
+        return _KNOWN_BYTES * (len(self._known) + len(self._idle))
 
     def size(self, key: bytes) -> int | None:
         """Give the size of what was built or opened here before, if any; this never waits and asks no disk."""
@@ -194,7 +235,8 @@ class Builds:
             built.holders += 1
         elif built := self._idle.pop(key, None):
             self._idle_bytes -= built.size
-            built.holders = 1
+            if not built.hold():
+                return None
             self._held[key] = built
         return built
 
@@ -203,12 +245,14 @@ class Builds:
         if built.holders:
             return
         del self._held[key]
+        built.keep()
         if built.cached or built.size > self._limit:
             built.close()
             return
         self._idle[key] = built
         self._idle_bytes += built.size
-        while self._idle_bytes > self._limit:
+        # Descriptors give way in this same order.
+        while self._idle and (self._idle_bytes > self._limit or next(iter(self._idle.values())).lost):
             _, oldest = self._idle.popitem(last=False)
             self._idle_bytes -= oldest.size
             oldest.close()
@@ -281,11 +325,13 @@ class Builds:
         if cache is None:
             return None
         entry = await run(Purpose.DISK, cache.open, key, finish=True)
-        return entry and _Built(*entry, cached=True)
+        return entry and _Built(self._descriptors, *entry, cached=True)
 
     async def _build(self, key: bytes, build: Build) -> _Built:
         async with self._permits:
             self._begun += 1
+            if self._descriptors.full():
+                raise OSError(errno.EMFILE, "too many built files are open")
             try:
                 return await self._made(key, build)
             except OSError as error:
@@ -297,7 +343,7 @@ class Builds:
 
     async def _made(self, key: bytes, build: Build) -> _Built:
         """Build into a file that only this process can reach."""
-        spool = Spool(self._cache)
+        spool = Spool(self._cache, self._descriptors)
         try:
             file = io.BufferedRandom(spool, _BUFFER)
             await build(file)
@@ -306,7 +352,7 @@ class Builds:
             descriptor, size, cached = await run(Purpose.DISK, spool.finish, key, finish=True)
         finally:
             spool.discard()
-        built = _Built(descriptor, size, cached)
+        built = _Built(self._descriptors, descriptor, size, cached)
         if not size:
             built.close()
             raise BuildFailed("nothing was made")
@@ -330,8 +376,7 @@ async def _close_later(content: BuiltContent) -> None:
 
 def _said(error: BaseException) -> OSError:
     """Turn what a builder raised into what its openers get."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = first_of(error)
     if isinstance(error, OSError):
         return error
     # The message may quote a patient's values; where it happened does not.

@@ -29,11 +29,16 @@ class Lru(Generic[Value]):
     def __init__(self, limit: int, weigh: Callable[[Value], int]) -> None:
         """Start empty; a *limit* of 0 keeps nothing and still makes each value once for all who wait."""
         self._limit = limit
+        self._others: Callable[[], int] | None = None
         self._weigh = weigh
         self._bytes = 0
         self._kept: OrderedDict[Hashable, Value] = OrderedDict()
         self._flights: dict[Hashable, _Flight[Value]] = {}
         self._hits = 0
+
+    def share(self, others: Callable[[], int]) -> None:
+        """Have as many bytes as *others* says count within the limit, of which a quarter is left in any case."""
+        self._others = others
 
     @property
     def bytes(self) -> int:
@@ -113,7 +118,8 @@ class Lru(Generic[Value]):
             return
         self._kept[key] = value
         self._bytes += weight
-        while self._bytes > self._limit:
+        taken = min(self._others(), self._limit * 3 // 4) if self._others else 0
+        while self._bytes > self._limit - taken and len(self._kept) > 1:
             self._drop()
 
     def _drop(self) -> None:

@@ -4,6 +4,7 @@ The kernel does not take a request back when its process is killed or interrupte
 a sleep from which only the answer wakes it. That a signal is waiting for it can be seen, though.
 """
 
+import errno
 import re
 import signal
 
@@ -19,13 +20,19 @@ class Client:
     def __init__(self, number: int) -> None:
         """Look at the thread while it certainly waits: one that does not show now is never taken for gone."""
         self._status = f"/proc/{number}/status"
-        self._visible = number > 0 and self._read() is not None
+        try:
+            self._visible = number > 0 and self._read() is not None
+        except OSError:
+            self._visible = False
 
     def waits(self) -> bool:
         """Tell whether the answer is still wanted, as far as can be seen."""
         if not self._visible:
             return True
-        status = self._read()
+        try:
+            status = self._read()
+        except OSError:
+            return True  # we could not look
         if status is None:
             return False
         masks = {name: int(mask, 16) for name, mask in _SIGNALS.findall(status)}
@@ -33,8 +40,11 @@ class Client:
         return not pending & ~masks.get(b"SigBlk", 0) & _MASK
 
     def _read(self) -> bytes | None:
+        """Read its state; None when there is no such thread. Raises OSError where we lack descriptors or memory."""
         try:
             with open(self._status, "rb") as file:
                 return file.read()
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise
             return None

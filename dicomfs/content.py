@@ -1,7 +1,8 @@
 """The bytes of a virtual file as a row of pieces whose sizes are known before any is made.
 
 All slicing is done here. A piece is a few literal bytes, an extent of a source file, or something that is made
-whole when its first byte is wanted. What is made must have the size that was promised, or the read fails.
+whole when a byte of it is wanted. What is made must have the size that was promised, or the read fails. It is not kept
+here, whatever the number of open files: whoever makes it keeps it, where the memory for that is counted.
 """
 
 import errno
@@ -106,38 +107,36 @@ class Gathered:
 
 
 class Made:
-    """Bytes that are made as a whole by *make*; the last result is kept as long as the content is open.
+    """Bytes that *make* gives as a whole for each read; it keeps them meanwhile.
 
     *given* counts those that were read, in whatever order.
     """
 
-    __slots__ = ("_data", "_make", "given", "size")
+    __slots__ = ("_make", "given", "size")
 
     def __init__(self, size: int, make: Callable[[], Awaitable[Buffer]]) -> None:
         """Promise *size* bytes from *make*."""
         self._make = make
-        self._data: Buffer | None = None
         self.given = 0
         self.size = size
 
     async def read(self, start: int, stop: int) -> Buffer:
-        """Make what is not made yet, check it and slice it."""
-        if self._data is None:
-            data = await self._make()
-            if len(data) != self.size:
-                raise WrongSize(self.size, len(data))
-            self._data = data
+        """Have it made, check it and slice it."""
+        data = await self._make()
+        if len(data) != self.size:
+            raise WrongSize(self.size, len(data))
         self.given += stop - start
-        return memoryview(self._data)[start:stop]
+        return memoryview(data)[start:stop]
 
 
 class Row:
     """Equal pieces end to end, made one by one when they are wanted; there is no object for each.
 
-    The last one made is kept as long as the content is open. Give `close` to the Content that the row is put into.
+    *make* is asked for each read and keeps what it gives meanwhile. Give `close` to the Content that the row is put
+    into.
     """
 
-    __slots__ = ("_close", "_each", "_first", "_last", "_make", "_stop", "size")
+    __slots__ = ("_close", "_each", "_first", "_make", "_stop", "size")
 
     def __init__(
         self, count: int, each: int, make: Callable[[int], Awaitable[Buffer]], close: Callable[[], None] | None = None
@@ -146,7 +145,6 @@ class Row:
         self._each = each
         self._make = make
         self._close = close
-        self._last: tuple[int, Buffer] | None = None
         self._first = self._stop = 0
         self.size = count * each
 
@@ -157,9 +155,11 @@ class Row:
 
     async def read(self, start: int, stop: int) -> Buffer:
         """Read across pieces."""
-        if not self._stop - _READ_AGAIN <= start <= self._stop + _SKIPPED:
-            self._first = self._stop = start
-        self._stop = max(self._stop, stop)
+        self.note(start, stop)
+        return await self.across(start, stop)
+
+    async def across(self, start: int, stop: int) -> Buffer:
+        """Do the same without noting it."""
         parts = []
         while start < stop:
             index, offset = divmod(start, self._each)
@@ -168,15 +168,18 @@ class Row:
             start += end - offset
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def note(self, start: int, stop: int) -> None:
+        """Note that this is read, for `in_order`."""
+        if not self._stop - _READ_AGAIN <= start <= self._stop + _SKIPPED:
+            self._first = self._stop = start
+        self._stop = max(self._stop, stop)
+
     async def part(self, index: int, start: int, stop: int) -> Buffer:
-        """Give a part of one piece, which is made as a whole unless it is the last one made."""
-        last = self._last
-        if last is None or last[0] != index:
-            data = await self._make(index)
-            if len(data) != self._each:
-                raise WrongSize(self._each, len(data))
-            self._last = last = index, data
-        return memoryview(last[1])[start:stop]
+        """Give a part of one piece, which is made as a whole."""
+        data = await self._make(index)
+        if len(data) != self._each:
+            raise WrongSize(self._each, len(data))
+        return memoryview(data)[start:stop]
 
     def close(self) -> None:
         """Give back what the pieces are made from."""
@@ -233,6 +236,33 @@ class StoredRow(Row):
         else:
             file.close()  # another reader was faster
         return self._file
+
+    async def _whole(self, index: int) -> Buffer:
+        return await self.part(index, 0, self._each)
+
+
+class Flipped(Row):
+    """The pieces of *row*, each with its *lines* in the opposite order; only those that are wanted are read."""
+
+    __slots__ = ("_line", "_row")
+
+    def __init__(self, row: Row, count: int, each: int, lines: int) -> None:
+        """Turn *count* pieces of *each* bytes over."""
+        super().__init__(count, each, self._whole, row.close)
+        self._row = row
+        self._line = each // lines
+
+    def note(self, start: int, stop: int) -> None:
+        """Have the row know how far it is read: within a piece, it is read backwards."""
+        self._row.note(start, stop)
+
+    async def part(self, index: int, start: int, stop: int) -> Buffer:
+        """Read the lines in which the part is, and turn them over."""
+        line, each = self._line, self._each
+        first, last = start // line, -(-stop // line)
+        data = await self._row.across((index + 1) * each - last * line, (index + 1) * each - first * line)
+        turned = np.frombuffer(data, np.uint8).reshape(-1, line)[::-1].tobytes()
+        return memoryview(turned)[start - first * line : stop - first * line]
 
     async def _whole(self, index: int) -> Buffer:
         return await self.part(index, 0, self._each)

@@ -20,11 +20,14 @@ from dataclasses import dataclass
 import pyfuse3
 import trio
 
+from dicomfs.descriptors import Descriptors, raise_limit
 from dicomfs.diskcache import CacheRefused, DiskCache
 from dicomfs.display.render import Window
 from dicomfs.files.selection import Selection
 from dicomfs.files.subject import Services
-from dicomfs.memory import tune
+from dicomfs.memory import trim, tune
+from dicomfs.nodes import NODE_BYTES
+from dicomfs.nursery import side_by_side
 from dicomfs.operations import Operations
 from dicomfs.source import Source
 from dicomfs.tree import root
@@ -41,6 +44,8 @@ MOST_TASKS = 256
 # and forty readers at once instead of twelve. pyfuse3 cannot negotiate either.
 READ_AHEAD_KIB = 1024
 MOST_BACKGROUND = 64
+# Seconds between two times at which unused memory is given back, as long as there are requests.
+TIDY = 10.0
 
 
 class MountRefused(OSError):
@@ -82,7 +87,10 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
     Raises MountRefused, and OSError or RuntimeError of the kernel and libfuse.
     """
     with contextlib.ExitStack() as ending:
-        source = Source(options.source, trusting=options.trust_modes or "allow_other" not in options.fuse_options)
+        raise_limit()
+        descriptors = Descriptors.of_process(options.workers)
+        trusting = options.trust_modes or "allow_other" not in options.fuse_options
+        source = Source(options.source, descriptors, trusting=trusting)
         ending.callback(source.close)
         _check_lists(source)
         _check_mountpoint(source, options.mountpoint)
@@ -91,7 +99,10 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         if disk:
             ending.callback(disk.close)
         decoder = Decoder(
-            options.workers, cache_bytes=options.cache_memory, disk=disk if options.cache_frames else None
+            options.workers,
+            cache_bytes=options.cache_memory,
+            disk=disk if options.cache_frames else None,
+            descriptors=descriptors,
         )
         services = Services.of(
             source,
@@ -104,15 +115,16 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         )
         ending.callback(services.builds.close)
         operations = Operations(root(services), source.free_space, xattrs=options.xattrs)
+        # What the kernel holds cannot be dropped here; listings that are kept to save work make room for it.
+        services.children.share(lambda: NODE_BYTES * len(operations.inodes) + services.builds.weight)
         # Before the device is opened: a child that held it would keep a dead mount alive.
         ending.callback(decoder.close)
         decoder.start()
         _open_device(operations, mountpoint, options)
         ending.callback(operations.close)
         ending.callback(pyfuse3.close, unmount=True)
-        with _heartbeat():
-            tune()
-            trio.run(_serve, operations, services, mountpoint, ready)
+        tune()
+        trio.run(_serve, operations, services, mountpoint, ready)
 
 
 def clear_dead_mount(mountpoint: str) -> bool:
@@ -208,6 +220,7 @@ def _mount_options(options: MountOptions) -> set[str]:
 
 @contextlib.contextmanager
 def _heartbeat() -> Iterator[None]:
+    """Beat while pyfuse3 serves, and no longer: at its end trio closes the descriptor that a signal writes to."""
     signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, HEARTBEAT, HEARTBEAT)
     try:
@@ -217,13 +230,25 @@ def _heartbeat() -> Iterator[None]:
 
 
 async def _serve(operations: Operations, services: Services, mountpoint: str, ready: Callable[[], None]) -> None:
-    async with trio.open_nursery() as nursery:
+    async with side_by_side() as nursery:
         nursery.start_soon(_obey_signals, nursery.cancel_scope, operations, services)
         nursery.start_soon(services.decoder.look_ahead)
+        nursery.start_soon(_tidy, operations)
         nursery.start_soon(_announce, operations.started, mountpoint, ready)
-        await pyfuse3.main(min_tasks=1, max_tasks=MOST_TASKS)
+        with _heartbeat():
+            await pyfuse3.main(min_tasks=1, max_tasks=MOST_TASKS)
         nursery.cancel_scope.cancel()
     _notify("STOPPING=1")
+
+
+async def _tidy(operations: Operations) -> None:
+    """Give memory back now and then."""
+    answered = 0
+    while True:
+        await trio.sleep(TIDY)
+        if operations.statistics.requests != answered:
+            answered = operations.statistics.requests
+            trim()
 
 
 async def _announce(started: trio.Event, mountpoint: str, ready: Callable[[], None]) -> None:

@@ -54,7 +54,8 @@ class RecentFiles:
 
     def __contains__(self, fingerprint: Fingerprint) -> bool:
         """Tell whether that version is open."""
-        return fingerprint in self._files
+        file = self._files.get(fingerprint)
+        return file is not None and file.is_open
 
     def use(self, fingerprint: Fingerprint, read: Callable[[Stream], Result]) -> Result:
         """Give what *read* makes of a version that is open. Raises NotAtHand, and what *read* raises."""

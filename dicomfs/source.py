@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from dicomfs.access import OWNER_ALONE, Rights, passable, permitted
+from dicomfs.descriptors import SHORT, Descriptors, Kept
 from dicomfs.dicom.recognise import HEAD, is_dicom
 from dicomfs.gather import Learnt, gather
 from dicomfs.mounttable import keeps_inodes, kind_of, kinds_below, other_lists, parts, place_of
@@ -34,7 +36,7 @@ TICK_NS = 20_000_000
 # What is read of a file whose inode number is not kept: a page, in which a DICOM file names its SOP Instance.
 _BEGINNING = 4096
 # Errors that say nothing about a file: we have no descriptors or memory left.
-_OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+_OURS = SHORT | {errno.ENOMEM}
 # Errors that say that nothing is there, or nothing that a name could lead to.
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 # Errors on reading what was a file a moment ago and is a link, a socket, a pipe or a directory now.
@@ -130,66 +132,93 @@ Look = Entry | Unseen | None
 
 
 class SourceFile:
-    """One open version of one archive file: reads give its bytes or SourceChanged, never another version's."""
+    """One version of one archive file: reads give its bytes or SourceChanged, never another version's.
 
-    __slots__ = ("_descriptor", "_fingerprint")
+    Its descriptor counts in a budget. Where it had to give way, the file is opened again by its path for the next read,
+    which gives SourceChanged where another version, or nothing, is in its place by then.
+    """
 
-    def __init__(self, descriptor: int, fingerprint: Fingerprint) -> None:
-        """Own *descriptor*, which shows the version *fingerprint*."""
-        self._descriptor = descriptor
+    __slots__ = ("_descriptors", "_fingerprint", "_kept", "_reopen")
+
+    def __init__(
+        self, descriptors: Descriptors, descriptor: int, fingerprint: Fingerprint, reopen: Callable[[], int]
+    ) -> None:
+        """Own *descriptor*, which shows the version *fingerprint*; *reopen*, called in threads, gives another."""
+        self._descriptors = descriptors
         self._fingerprint = fingerprint
+        self._reopen = reopen
+        self._kept = Kept()
+        descriptors.adopt(self._kept, descriptor)
+        descriptors.done(self._kept)
 
     @property
     def size(self) -> int:
         """Bytes in the file."""
         return self._fingerprint.size
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the descriptor is there, so that `pread_cached` may find something."""
+        return self._kept.descriptor >= 0
+
     def pread(self, length: int, offset: int) -> bytes:
         """Read *length* bytes at *offset*; fewer only at the end. Raises SourceChanged."""
         wanted = max(0, min(length, self.size - offset))
-        data = os.pread(self._descriptor, wanted, offset)
-        while len(data) < wanted:
-            more = os.pread(self._descriptor, wanted - len(data), offset + len(data))
-            if not more:
+        descriptor = self._descriptors.use(self._kept)
+        if descriptor < 0:
+            descriptor = self._descriptors.adopt(self._kept, self._reopen())
+        try:
+            data = os.pread(descriptor, wanted, offset)
+            while len(data) < wanted:
+                more = os.pread(descriptor, wanted - len(data), offset + len(data))
+                if not more:
+                    raise SourceChanged
+                data += more
+            # Looked at after the read: a write that the read could have seen has changed the times by now.
+            if Fingerprint.of(os.fstat(descriptor)) != self._fingerprint:
                 raise SourceChanged
-            data += more
-        # Looked at after the read: a write that the read could have seen has changed the times by now.
-        if Fingerprint.of(os.fstat(self._descriptor)) != self._fingerprint:
-            raise SourceChanged
+        finally:
+            self._descriptors.done(self._kept)
         return data
 
     def pread_cached(self, length: int, offset: int) -> memoryview | None:
         """Read as `pread` does if all of it is in the page cache, else None: this never waits for a disk."""
+        descriptor = self._descriptors.use(self._kept)
+        if descriptor < 0:
+            return None
         wanted = max(0, min(length, self.size - offset))
         buffer = np.empty(wanted, np.uint8).data  # unlike a bytearray not filled with zeros first
         try:
-            if os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT) != wanted:
+            if os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT) != wanted:
                 return None
+            changed = Fingerprint.of(os.fstat(descriptor)) != self._fingerprint
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
                 return None
             raise
-        if Fingerprint.of(os.fstat(self._descriptor)) != self._fingerprint:
+        finally:
+            self._descriptors.done(self._kept)
+        if changed:
             raise SourceChanged
         return buffer
 
     def close(self) -> None:
-        """Give the descriptor back; a second time it may be another file's and is left alone."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        """Give the descriptor back; a second time does nothing."""
+        self._descriptors.close(self._kept)
 
 
 class Source:
     """An archive: a directory, or a single file."""
 
-    def __init__(self, root: str | bytes, *, trusting: bool = True) -> None:
+    def __init__(self, root: str | bytes, descriptors: Descriptors | None = None, *, trusting: bool = True) -> None:
         """Open *root*; raises OSError when it is not there or neither a directory nor a regular file.
 
-        Unless *trusting*, modes on file systems whose lists cannot be read are those of the owner alone.
+        Files that stay open count in *descriptors*, by default in a budget of their own. Unless *trusting*, modes on
+        file systems whose lists cannot be read are those of the owner alone.
         """
+        self.descriptors = descriptors or Descriptors.of_process()
         status = os.stat(root)
         self.root = os.path.realpath(os.fsencode(root))
         self.is_file = stat.S_ISREG(status.st_mode)
@@ -255,7 +284,7 @@ class Source:
             raise FileNotFoundError(errno.ENOENT, "not a name")
         with self._opened(directory, inside) as (descriptor, steps):
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            return self._describe(descriptor, directory, name, status, known, steps)
+            return self.descriptors.opening(self._describe, descriptor, directory, name, status, known, steps)
 
     def entries(
         self,
@@ -273,9 +302,9 @@ class Source:
         """
         learnt = Learnt() if learnt is None else learnt
         with self._opened(directory, inside) as (step, steps):
-            descriptor = _open_to_read(b".", step, os.O_DIRECTORY)
+            descriptor = self.descriptors.opening(_open_to_read, b".", step, os.O_DIRECTORY)
             try:
-                names = sorted(map(os.fsencode, os.listdir(descriptor)))
+                names = sorted(map(os.fsencode, self.descriptors.opening(os.listdir, descriptor)))
             finally:
                 os.close(descriptor)
 
@@ -294,12 +323,16 @@ class Source:
         It is another one, too, if a directory that it is in is not that of *steps*. A file that was changed this very
         moment is waited for, a few milliseconds.
         """
+        again = partial(self._open_version, path, fingerprint, steps)
+        return SourceFile(self.descriptors, again(), fingerprint, again)
+
+    def _open_version(self, path: bytes, fingerprint: Fingerprint, steps: Steps | None) -> int:
         directory, _, name = path.rpartition(b"/")
         with self._opened(directory, steps) as (step, _):
             status = os.stat(name, dir_fd=step, follow_symlinks=False)
             if Fingerprint.of(status) != fingerprint or not stat.S_ISREG(status.st_mode):
                 raise SourceChanged
-            descriptor = _open_to_read(name, step)
+            descriptor = self.descriptors.opening(_open_to_read, name, step)
         # A change in the same tick of the kernel's clock as the last one would leave the times as they are.
         age = time.time_ns() - fingerprint.ctime_ns
         if 0 <= age < TICK_NS:
@@ -307,7 +340,7 @@ class Source:
         if Fingerprint.of(os.fstat(descriptor)) != fingerprint:
             os.close(descriptor)
             raise SourceChanged
-        return SourceFile(descriptor, fingerprint)
+        return descriptor
 
     def _look(self, directory: int, path: bytes, name: bytes, known: Entry | None, steps: Steps) -> Look:
         """Describe one name of a listing; raises FileNotFoundError where it is no longer there."""
@@ -316,7 +349,7 @@ class Source:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             # Links that lead nowhere, and what is neither a file nor a directory.
             hidden = not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)
-            return self._describe(directory, path, name, status, known, steps)
+            return self.descriptors.opening(self._describe, directory, path, name, status, known, steps)
         except OSError as error:
             if hidden and error.errno in _ABSENT:
                 return None
@@ -434,7 +467,7 @@ class Source:
                 if part in (b"", b".", b".."):
                     raise FileNotFoundError(errno.ENOENT, "not a path within the archive")
                 try:
-                    below = os.open(part, _STEP, dir_fd=descriptor)
+                    below = self.descriptors.opening(os.open, part, _STEP, dir_fd=descriptor)
                 except (FileNotFoundError, NotADirectoryError):
                     if wanted is None:
                         raise

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING
 
+from dicomfs.descriptors import Descriptors
 from dicomfs.diskcache import DiskCache
 
 if TYPE_CHECKING:
@@ -21,22 +22,24 @@ _VAR_TMP = "/var/tmp"  # noqa: S108 - only files without a name are put there
 class Spool(io.RawIOBase):
     """A file to write, seek and read, which nobody else can reach.
 
-    `close` does nothing. `discard` ends it; what an abandoned thread or buffer writes afterwards goes nowhere.
+    `close` does nothing. `discard` ends it; what an abandoned thread or buffer writes afterwards goes nowhere, and all
+    else that it does then raises OSError (EBADF).
     """
 
-    def __init__(self, cache: DiskCache | None) -> None:
-        """Begin an empty file in *cache* or elsewhere; raises OSError."""
+    def __init__(self, cache: DiskCache | None, descriptors: Descriptors) -> None:
+        """Begin an empty file in *cache* or elsewhere; raises OSError. What *descriptors* keep gives way to it."""
         super().__init__()
         self._lock = threading.Lock()
+        self._descriptors = descriptors
         self._cache = cache
         self._draft = cache.draft() if cache else None
-        self._descriptor = self._draft.descriptor if self._draft else _unnamed()
+        self._descriptor = self._draft.descriptor if self._draft else self._unnamed()
 
     def finish(self, key: bytes) -> tuple[int, int, bool]:
         """Give a descriptor, which is the caller's, the bytes written, and whether the cache keeps them under *key*."""
         size = os.fstat(self._descriptor).st_size
         kept = bool(self._cache and self._draft and size and self._cache.keep(key, self._draft, size))
-        return os.dup(self._descriptor), size, kept
+        return self._descriptors.opening_at_once(os.dup, self._descriptor), size, kept
 
     def discard(self) -> None:
         """Let the file go, but for what `finish` gave away."""
@@ -58,17 +61,20 @@ class Spool(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place."""
-        return os.lseek(self._descriptor, offset, whence)
+        with self._lock:
+            return os.lseek(self._descriptor, offset, whence)
 
     def truncate(self, size: int | None = None) -> int:
         """Cut or lengthen the file."""
         size = self.tell() if size is None else size
-        os.ftruncate(self._descriptor, size)
+        with self._lock:
+            os.ftruncate(self._descriptor, size)
         return size
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         """Read."""
-        return os.readv(self._descriptor, [buffer])
+        with self._lock:
+            return os.readv(self._descriptor, [buffer])
 
     def write(self, data: "ReadableBuffer") -> int:
         """Write some of *data* at least, elsewhere if it must be."""
@@ -86,7 +92,7 @@ class Spool(io.RawIOBase):
 
     def _move(self) -> None:
         """Go on among the temporary files."""
-        elsewhere, here = _unnamed(), self.tell()
+        elsewhere, here = self._unnamed(), os.lseek(self._descriptor, 0, os.SEEK_CUR)
         try:
             offset = 0
             while data := os.pread(self._descriptor, _CHUNK, offset):
@@ -104,9 +110,8 @@ class Spool(io.RawIOBase):
         else:
             os.close(self._descriptor)
 
-
-def _unnamed() -> int:
-    """Open a temporary file without a name, on disk rather than in memory unless the environment says otherwise."""
-    directory = os.environ.get("TMPDIR") or (_VAR_TMP if os.access(_VAR_TMP, os.W_OK) else None)
-    with tempfile.TemporaryFile(buffering=0, dir=directory) as file:
-        return os.dup(file.fileno())
+    def _unnamed(self) -> int:
+        """Open a temporary file without a name, on disk rather than in memory unless the environment says otherwise."""
+        directory = os.environ.get("TMPDIR") or (_VAR_TMP if os.access(_VAR_TMP, os.W_OK) else None)
+        with self._descriptors.opening_at_once(tempfile.TemporaryFile, buffering=0, dir=directory) as file:
+            return self._descriptors.opening_at_once(os.dup, file.fileno())

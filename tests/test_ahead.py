@@ -393,3 +393,34 @@ def test_nothing_is_made_ahead_where_nobody_looks_after_it() -> None:
             assert await quiet(decoder) == 0
 
     trio.run(main)
+
+
+def test_what_open_files_are_served_is_made_once_and_no_more_is_kept_than_workers_make() -> None:
+    """Also without any cache; whoever comes late among too many readers has his frame made again."""
+
+    async def test(decoder: Decoder) -> None:
+        for _ in range(3):
+            for key in range(decoder.depth):
+                assert await decoder.serve(key, make) == FRAME
+        assert decoder.stats.decoded == decoder.depth
+        await decoder.serve("one more", make)
+        assert list(decoder._served) == [*range(1, decoder.depth), "one more"]
+        await decoder.serve(0, make)
+        assert decoder.stats.decoded == decoder.depth + 2
+        for key in ("one more", 0, "never served"):
+            decoder.left(key)
+        assert list(decoder._served) == [*range(2, decoder.depth)]
+
+    play(test, cache_bytes=0)
+
+
+def test_what_could_not_be_served_is_tried_again() -> None:
+    async def test(decoder: Decoder) -> None:
+        async def fails() -> tuple[Task, bytes]:
+            raise OSError(errno.EIO, "no")
+
+        with pytest.raises(OSError, match="no"):
+            await decoder.serve(1, fails)
+        assert await decoder.serve(1, make) == FRAME
+
+    play(test)

@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -15,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomfs.builds import LINGER, POLL, BuildFailed, Builds, BuildUnfinished, OpenAbandoned, build_key
+from dicomfs.descriptors import Descriptors
 from dicomfs.diskcache import DiskCache
 from dicomfs.source import Fingerprint
+from dicomfs.spool import Spool
 
 Build = Callable[[BinaryIO], Awaitable[None]]
 
@@ -453,6 +456,38 @@ def test_an_abandoned_thread_writes_into_nothing() -> None:
         builds.close()
 
     run(act)
+
+
+@pytest.mark.parametrize("call", ["lseek", "ftruncate", "readv", "write"])
+def test_a_file_that_is_built_is_not_discarded_under_a_call(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An abandoned thread may be in it: its number would be another file's by then."""
+    right, discarded = getattr(os, call), []
+    spool = Spool(None, Descriptors(10))
+    spool.write(b"12345")
+
+    def slow(*arguments: object) -> object:
+        thread = threading.Thread(target=lambda: discarded.append(spool.discard()))
+        thread.start()
+        thread.join(0.2)
+        discarded.append(thread.is_alive())
+        return right(*arguments)
+
+    acts: dict[str, Callable[[], object]] = {
+        "lseek": lambda: spool.seek(2),
+        "ftruncate": lambda: spool.truncate(2),
+        "readv": lambda: spool.readinto(bytearray(3)),
+        "write": lambda: spool.write(b"6"),
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, slow)
+        acts[call]()
+    while len(discarded) < 2:
+        time.sleep(0.01)
+    assert discarded[0] is True
+    assert acts["write"]() == 1  # into nothing
+    for other in ("lseek", "ftruncate", "readv"):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            acts[other]()
 
 
 def test_keys_tell_versions_and_recipes_apart() -> None:

@@ -266,3 +266,31 @@ def test_what_is_demoted_makes_room_first_and_what_is_forgotten_is_gone() -> Non
         assert [key for key in range(5) if cache.coming(key)] == [1, 3, 4]
 
     trio.run(play)
+
+
+def test_what_others_take_counts_but_a_quarter_is_left() -> None:
+    others = 0
+
+    async def main() -> None:
+        nonlocal others
+        cache: Lru[bytes] = Lru(100, len)
+        cache.share(lambda: others)
+
+        async def put(*keys: int) -> list[int]:
+            for key in keys:
+
+                async def make() -> bytes:
+                    return bytes(10)
+
+                await cache.get(key, make)
+            return [key for key in range(100) if key in cache]
+
+        assert await put(*range(12)) == list(range(2, 12))
+        others = 45
+        assert await put(20) == [7, 8, 9, 10, 11, 20][1:]
+        others = 10**9
+        assert await put(21) == [20, 21]
+        others = 0
+        assert await put(*range(30, 40)) == list(range(30, 40))
+
+    trio.run(main)

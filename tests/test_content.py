@@ -10,7 +10,19 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dicomfs.content import Buffer, Content, Made, Piece, Ready, Row, Stored, StoredRow, WrongSize, reverse_words
+from dicomfs.content import (
+    Buffer,
+    Content,
+    Flipped,
+    Made,
+    Piece,
+    Ready,
+    Row,
+    Stored,
+    StoredRow,
+    WrongSize,
+    reverse_words,
+)
 from dicomfs.source import Source, SourceChanged, SourceFile
 
 FILE = bytes((7 * place + place // 251) % 256 for place in range(4000))
@@ -33,8 +45,8 @@ def swapped(data: bytes, word: int) -> bytes:
     return b"".join(data[at : at + word][::-1] for at in range(0, whole, word)) + data[whole:]
 
 
-def making(data: bytes) -> Callable[[], Awaitable[bytes]]:
-    async def make() -> bytes:
+def making(data: bytes) -> Callable[..., Awaitable[bytes]]:
+    async def make(*_: int) -> bytes:
         await trio.lowlevel.checkpoint()
         return data
 
@@ -48,6 +60,7 @@ described = st.one_of(
     st.tuples(st.just("stored"), st.integers(0, 120), st.integers(0, 3800), st.sampled_from((1, 2, 4, 8))),
     st.tuples(st.just("row"), st.binary(min_size=1, max_size=30), st.just(0), st.integers(1, 5)),
     st.tuples(st.just("stored row"), st.integers(1, 20), st.integers(0, 3800), st.sampled_from((1, 2, 4))),
+    st.tuples(st.just("flipped row"), st.binary(min_size=1, max_size=9), st.integers(1, 5), st.integers(1, 5)),
 )
 slices = st.lists(st.tuples(st.integers(0, 700), st.integers(0, 700)), min_size=1, max_size=12)
 
@@ -86,6 +99,12 @@ def build(pieces: list[tuple[str, bytes | int, int, int]], file: SourceFile) -> 
             piece, data = stored_row(file, what * word, offset, word)
             made.append(piece)
             model += data
+        elif kind == "flipped row" and isinstance(what, bytes):
+            # *offset* lines of *what*, each turned on by one more byte; *word* such pieces.
+            lines = [what[turn % len(what) :] + what[: turn % len(what)] for turn in range(offset)]
+            row = Row(word, len(what) * offset, making(b"".join(lines)))
+            made.append(Flipped(row, word, len(what) * offset, offset))
+            model += b"".join(reversed(lines)) * word
         elif kind == "row" and isinstance(what, bytes):
             made.append(Row(word, len(what), rotating(what)))
             model += b"".join(what[turn % len(what) :] + what[: turn % len(what)] for turn in range(word))
@@ -171,7 +190,7 @@ def test_an_extent_beyond_its_file_is_an_error(stored: SourceFile) -> None:
             trio.run(Content([Stored(stored, 3990, 20, word)]).read, 0, 100)
 
 
-def test_nothing_is_made_before_it_is_read_and_then_once() -> None:
+def test_nothing_is_made_before_it_is_read_and_nothing_is_kept_here() -> None:
     calls = []
 
     async def make() -> bytes:
@@ -188,7 +207,7 @@ def test_nothing_is_made_before_it_is_read_and_then_once() -> None:
         assert not calls
         for start in range(2, 8):
             assert bytes(await content.read(start, 1)) == b"abcdef"[start - 2 : start - 1]
-        assert len(calls) == 1
+        assert len(calls) == 6
 
     trio.run(check)
 
@@ -267,7 +286,7 @@ def test_words_are_reversed_and_back(data: bytes, word: int) -> None:
     assert reverse_words(reverse_words(data, word), word) == data
 
 
-def test_a_row_makes_each_piece_once_in_order_and_keeps_the_last() -> None:
+def test_a_row_makes_what_a_read_touches_in_order() -> None:
     made = []
 
     async def make(index: int) -> bytes:
@@ -278,9 +297,9 @@ def test_a_row_makes_each_piece_once_in_order_and_keeps_the_last() -> None:
         row = Row(10**15, 10, make)
         content = Content([Ready(b"head"), row])
         assert content.size == 4 + 10**16
-        for offset in range(4, 64, 5):
-            await content.read(offset, 5)
-        assert made == [0, 1, 2, 3, 4, 5]
+        for offset in range(4, 64, 15):
+            await content.read(offset, 15)
+        assert made == [0, 1, 1, 2, 3, 4, 4, 5]
         assert bytes(await content.read(content.size - 3, 99)) == bytes([(10**15 - 1) % 256] * 3)
 
     trio.run(check)

@@ -60,7 +60,7 @@ recent
 threads
 source
 mounttable
-memory access gather dicom.recognise dicom.stream cache client diskcache naming processors
+memory descriptors nursery access gather dicom.recognise dicom.stream cache client diskcache naming processors
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent
@@ -116,7 +116,13 @@ def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
 
 def test_async_is_known_above_the_seam_alone() -> None:
     users = {name for name, path in modules().items() if "import trio" in path.read_text()}
-    seam = {"threads", "builds", "cache", "recent", "content", "workers.processes", "workers.pool", "workers.decode"}
-    files = {"files.cine", "files.exchange", "files.subject", "files.transcoded", "files.video"}
+    seam = {"nursery", "threads", "builds", "cache", "recent", "content"}
+    seam |= {"workers.processes", "workers.pool", "workers.decode"}
+    files = {"files.cine", "files.exchange", "files.native_dcm", "files.subject", "files.transcoded", "files.video"}
     above = {"tree", "operations", "mount", "doctor", "cli"}
     assert users <= seam | files | above
+
+
+def test_nurseries_are_opened_in_one_place_that_takes_errors_out_of_groups() -> None:
+    users = {name for name, path in modules().items() if "open_nursery" in path.read_text()}
+    assert users == {"nursery"}

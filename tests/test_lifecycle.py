@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import beating
 import pytest
 from archives import PYDICOM
 from mounting import Loop, answer_of_path, errno_of, mounted, wait_for
@@ -272,6 +273,30 @@ def test_the_kernel_is_tuned(tmp_path: Path) -> None:
         device = os.stat(mount.path).st_dev
         bdi = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
         wait_for(lambda: bdi.read_text().strip() == "1024")
+
+
+def test_no_signal_comes_when_the_loop_has_ended(tmp_path: Path) -> None:
+    """It would be written to a descriptor that is closed by then, which Python complains about on the terminal."""
+    (tmp_path / "mnt").mkdir()
+    command = [sys.executable, Path(__file__).parent / "beating.py", "mount", "-f", PYDICOM, tmp_path / "mnt"]
+    for end in range(3):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: os.path.ismount(tmp_path / "mnt"))
+        if end:
+            process.terminate()
+        else:
+            subprocess.run(["fusermount3", "-u", tmp_path / "mnt"], check=True)
+        assert process.communicate(timeout=30)[1] == f"{beating.SAID}0.0\n"
+
+
+@pytest.mark.slow
+def test_fifty_mounts_say_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    for _ in range(50):
+        process = subprocess.Popen([*DICOMFS, "mount", "-f", PYDICOM, tmp_path / "mnt"], stderr=subprocess.PIPE)
+        wait_for(lambda: os.path.ismount(tmp_path / "mnt"))
+        subprocess.run(["fusermount3", "-u", tmp_path / "mnt"], check=True)
+        assert process.communicate(timeout=30)[1] == b""
 
 
 def test_the_log_names_nobody(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ from dicomfs.image.films import is_film
 from dicomfs.image.instance import Instance
 from dicomfs.image.timing import Timing, film_timing
 from dicomfs.nodes import Node
+from dicomfs.nursery import side_by_side
+from dicomfs.threads import Purpose, run
 from dicomfs.workers.channel import FRAME, ROOM
 from dicomfs.workers.decode import Make
 from dicomfs.workers.film import Encode
@@ -82,10 +84,10 @@ async def _encode_to_fit(instance: Instance, subject: Subject, file: BinaryIO, s
         except TooLarge:
             log.info("a film does not fit into its %d bytes and is encoded more coarsely", size)
         else:
-            if leaves_room(await trio.to_thread.run_sync(file.seek, 0, io.SEEK_END), size):
-                await trio.to_thread.run_sync(fill_up, file, size)
+            if leaves_room(await run(Purpose.DISK, file.seek, 0, io.SEEK_END, finish=True), size):
+                await run(Purpose.DISK, fill_up, file, size, finish=True)
                 return
-        await trio.to_thread.run_sync(file.truncate, 0)
+        await run(Purpose.DISK, file.truncate, 0, finish=True)
     raise TooLarge(f"even the coarsest film takes more than the {size} bytes that it was promised to take")
 
 
@@ -98,8 +100,7 @@ async def _encode(instance: Instance, subject: Subject, job: Encode, exchange: E
     async def decode(frame: int) -> bytes | None:
         return await _decode(subject, pictures(frame), frame, broken)
 
-    large: TooLarge | None = None
-    async with trio.open_nursery() as nursery:
+    async with side_by_side() as nursery:
         frames = _Ahead(nursery, decode, count, decoder.workers)
 
         async def serve(call: Call, slot: mmap.mmap) -> int:
@@ -111,13 +112,8 @@ async def _encode(instance: Instance, subject: Subject, job: Encode, exchange: E
                 return size
             return await exchange.serve(call, slot)
 
-        try:
-            await decoder.direct(job, max(size, ROOM), serve)
-        except TooLarge as error:
-            large = error  # raised below: what leaves a nursery is a group
+        await decoder.direct(job, max(size, ROOM), serve)
         nursery.cancel_scope.cancel()
-    if large is not None:
-        raise large
 
 
 def _microseconds(timing: Timing) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from dicomfs.image.pixels import EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LE
 from dicomfs.image.uncompressed import EXPLICIT_LITTLE, LONGEST_VALUE, image_elements, value_length
 from dicomfs.nodes import Node
 from dicomfs.source import SourceFile
+from dicomfs.threads import Purpose, run
 
 _DIRECTORY_RECORDS, _ENCAPSULATED_LENGTH = 0x00041220, 0x7FE00003
 # What says where frames lie in the source.
@@ -84,10 +85,11 @@ async def _open(subject: Subject) -> Content:
     instance = await subject.instance()
     parsed, plain = instance.parsed, instance.plain
     assert parsed is not None  # noqa: S101 - no file is made where there is no header
+    # In a thread: a header can be long. The file is opened last, so that no failure leaves it open.
+    change = change_of(instance, EXPLICIT_LITTLE)
+    head, tail = await run(Purpose.COMPUTING, encode, parsed, change)
     file = await subject.open()
     stream = instance.inflated or file
-    # In a thread: a header can be long.
-    head, tail = await subject.read(lambda _: encode(parsed, change_of(instance, EXPLICIT_LITTLE)))
     pieces = source_pieces(head, stream)
     if plain is None:
         return Content([*pieces, *source_pieces(tail, stream)], file.close)

@@ -104,17 +104,22 @@ def _files(
     def wish(frame: int) -> Wish:
         return Wish((subject.fingerprint, *key(frame)), _task(subject, prepare(frame)), size)
 
-    async def picture(frame: int, wanted: Wish) -> bytes:
-        # While whoever reads in order takes this one away, idle workers make the next.
-        decoder.ahead(reader, [wish(each) for each in ahead.after(reader, frame) if each < count])
-        return await decoder.get(wanted.key, wanted.make)
-
     def file(frame: int) -> File:
         async def open_content() -> Content:
-            wanted = wish(frame)
-            made = Made(size, lambda: picture(frame, wanted))
+            wanted, begun = wish(frame), False
+
+            async def picture() -> bytes:
+                nonlocal begun
+                if not begun:
+                    # While whoever reads in order takes this one away, idle workers make the next.
+                    decoder.ahead(reader, [wish(each) for each in ahead.after(reader, frame) if each < count])
+                begun = True
+                return await decoder.serve(wanted.key, wanted.make)
+
+            made = Made(size, picture)
 
             def close() -> None:
+                decoder.left(wanted.key)
                 if made.given >= size:
                     decoder.spent(wanted.key)
                 elif made.given:  # who leaves in the middle does not come for the next

@@ -10,7 +10,7 @@ import numpy as np
 
 from dicomfs.codecs import native
 from dicomfs.codecs.encoders import source_format
-from dicomfs.content import Buffer, Row, StoredRow
+from dicomfs.content import Buffer, Flipped, Row, StoredRow
 from dicomfs.dicom.stream import Stream
 from dicomfs.display.quantities import scale_of
 from dicomfs.files.subject import Subject
@@ -73,7 +73,7 @@ def values_row(
         row = _straight(subject, fmt, frames, indices)
     else:
         row = _decoded(subject, fmt, output, indices)
-    return _flipped(row, len(indices), each, fmt.rows) if flip else row
+    return Flipped(row, len(indices), each, fmt.rows) if flip else row
 
 
 def is_straight(pixels: Pixels, output: Output) -> bool:
@@ -127,13 +127,22 @@ def _decoded(subject: Subject, fmt: PixelFormat, output: Output, indices: Sequen
     def task(place: int) -> Make:
         return _task(subject, indices[place], output, each)
 
+    last = -1
+
     async def make(place: int) -> Buffer:
-        if row.in_order > each + _IN_ORDER:
+        nonlocal last
+        if place != last and row.in_order > each + _IN_ORDER:
             following = range(place + 1, min(place + 1 + decoder.depth, count))
             decoder.ahead(row, [Wish(key(other), task(other), each) for other in following])
-        return await decoder.get(key(place), task(place))
+        last = place
+        return await decoder.serve(key(place), task(place))
 
-    row = Row(count, each, make, lambda: decoder.ahead(row, ()))
+    def close() -> None:
+        decoder.ahead(row, ())
+        if last >= 0:
+            decoder.left(key(last))
+
+    row = Row(count, each, make, close)
     return row
 
 
@@ -153,13 +162,3 @@ def _task(subject: Subject, frame: int, output: Output, size: int) -> Make:
         return await subject.glance(prepare)
 
     return make
-
-
-def _flipped(row: Row, count: int, each: int, rows: int) -> Row:
-    """Reverse the rows of each piece of *row*."""
-
-    async def make(place: int) -> Buffer:
-        data = await row.read(place * each, (place + 1) * each)
-        return np.frombuffer(data, np.uint8).reshape(rows, -1)[::-1].tobytes()
-
-    return Row(count, each, make, row.close)

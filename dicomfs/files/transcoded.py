@@ -25,6 +25,7 @@ from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.uncompressed import in_rows, value_length
 from dicomfs.nodes import Children, Directory, NamedChildren, Node, ReadyDirectory
+from dicomfs.nursery import side_by_side
 from dicomfs.threads import Purpose, run
 from dicomfs.workers.worker import Task
 
@@ -139,6 +140,6 @@ async def _in_order(
                 used += 1
                 turn.notify_all()
 
-    async with trio.open_nursery() as nursery:
+    async with side_by_side() as nursery:
         for _ in range(at_once):
             nursery.start_soon(work)

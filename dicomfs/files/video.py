@@ -23,6 +23,7 @@ from dicomfs.image.instance import Instance
 from dicomfs.image.timing import usual_step
 from dicomfs.image.video import Video
 from dicomfs.nodes import Node
+from dicomfs.threads import Purpose, run
 from dicomfs.workers.channel import ROOM
 from dicomfs.workers.film import Job
 from dicomfs.workers.pool import DecodeError
@@ -70,7 +71,7 @@ def remuxed_video(instance: Instance, subject: Subject) -> Node | None:
         # 29.97 frames a second are 30000 in 1001.
         rate = 1 / Fraction(usual_step(parsed.dataset) / 1000).limit_denominator(60_000)
         await _direct(subject, Remux(kind, size, rate), file, promised)
-        await trio.to_thread.run_sync(fill_up, file, promised)
+        await run(Purpose.DISK, fill_up, file, promised, finish=True)
 
     return BuiltFile(subject, Recipe(f"remux {_REMUX_VERSION}", promised, build))
 

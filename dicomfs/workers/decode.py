@@ -13,7 +13,9 @@ import trio
 from dicomfs import __version__
 from dicomfs.cache import Lru
 from dicomfs.codecs.table import CODECS
+from dicomfs.descriptors import Descriptors
 from dicomfs.diskcache import DiskCache
+from dicomfs.nursery import side_by_side
 from dicomfs.threads import Purpose, run
 from dicomfs.workers.pool import DecodeError, Pool, WorkerEnded
 from dicomfs.workers.processes import Buffer
@@ -74,13 +76,16 @@ class Decoder(Pool):
         cache_bytes: int = 32 << 20,
         memory: int = 2 * GIB,
         disk: DiskCache | None = None,
+        descriptors: Descriptors | None = None,
     ) -> None:
         """Prepare, without starting a process."""
-        super().__init__(workers, timeout, memory)
+        super().__init__(workers, timeout, memory, descriptors)
         self.depth = workers + _FURTHER
         self._cache: Lru[bytes] = Lru(cache_bytes, len)
         self._cache_bytes = cache_bytes
         self._disk = disk
+        # What open files are being read from, whatever has become of it in the cache; as many as are made at a time.
+        self._served: OrderedDict[Hashable, bytes] = OrderedDict()
         self._nursery: trio.Nursery | None = None
         self._wishes: OrderedDict[Hashable, deque[Wish]] = OrderedDict()
         self._making = 0
@@ -92,7 +97,7 @@ class Decoder(Pool):
 
     async def look_ahead(self) -> None:
         """Let `ahead` work for as long as this is not cancelled."""
-        async with trio.open_nursery() as nursery:
+        async with side_by_side() as nursery:
             self._nursery = nursery
             try:
                 await trio.sleep_forever()
@@ -122,6 +127,25 @@ class Decoder(Pool):
         if self._release(key):
             self._cache.demote(key)  # those that are still to be fetched shall outlive it
         return made
+
+    async def serve(self, key: Hashable, make: Make) -> bytes:
+        """Give what `get` gives to an open file that is read piece by piece, and calls this for each piece.
+
+        The last results stay for that, one for each frame that may be made at a time, also where they are too large
+        for the cache. Readers beyond that share the cache.
+        """
+        made = self._served.get(key)
+        if made is None:
+            made = self._served[key] = await self.get(key, make)
+            if len(self._served) > self.depth:
+                self._served.popitem(last=False)
+        else:
+            self._served.move_to_end(key)
+        return made
+
+    def left(self, key: Hashable) -> None:
+        """Note that the file is closed that the result of *key* was served to."""
+        self._served.pop(key, None)
 
     @contextlib.contextmanager
     def _at_work(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from typing import Self
 
 import trio
 
+from dicomfs.descriptors import Descriptors
 from dicomfs.workers.film import Job
 from dicomfs.workers.processes import Buffer, ForkServer, Serve, Worker, WorkerLost
 from dicomfs.workers.sandbox import GIB
@@ -60,9 +61,12 @@ class Pool:
     *memory* bytes of address space.
     """
 
-    def __init__(self, workers: int, timeout: float = 10.0, memory: int = 2 * GIB) -> None:
-        """Prepare, without starting a process."""
+    def __init__(
+        self, workers: int, timeout: float = 10.0, memory: int = 2 * GIB, descriptors: Descriptors | None = None
+    ) -> None:
+        """Prepare, without starting a process; what *descriptors* keep open gives way to the processes."""
         self.workers = workers
+        self._descriptors = descriptors or Descriptors.of_process(workers)
         self._timeout = timeout
         self._memory = memory
         self._server: ForkServer | None = None
@@ -125,7 +129,7 @@ class Pool:
                 patience = self._timeout + task.fmt.pixels * per_pixel
                 try:
                     with trio.move_on_after(patience) as limit:
-                        worker.request(task, data)
+                        self._descriptors.opening_at_once(worker.request, task, data)
                         del data  # the worker has it, and frames may be large
                         answer = await worker.answer(task)
                 except WorkerLost:
@@ -203,11 +207,11 @@ class Pool:
         if self._server is None:
             raise NoAnswer("the decoder is closed")
         try:
-            if worker := self._server.engage(memory, filming):
+            if worker := self._descriptors.opening_at_once(self._server.engage, memory, filming):
                 return worker
             self._server.end()
             if self._server.proved or time.monotonic() - self._server.started > _RESTART_PAUSE:
-                self._server = ForkServer()
+                self._server = self._descriptors.opening_at_once(ForkServer)
                 if worker := self._server.engage(memory, filming):
                     return worker
         except OSError as error:

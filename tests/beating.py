@@ -1,0 +1,29 @@
+"""The daemon with a probe: what is still armed when trio has closed what signals write to. `beating.py … mount …`."""
+
+import signal
+import sys
+from collections.abc import Callable
+
+import trio
+import trio.abc
+
+from dicomfs import cli, mount
+
+SAID = "at the end of the loop the timer has "
+
+
+class Probe(trio.abc.Instrument):
+    """Look at the timer when the loop has ended."""
+
+    def after_run(self) -> None:
+        print(SAID + str(signal.getitimer(signal.ITIMER_REAL)[0]), file=sys.stderr, flush=True)
+
+
+def run(act: Callable[..., object], *args: object) -> object:
+    return right(act, *args, instruments=[Probe()])  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    right, trio.run = trio.run, run  # type: ignore[assignment]
+    mount.HEARTBEAT = 0.001
+    cli.main(sys.argv[sys.argv.index("mount") :])
