@@ -76,14 +76,6 @@ class DiskCache:
         """Give the directory back."""
         os.close(self._directory)
 
-    def size(self, key: bytes) -> int | None:
-        """Tell how large the content of *key* is, unchecked."""
-        try:
-            status = os.stat(_name(key), dir_fd=self._directory, follow_symlinks=False)
-        except OSError:
-            return None
-        return status.st_size - _EXTRA if status.st_size > _EXTRA else None
-
     def open(self, key: bytes) -> tuple[int, int] | None:
         """Open the entry of *key*: a descriptor, which is the caller's, and the bytes of content at its start.
 

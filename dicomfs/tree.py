@@ -99,7 +99,7 @@ class SingleFile(Directory):
     async def current(self) -> Attributes:
         """Look at the file again; another version of it is another set of files."""
         entry = await trio.to_thread.run_sync(self._services.source.root_entry, abandon_on_cancel=True)
-        if entry.fingerprint != self._current.identity:
+        if entry.version != self._current.identity:
             self._current = InstanceDirectory(entry, self._services)
             self.attributes = self._current.attributes
         return self.attributes
@@ -144,7 +144,7 @@ class InstanceDirectory(FixedDirectory):
 
     def __init__(self, entry: Entry, services: Services) -> None:
         """Stand for the version of a file that *entry* describes."""
-        super().__init__(_directory(entry), entry.fingerprint)
+        super().__init__(_directory(entry), entry.version)
         self._subject = Subject(entry, services)
 
     async def child(self, place: int) -> Node:
@@ -169,7 +169,7 @@ class InstanceDirectory(FixedDirectory):
 
     async def _made(self, places: range) -> "_VirtualFiles":
         """Have what stands at *places* made, if it is not."""
-        files = await self._subject.services.children.get((self._subject.fingerprint, ""), _VirtualFiles.none)
+        files = await self._subject.services.children.get((self._subject.version, ""), _VirtualFiles.none)
         assert isinstance(files, _VirtualFiles)  # noqa: S101 - the key is for these alone
         if not files.made.keys() >= set(places):
             async with files.making:
@@ -192,7 +192,7 @@ class InstanceDirectory(FixedDirectory):
             make(instance)
             return instance
 
-        instance = await subject.services.instances.get(subject.fingerprint, lambda: subject.read(look))
+        instance = await subject.services.instances.get(subject.version, lambda: subject.read(look))
         if not made:
             await trio.to_thread.run_sync(make, instance, abandon_on_cancel=True)
         files.add(made)
@@ -243,7 +243,7 @@ def _other_file(entry: Entry, services: Services) -> ContentFile:
         return Content([Stored(file, 0, file.size)], file.close)
 
     node = ContentFile(attributes, open_content)
-    node.identity = entry.fingerprint
+    node.identity = entry.version
     return node
 
 

@@ -6,7 +6,6 @@ not go on; `fate`, the name of what builds raise; `ended`, to which each build a
 
 import hashlib
 import os
-import shutil
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -78,11 +77,12 @@ def control_in(place: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
 
 
 def archive_in(place: Path, count: int = 2) -> Path:
-    """Make an archive of `0.dcm`, `1.dcm` and so on."""
+    """Make an archive of `0.dcm`, `1.dcm` and so on, which differ in their last byte."""
     folder = place / "archive"
     folder.mkdir()
+    sample = (PYDICOM / "CT_small.dcm").read_bytes()
     for number in range(count):
-        shutil.copy(PYDICOM / "CT_small.dcm", folder / f"{number}.dcm")
+        (folder / f"{number}.dcm").write_bytes(sample[:-1] + bytes([number]))
     return folder
 
 

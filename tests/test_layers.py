@@ -55,7 +55,7 @@ image.fragments
 image.extents
 image.pixelformat
 recent
-memory source access dicom.recognise dicom.stream cache client diskcache naming
+memory source access dicom.recognise dicom.stream cache client diskcache naming edition
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from dicomfs.builds import BuiltContent, build_key
+from dicomfs.builds import BuiltContent, build_key, lasting_key
 from dicomfs.files.subject import Subject
 from dicomfs.nodes import Attributes, File
 
@@ -36,7 +36,7 @@ class BuiltFile(File):
         """Build with *recipe* when somebody opens it."""
         self._subject = subject
         self._recipe = recipe
-        self._key = build_key(subject.fingerprint, recipe.name)
+        self._key = build_key(subject.version, recipe.name)
         super().__init__(subject.file(max(1, recipe.estimate)))
 
     @property
@@ -55,4 +55,7 @@ class BuiltFile(File):
 
     async def open_while(self, wanted: Callable[[], bool]) -> BuiltContent:
         """Do the same for as long as *wanted* says so, which is asked now and then. Raises OpenAbandoned."""
-        return await self._subject.services.builds.open(self._key, self._recipe.build, wanted)
+        return await self._subject.services.builds.open(self._key, self._recipe.build, wanted, self._name)
+
+    async def _name(self) -> bytes:
+        return lasting_key(await self._subject.digest(), self._recipe.name)

@@ -99,10 +99,10 @@ def _files(
 ) -> Callable[[int], File]:
     attributes = subject.file(size)
     decoder, ahead = subject.services.decoder, subject.services.ahead
-    reader = subject.fingerprint, key(0)
+    reader = subject.version, key(0)
 
     def wish(frame: int) -> Wish:
-        return Wish((subject.fingerprint, *key(frame)), _task(subject, prepare(frame)), size)
+        return Wish((subject.version, *key(frame)), _task(subject, prepare(frame)), size)
 
     async def picture(frame: int, wanted: Wish) -> bytes:
         # While whoever reads in order takes this one away, idle workers make the next.
@@ -146,7 +146,7 @@ async def _window(subject: Subject) -> Window | None:
     ranges = []
     for frame in sorted({0, count // 2, count - 1}):
         try:
-            key = (subject.fingerprint, "range", frame)
+            key = (subject.version, "range", frame)
             low, high = unpack("<dd", await subject.services.decoder.verdict(key, _task(subject, _ranged(frame))))
         except NoAnswer:
             raise  # without this frame the window would be another one than next time

@@ -122,7 +122,7 @@ def _decoded(subject: Subject, fmt: PixelFormat, output: Output, indices: Sequen
     kind = "stored" if output == "rgb" and fmt.samples == 1 else output
 
     def key(place: int) -> tuple[object, ...]:
-        return subject.fingerprint, "values", kind, indices[place]
+        return subject.version, "values", kind, indices[place]
 
     def task(place: int) -> Make:
         return _task(subject, indices[place], output, each)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import trio
 
-from dicomfs import __version__
 from dicomfs.cache import Lru
 from dicomfs.codecs.table import CODECS
 from dicomfs.diskcache import DiskCache
+from dicomfs.edition import edition
 from dicomfs.workers.pool import DecodeError, Pool, WorkerEnded
 from dicomfs.workers.processes import Buffer
 from dicomfs.workers.sandbox import GIB
@@ -163,8 +163,8 @@ class Decoder(Pool):
         return await making
 
     async def _kept(self, disk: DiskCache, task: Task, data: Buffer) -> bytes:
-        """Take a result from the disk cache, or add it. The key is a digest of all that the result is made of."""
-        digest = hashlib.blake2b(pickle.dumps((__version__, task)), digest_size=20)
+        """Take a result from the disk cache, or add it. The key is a digest of all that the result is made of and with."""
+        digest = hashlib.blake2b(pickle.dumps((edition(), task)), digest_size=20)
         digest.update(data)
         key = digest.digest()
         result = await trio.to_thread.run_sync(disk.load, key, task.size, abandon_on_cancel=True)
