@@ -109,7 +109,7 @@ async def _decode(subject: Subject, make: Make, frame: int) -> bytes | None:
     """Give the pixels of a picture; None where the frame is broken. Raises OSError where that is not known."""
     for last in range(_TRIES):
         try:
-            return await subject.services.decoder.run(*await make())
+            return await subject.services.decoder.run(*await make(), subject.version, lasting=True)
         except WorkerEnded:
             if last < _TRIES - 1:
                 continue

@@ -78,7 +78,7 @@ async def _decoded(subject: Subject, frame: int) -> Status:
         return await subject.read(lambda file: prepare(instance, instance.inflated or file))
 
     try:
-        said = await subject.services.decoder.verdict((subject.version, "repairs", frame), make)
+        said = await subject.services.decoder.verdict((subject.version, "repairs", frame), make, subject.version)
     except NoAnswer:
         raise
     except DecodeError as error:

@@ -102,12 +102,12 @@ def _files(
     reader = subject.version, key(0)
 
     def wish(frame: int) -> Wish:
-        return Wish((subject.version, *key(frame)), _task(subject, prepare(frame)), size)
+        return Wish((subject.version, *key(frame)), _task(subject, prepare(frame)), size, subject.version)
 
     async def picture(frame: int, wanted: Wish) -> bytes:
         # While whoever reads in order takes this one away, idle workers make the next.
         decoder.ahead(reader, [wish(each) for each in ahead.after(reader, frame) if each < count])
-        return await decoder.get(wanted.key, wanted.make)
+        return await decoder.get(wanted.key, wanted.make, wanted.owner)
 
     def file(frame: int) -> File:
         async def open_content() -> Content:
@@ -147,7 +147,8 @@ async def _window(subject: Subject) -> Window | None:
     for frame in sorted({0, count // 2, count - 1}):
         try:
             key = (subject.version, "range", frame)
-            low, high = unpack("<dd", await subject.services.decoder.verdict(key, _task(subject, _ranged(frame))))
+            making = subject.services.decoder.verdict(key, _task(subject, _ranged(frame)), subject.version)
+            low, high = unpack("<dd", await making)
         except NoAnswer:
             raise  # without this frame the window would be another one than next time
         except (DecodeError, GroupMissing):

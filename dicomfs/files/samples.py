@@ -130,8 +130,8 @@ def _decoded(subject: Subject, fmt: PixelFormat, output: Output, indices: Sequen
     async def make(place: int) -> Buffer:
         if row.in_order > each + _IN_ORDER:
             following = range(place + 1, min(place + 1 + decoder.depth, count))
-            decoder.ahead(row, [Wish(key(other), task(other), each) for other in following])
-        return await decoder.get(key(place), task(place))
+            decoder.ahead(row, [Wish(key(other), task(other), each, subject.version) for other in following])
+        return await decoder.get(key(place), task(place), subject.version)
 
     row = Row(count, each, make, lambda: decoder.ahead(row, ()))
     return row

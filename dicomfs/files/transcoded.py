@@ -85,6 +85,8 @@ async def _build(subject: Subject, transfer_syntax: str, file: BinaryIO) -> None
             return await subject.services.decoder.run(
                 _task(pixels, frame, fmt),
                 await trio.to_thread.run_sync(encoded_frame, pixels.frames, frame, stream),
+                subject.version,
+                lasting=True,
             )
 
         async def use(encoded: bytes) -> None:

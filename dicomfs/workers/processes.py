@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,7 +89,7 @@ class _Slot:
 class Worker:
     """The daemon's end of one worker process."""
 
-    __slots__ = ("_channel", "_pidfd", "_sequence", "_slot", "protections")
+    __slots__ = ("_channel", "_pidfd", "_sequence", "_owners", "_served", "_slot", "failed", "protections")
 
     def __init__(self, channel: socket.socket) -> None:
         """Take over the end of a *channel* whose other end a new process has."""
@@ -99,6 +99,9 @@ class Worker:
         self._slot: _Slot | None = None
         self._sequence = 0
         self.protections: tuple[str, ...] = ()
+        self._owners: set[Hashable] = set()
+        self._served: Hashable = None
+        self.failed = False
 
     @property
     def greeted(self) -> bool:
@@ -127,8 +130,20 @@ class Worker:
             return False
         return False
 
-    def request(self, task: Task, data: Buffer) -> None:
-        """Ask for *task* to be done on *data*, which is copied. Raises WorkerLost."""
+    def may_serve(self, owner: Hashable, *, lasting: bool) -> bool:
+        """Tell whether bytes of the object *owner* may be decoded here; *lasting* are results that outlive the mount.
+
+        What was decoded before may have subverted the process. One that has failed serves only the object whose bytes
+        it failed at, and what outlives the mount is made where no bytes of other objects were.
+        """
+        if self.failed and owner != self._served:
+            return False
+        return not lasting or self._owners <= {owner}
+
+    def request(self, task: Task, data: Buffer, owner: Hashable) -> None:
+        """Ask for *task* to be done on *data* of *owner*, which is copied. Raises WorkerLost."""
+        self._served = owner
+        self._owners.add(owner)
         described = pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
         encoded = memoryview(data).nbytes
         descriptors = self._fit_slot(max(len(described) + encoded, task.size))
