@@ -30,7 +30,7 @@ Build = Callable[[BinaryIO], Awaitable[None]]
 """Writes the whole content into a file that is empty at first. Raises OSError; may be cancelled."""
 
 Name = Callable[[], Awaitable[bytes]]
-"""Gives the `lasting_key` of a content. It may read the whole source: it is asked before a build, never for a listing."""
+"""Gives the `lasting_key` of a content. It may read the whole source: builds ask it, listings never do."""
 
 # How often an opener that waits is asked whether it still wants the content, in seconds; a system call stays as long.
 POLL = 1.0
@@ -167,8 +167,8 @@ class Builds:
     ) -> BuiltContent:
         """Give the content of *key*, kept or made by *build* once for all who ask meanwhile.
 
-        Only what has a *name* is looked for in the disk cache, and kept there. Raises OSError where it cannot be made, and OpenAbandoned when *wanted* says, while it is made, that it no
-        longer is.
+        Only what has a *name* is looked for in the disk cache, and kept there. Raises OSError where it cannot be made,
+        and OpenAbandoned when *wanted* says, while it is made, that it no longer is.
         """
         built, fresh = self._hold(key), False
         if built is None:

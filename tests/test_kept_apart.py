@@ -43,12 +43,13 @@ def test_a_remount_in_another_order_shows_nobody_elses_copy(folder: Path, tmp_pa
         with (
             numbered_by_lookup(folder, tmp_path / "source") as source,
             mounted(source, tmp_path, *options) as mount,
-        ):
-            with open(source / first, "rb"), open(source / second, "rb"):  # numbers last while they are open
-                for name in (first, second):
-                    content = copy_of(mount.path / name).read_bytes()
-                    assert PATIENTS[name].encode() in content
-                    assert shown.setdefault(name, content) == content
+            open(source / first, "rb"),
+            open(source / second, "rb"),
+        ):  # numbers last while they are open
+            for name in (first, second):
+                content = copy_of(mount.path / name).read_bytes()
+                assert PATIENTS[name].encode() in content
+                assert shown.setdefault(name, content) == content
     assert len(files(tmp_path / "cache")) == 2, "the second mount finds what the first one built"
 
 

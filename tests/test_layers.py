@@ -6,7 +6,7 @@ from pathlib import Path
 import dicomfs
 
 LAYERS = """
-__main__ cli options
+__main__ cli usage options log
 doctor info offline daemon mount
 operations
 inodes
@@ -55,7 +55,7 @@ image.fragments
 image.extents
 image.pixelformat
 recent
-memory source access dicom.recognise dicom.stream cache client diskcache naming edition
+memory source access dicom.recognise dicom.stream cache client diskcache naming edition printable
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent

@@ -167,7 +167,7 @@ class Decoder(Pool):
         return await making
 
     async def _kept(self, disk: DiskCache, task: Task, data: Buffer, owner: Hashable) -> bytes:
-        """Take a result from the disk cache, or add it. The key is a digest of all that the result is made of and with."""
+        """Take a result from the disk cache, or add it. Its key is a digest of all that it is made of and with."""
         digest = hashlib.blake2b(pickle.dumps((edition(), task)), digest_size=20)
         digest.update(data)
         key = digest.digest()
