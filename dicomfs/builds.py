@@ -19,12 +19,12 @@ from typing import BinaryIO
 import numpy as np
 import trio
 
-from dicomfs import __version__
 from dicomfs.content import Buffer, Content
 from dicomfs.descriptors import Descriptors, Kept
 from dicomfs.diskcache import FULL, DiskCache
+from dicomfs.edition import edition
 from dicomfs.nursery import first_of
-from dicomfs.source import Fingerprint
+from dicomfs.source import Version
 from dicomfs.spool import Spool
 from dicomfs.threads import Purpose, run
 
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 Build = Callable[[BinaryIO], Awaitable[None]]
 """Writes the whole content into a file that is empty at first. Raises OSError; may be cancelled."""
+
+Name = Callable[[], Awaitable[bytes]]
+"""Gives the `lasting_key` of a content. It may read the whole source: builds ask it, listings never do."""
 
 # How often an opener that waits is asked whether it still wants the content, in seconds; a system call stays as long.
 POLL = 1.0
@@ -76,10 +79,18 @@ class BuildStats:
     cancelled: int
 
 
-def build_key(fingerprint: Fingerprint, recipe: str) -> bytes:
-    """Give the key of what *recipe* makes of one version of a file: a digest that tells neither."""
-    version = (fingerprint.device, fingerprint.inode, fingerprint.size, fingerprint.mtime_ns, fingerprint.ctime_ns)
-    return hashlib.blake2b(repr((__version__, version, recipe)).encode(), digest_size=20).digest()
+def build_key(version: Version, recipe: str) -> bytes:
+    """Give the key, within one mount, of what *recipe* makes of one version of a file: a digest that tells neither."""
+    return hashlib.blake2b(repr((version, recipe)).encode(), digest_size=20).digest()
+
+
+def lasting_key(content: bytes, recipe: str) -> bytes:
+    """Give the key, for later mounts too, of what *recipe* makes of a file whose bytes have the digest *content*.
+
+    Nothing that `stat` tells is part of it: many file systems number inodes by the order of lookups, and copies have
+    the times of their originals.
+    """
+    return hashlib.blake2b(repr((edition(), content, recipe)).encode(), digest_size=20).digest()
 
 
 class _Built:
@@ -200,21 +211,27 @@ class Builds:
         return _KNOWN_BYTES * (len(self._known) + len(self._idle))
 
     def size(self, key: bytes) -> int | None:
-        """Give the size of what was built or opened here before, if any; this never waits and asks no disk."""
+        """Give the size of what was built or found in this mount, if any; this never waits and asks no disk."""
         known = self._known.get(key)
         return known and known[0]
 
     async def open(
-        self, key: bytes, build: Build, wanted: Callable[[], bool] = lambda: True, limit: float = math.inf
+        self,
+        key: bytes,
+        build: Build,
+        wanted: Callable[[], bool] = lambda: True,
+        name: Name | None = None,
+        limit: float = math.inf,
     ) -> BuiltContent:
         """Give the content of *key*, kept or made by *build* once for all who ask meanwhile.
 
-        Raises OSError where it cannot be made; OpenAbandoned when *wanted* says, while it is made, that it no longer
-        is; BuildUnfinished when it is not made within *limit* seconds.
+        Only what has a *name* is looked for in the disk cache, and kept there. Raises OSError where it cannot be made;
+        OpenAbandoned when *wanted* says, while it is made, that it no longer is; BuildUnfinished when it is not made
+        within *limit* seconds.
         """
         built, fresh = self._hold(key), False
         if built is None:
-            built, fresh = await self._wait(key, build, wanted, limit)
+            built, fresh = await self._wait(key, build, wanted, name, limit)
         return BuiltContent(built, lambda: self._release(key, built), fresh=fresh)
 
     def close_soon(self, content: BuiltContent) -> None:
@@ -257,13 +274,15 @@ class Builds:
             self._idle_bytes -= oldest.size
             oldest.close()
 
-    async def _wait(self, key: bytes, build: Build, wanted: Callable[[], bool], limit: float) -> tuple[_Built, bool]:
+    async def _wait(
+        self, key: bytes, build: Build, wanted: Callable[[], bool], name: Name | None, limit: float
+    ) -> tuple[_Built, bool]:
         """Wait for the build of *key*, with others perhaps; hold what it gives and tell whether it is fresh."""
         deadline = trio.current_time() + limit
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight()
-            trio.lowlevel.spawn_system_task(self._fly, key, build, flight)
+            trio.lowlevel.spawn_system_task(self._fly, key, build, name, flight)
         flight.openers += 1
         try:
             while not flight.ended.is_set():
@@ -295,11 +314,12 @@ class Builds:
             flight.scope.cancel()
             self._cancelled += 1
 
-    async def _fly(self, key: bytes, build: Build, flight: _Flight) -> None:
+    async def _fly(self, key: bytes, build: Build, name: Name | None, flight: _Flight) -> None:
         """Be the task of one build."""
         try:
             with flight.scope:
-                built = await self._found(key) or await self._build(key, build)
+                lasting = await name() if name and self._cache else None
+                built = await self._found(lasting) or await self._build(lasting, build)
                 if flight.scope.cancel_called:
                     built.close()
                 else:
@@ -319,37 +339,37 @@ class Builds:
                 del self._flights[key]
             flight.ended.set()
 
-    async def _found(self, key: bytes) -> _Built | None:
+    async def _found(self, lasting: bytes | None) -> _Built | None:
         """Open the entry of the disk cache; checking a large one takes its time."""
         cache = self._cache
-        if cache is None:
+        if cache is None or lasting is None:
             return None
-        entry = await run(Purpose.DISK, cache.open, key, finish=True)
+        entry = await run(Purpose.DISK, cache.open, lasting, finish=True)
         return entry and _Built(self._descriptors, *entry, cached=True)
 
-    async def _build(self, key: bytes, build: Build) -> _Built:
+    async def _build(self, lasting: bytes | None, build: Build) -> _Built:
         async with self._permits:
             self._begun += 1
             if self._descriptors.full():
                 raise OSError(errno.EMFILE, "too many built files are open")
             try:
-                return await self._made(key, build)
+                return await self._made(lasting, build)
             except OSError as error:
                 if error.errno not in FULL or not self._idle:
                     raise
             # The disk is full, and what is only kept in case of need fills it.
             self.close()
-            return await self._made(key, build)
+            return await self._made(lasting, build)
 
-    async def _made(self, key: bytes, build: Build) -> _Built:
+    async def _made(self, lasting: bytes | None, build: Build) -> _Built:
         """Build into a file that only this process can reach."""
-        spool = Spool(self._cache, self._descriptors)
+        spool = Spool(self._cache if lasting else None, self._descriptors)
         try:
             file = io.BufferedRandom(spool, _BUFFER)
             await build(file)
             if not file.closed:
                 await run(Purpose.DISK, file.flush, finish=True)
-            descriptor, size, cached = await run(Purpose.DISK, spool.finish, key, finish=True)
+            descriptor, size, cached = await run(Purpose.DISK, spool.finish, lasting or b"", finish=True)
         finally:
             spool.discard()
         built = _Built(self._descriptors, descriptor, size, cached)

@@ -1,6 +1,6 @@
 """A memory cache that is bounded in bytes and makes each value once, however many ask for it at the same time.
 
-Keys are the caller's business: they hold the source's fingerprint, so that a value never goes stale.
+Keys are the caller's business: they hold the path and the fingerprint of the source, so that a value never goes stale.
 """
 
 from collections import OrderedDict

@@ -2,18 +2,20 @@
 
 import argparse
 import logging
-import logging.handlers
 import os
-import stat
 import sys
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
 from dicomfs import __version__
+from dicomfs.log import OneLine, start_log
 from dicomfs.options import CINE, UsageError, count, entries, kernel_options, selection, size, window
+from dicomfs.printable import printable
 from dicomfs.processors import usable
+from dicomfs.usage import check_archive, with_verb
 
 # The verbs import what they need themselves: `--help` is quick, and all but `mount` work without libfuse.
 if TYPE_CHECKING:
@@ -22,21 +24,18 @@ if TYPE_CHECKING:
 # Exit codes, as the README states them.
 DONE, FAILED, USAGE = 0, 1, 2
 
-_VERBS = ("mount", "umount", "info", "doctor", "ls", "cat", "cp")
+_VERBS = ("mount", "umount", "unmount", "info", "doctor", "ls", "cat", "cp")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # `mount -t fuse.dicomfs` calls us as `dicomfs SOURCE MOUNTPOINT -o OPTIONS`.
-    if len(given) >= 2 and given[0] not in _VERBS and not given[0].startswith("-"):
-        given.insert(0, "mount")
     # A window may begin with a minus sign, which argparse would take for an option.
     for place in reversed(range(len(given) - 1)):
         if given[place] == "--window":
             given[place : place + 2] = [f"--window={given[place + 1]}"]
-    options = _parser().parse_args(given)
     try:
+        options = _parser().parse_args(with_verb(given, _VERBS))
         code = options.run(options)
     except UsageError as error:
         _complain(str(error))
@@ -50,11 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = FAILED
     except KeyboardInterrupt:
         code = 130
+    except Exception as error:  # noqa: BLE001 - a traceback would quote what was read
+        _complain(_unexpected(error))
+        code = FAILED
     sys.exit(code)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that repeats nothing harmful: names of files come along by wildcards."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain and exit."""
+        super().error(printable(message, None))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="dicomfs",
         description="Mount an archive of DICOM files: every file becomes a directory of ordinary files.",
         epilog="exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted",
@@ -82,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     mount.add_argument("--xattrs", action="store_true", help="show header values as extended attributes")
     mount.set_defaults(run=_mount)
 
-    umount = verbs.add_parser("umount", help="unmount, also what a killed daemon left behind")
+    umount = verbs.add_parser("umount", aliases=["unmount"], help="unmount, also what a killed daemon left behind")
     umount.add_argument("mountpoints", metavar="MOUNTPOINT", nargs="+")
     umount.set_defaults(run=_umount)
 
@@ -130,6 +140,7 @@ def _mount(options: argparse.Namespace) -> int:
     from dicomfs.mount import MountOptions, run
 
     for_kernel = kernel_options(options)
+    check_archive(options.source)
     if options.cache_frames and not options.cache_dir:
         raise UsageError("--cache-frames needs --cache-dir")
     wanted = MountOptions(
@@ -150,11 +161,11 @@ def _mount(options: argparse.Namespace) -> int:
     log_file = os.path.abspath(options.log_file) if options.log_file else None
 
     def serve(ready: Callable[[], None]) -> int:
-        _start_log(log_file, options.foreground)
+        start_log(log_file, options.foreground)
         # Until the mount is there, somebody watches.
         terminal = logging.StreamHandler()
         terminal.setLevel(logging.WARNING)
-        terminal.setFormatter(logging.Formatter("dicomfs: %(message)s"))
+        terminal.setFormatter(OneLine("dicomfs: %(message)s"))
         logger = logging.getLogger("dicomfs")
         if log_file or not options.foreground:
             logger.addHandler(terminal)
@@ -192,6 +203,7 @@ def _info(options: argparse.Namespace) -> int:
     from dicomfs.info import describe
     from dicomfs.source import Source
 
+    check_archive(options.file)
     source = Source(options.file)
     if not source.is_file:
         raise UsageError(f"{options.file} is a directory; name one DICOM file")
@@ -212,7 +224,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
     code = DONE
     for finding in examine():
-        print(f"{'ok' if finding.good else 'NO' if finding.needed else '--'}  {finding.text}", flush=True)
+        mark = "ok" if finding.good else "NO" if finding.needed else "--"
+        print(f"{mark}  {printable(finding.text, None)}", flush=True)
         if finding.needed and not finding.good:
             code = FAILED
     return code
@@ -222,7 +235,8 @@ def _ls(options: argparse.Namespace) -> int:
     from dicomfs.offline import Lister, Tree
 
     async def show(tree: Tree, complain: "Complain") -> None:
-        lister = Lister(tree, sys.stdout.buffer.write, complain, options.long, options.recursive)
+        write = _show_line if sys.stdout.isatty() else sys.stdout.buffer.write
+        lister = Lister(tree, write, complain, options.long, options.recursive)
         await lister.show(await tree.node(), tree.path)
 
     return _over_paths(options, show, decode=False)
@@ -266,6 +280,7 @@ def _over_paths(
         code = FAILED
 
     for path in options.paths:
+        check_archive(path)
         try:
             with opened(
                 os.fsencode(path),
@@ -285,29 +300,23 @@ def _over_paths(
     return code
 
 
-def _start_log(log_file: str | None, foreground: bool) -> None:
-    """Log to a file, to the terminal in the foreground, else to syslog where there is one. No names, no values."""
-    handler: logging.Handler
-    if log_file:
-        handler = logging.FileHandler(log_file)
-        os.chmod(log_file, stat.S_IRUSR | stat.S_IWUSR)
-    elif foreground:
-        handler = logging.StreamHandler()
-    elif os.path.exists("/dev/log"):
-        handler = logging.handlers.SysLogHandler("/dev/log")
-    else:
-        return
-    syslog = isinstance(handler, logging.handlers.SysLogHandler)
-    plain = f"dicomfs[{os.getpid()}]: %(levelname)s: %(message)s"
-    handler.setFormatter(logging.Formatter(plain if syslog else f"%(asctime)s {plain}"))
-    logger = logging.getLogger("dicomfs")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+def _show_line(line: bytes) -> int:
+    """Print a line with names on a terminal, which would obey what a name may hold; a pipe gets names as they are."""
+    text = line.removesuffix(b"\n").decode("utf-8", "backslashreplace")
+    return sys.stdout.buffer.write(printable(text, None).encode() + b"\n")
 
 
 def _complain(text: str) -> None:
-    print(f"dicomfs: {text}", file=sys.stderr)
+    print(f"dicomfs: {printable(text, None)}", file=sys.stderr)
+
+
+def _unexpected(error: BaseException) -> str:
+    """Say where something failed that should not: its text may quote a patient's values."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    places = " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in frames)
+    return f"unexpected {type(error).__name__} at {places}"
 
 
 def _said(error: Exception) -> str:

@@ -23,6 +23,7 @@ def detach(serve: Callable[[Callable[[], None]], int]) -> int:
             return 0
         return said[0] if said else 1
     os.close(reading)
+    waiting = os.fdopen(writing, "wb", buffering=0)
     os.setsid()
     os.chdir("/")
 
@@ -34,10 +35,11 @@ def detach(serve: Callable[[Callable[[], None]], int]) -> int:
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
         os.close(null)
-        os.write(writing, _READY)
-        os.close(writing)
+        waiting.write(_READY)
+        waiting.close()
 
     code = serve(ready)
-    with contextlib.suppress(OSError):  # once it was ready nobody waits any more
-        os.write(writing, bytes([code]))
+    if not waiting.closed:  # else nobody waits any more, and the number is another file's
+        with contextlib.suppress(BrokenPipeError):  # whoever waited was ended
+            waiting.write(bytes([code]))
     return code

@@ -7,8 +7,8 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -22,16 +22,18 @@ from dicomfs.codecs.table import CODECS
 from dicomfs.files.exchange import Exchange
 from dicomfs.image.films import MISSING
 from dicomfs.image.pixelformat import PixelFormat
-from dicomfs.mount import unmount
+from dicomfs.mount import is_mounted, unmount
 from dicomfs.workers.channel import FRAME, ROOM
 from dicomfs.workers.decode import Decoder
 from dicomfs.workers.film import Encode
 from dicomfs.workers.pool import DecodeError
-from dicomfs.workers.processes import Call
+from dicomfs.workers.processes import Call, python
 from dicomfs.workers.worker import Task
 
 _PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal")
 _TRIAL_SECONDS = 30
+_POLL = 0.05
+_PROBE = b"read through the kernel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +93,56 @@ def _others_allowed() -> bool:
 
 def _trial_mount() -> Finding:
     """Mount an archive of one text file for a moment and read it back."""
-    with tempfile.TemporaryDirectory(prefix="dicomfs-doctor-") as place:
+    with tempfile.TemporaryDirectory(prefix="dicomfs-doctor-") as place, tempfile.TemporaryFile() as said:
         source, mountpoint = os.path.join(place, "source"), os.path.join(place, "mnt")
         os.mkdir(source)
         os.mkdir(mountpoint)
-        with open(os.path.join(source, "probe.txt"), "w", encoding="ascii") as probe:
-            probe.write("read through the kernel")
-        command = [sys.executable, "-m", "dicomfs", "mount", "--workers", "1", source, mountpoint]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_SECONDS, check=False)  # noqa: S603
-        if done.returncode:
-            return Finding(False, f"a trial mount failed: {done.stderr.strip()}")
+        with open(os.path.join(source, "probe.txt"), "wb") as probe:
+            probe.write(_PROBE)
+        # In the foreground, so that it is a child that can be ended whatever it does.
+        command, environment = python("dicomfs", "mount", "-f", "--workers", "1", source, mountpoint)
+        daemon = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd="/", env=environment
+        )
         try:
-            with open(os.path.join(mountpoint, "probe.txt"), encoding="ascii") as probe:
-                right = probe.read() == "read through the kernel"
+            read = _read_within(_TRIAL_SECONDS, daemon, mountpoint)
         finally:
-            unmount(mountpoint)
-    return Finding(right, "a trial mount worked" if right else "a trial mount showed wrong bytes")
+            _end(daemon, mountpoint)
+        said.seek(0)
+        reason = " ".join(said.read().decode("utf-8", "replace").split())
+    if read is None:
+        why = reason if daemon.returncode > 0 else f"it did not answer within {_TRIAL_SECONDS} s"
+        return Finding(False, f"a trial mount failed: {why or 'it ended'}")
+    return Finding(read == _PROBE, "a trial mount worked" if read == _PROBE else "a trial mount showed wrong bytes")
+
+
+def _read_within(seconds: float, daemon: "subprocess.Popen[bytes]", mountpoint: str) -> bytes | None:
+    """Read the probe through the mount by a process of its own, which may hang; None where that is not possible."""
+    end = time.monotonic() + seconds
+    while not is_mounted(mountpoint):
+        if daemon.poll() is not None or time.monotonic() > end:
+            return None
+        time.sleep(_POLL)
+    reader = subprocess.Popen(["cat", os.path.join(mountpoint, "probe.txt")], stdout=subprocess.PIPE)  # noqa: S603, S607
+    try:
+        return reader.communicate(timeout=max(_POLL, end - time.monotonic()))[0]
+    except subprocess.TimeoutExpired:
+        daemon.kill()  # which ends the wait of whoever reads
+        reader.kill()
+        reader.communicate()
+        return None
+
+
+def _end(daemon: "subprocess.Popen[bytes]", mountpoint: str) -> None:
+    """Unmount, and end the daemon if need be."""
+    daemon.terminate()
+    try:
+        daemon.wait(_TRIAL_SECONDS)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+    if is_mounted(mountpoint):
+        unmount(mountpoint, lazy=True)
 
 
 def _codecs() -> Iterator[Finding]:

@@ -4,9 +4,30 @@ from collections.abc import Iterator
 
 from dicomfs.codecs.table import CODECS
 from dicomfs.dicom.dataset import Parsed
-from dicomfs.dicom.dictionary import uid_name
+from dicomfs.dicom.dictionary import is_known_uid, uid_name
 from dicomfs.image.instance import Instance
+from dicomfs.printable import printable
 
+# Defined terms of PS3.3 C.7.3.1.1.1, retired ones included.
+MODALITIES = frozenset(
+    (
+        "ANN", "AR", "ASMT", "AU", "BDUS", "BI", "BMD", "CD", "CF", "CFM", "CP", "CR", "CS", "CT",
+        "CTPROTOCOL", "DD", "DF", "DG", "DM", "DMS", "DS", "DX", "EC", "ECG", "EEG", "EM", "EMG", "EOG",
+        "EPS", "ES", "FA", "FID", "FS", "GM", "HC", "HD", "IO", "IOL", "IVOCT", "IVUS", "KER", "KO", "LEN",
+        "LP", "LS", "M3D", "MA", "MG", "MR", "MS", "NM", "OAM", "OCT", "OP", "OPM", "OPR", "OPT", "OPTBSV",
+        "OPTENF", "OPV", "OSS", "OT", "PA", "PLAN", "POS", "PR", "PT", "PX", "REG", "RESP", "RF", "RG",
+        "RTDOSE", "RTIMAGE", "RTINTENT", "RTPLAN", "RTRAD", "RTRECORD", "RTSEGANN", "RTSTRUCT", "RWV", "SC",
+        "SEG", "SM", "SMR", "SR", "SRF", "ST", "STAIN", "TEXTUREMAP", "TG", "US", "VA", "VF", "XA",
+        "XAPROTOCOL", "XC",
+    )
+)  # fmt: skip
+# Defined terms of PS3.3 C.7.6.3.1.2, retired ones included.
+PHOTOMETRIC_INTERPRETATIONS = frozenset(
+    (
+        "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "YBR_FULL", "YBR_FULL_422",
+        "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB",
+    )
+)  # fmt: skip
 _SOP_CLASS = 0x00080016
 _MODALITY = 0x00080060
 
@@ -28,10 +49,10 @@ def describe(instance: Instance) -> Iterator[str]:
 
 def _identity(parsed: Parsed) -> Iterator[str]:
     sop_class = parsed.dataset.text(_SOP_CLASS) or parsed.meta.text(0x00020002)
-    yield _line("SOP class", uid_name(sop_class) if sop_class else "not stated")
-    yield _line("modality", parsed.dataset.text(_MODALITY) or "not stated")
+    yield _line("SOP class", _uid(sop_class))
+    yield _line("modality", _term(parsed.dataset.text(_MODALITY), MODALITIES))
     syntax = parsed.transfer_syntax
-    yield _line("transfer syntax", f"{uid_name(syntax)} ({syntax})")
+    yield _line("transfer syntax", f"{_uid(syntax)} ({syntax})" if is_known_uid(syntax) else _uid(syntax))
 
 
 def _pixels(instance: Instance) -> Iterator[str]:
@@ -47,9 +68,22 @@ def _pixels(instance: Instance) -> Iterator[str]:
     yield _line(
         "pixels",
         f"{fmt.columns} x {fmt.rows}, {fmt.samples} sample{'s' if fmt.samples > 1 else ''} of {fmt.bits_stored} "
-        f"in {fmt.bits_allocated} bits, {sign}, {fmt.photometric}",
+        f"in {fmt.bits_allocated} bits, {sign}, {_term(fmt.photometric, PHOTOMETRIC_INTERPRETATIONS)}",
     )
 
 
+def _uid(uid: str | None) -> str:
+    """Name a UID; one that is not of the standard may be any text, and is not repeated."""
+    if not uid:
+        return "not stated"
+    return uid_name(uid) if is_known_uid(uid) else "not a known UID"
+
+
+def _term(value: str | None, terms: frozenset[str]) -> str:
+    """Give a coded string if it is one of the standard's *terms*: others may be any text, such as a name."""
+    value = (value or "").strip()
+    return value if value in terms else "not a defined term" if value else "not stated"
+
+
 def _line(label: str, text: str) -> str:
-    return f"{label:<16} {text}".rstrip()
+    return printable(f"{label:<16} {text}".rstrip())

@@ -25,6 +25,7 @@ from dicomfs.diskcache import CacheRefused, DiskCache
 from dicomfs.display.render import Window
 from dicomfs.files.selection import Selection
 from dicomfs.files.subject import Services
+from dicomfs.image.films import lacking
 from dicomfs.memory import trim, tune
 from dicomfs.nodes import NODE_BYTES
 from dicomfs.nursery import side_by_side
@@ -46,6 +47,9 @@ READ_AHEAD_KIB = 1024
 MOST_BACKGROUND = 64
 # Seconds between two times at which unused memory is given back, as long as there are requests.
 TIDY = 10.0
+
+
+_CONTROL = re.compile("[,\x00-\x1f\x7f-\x9f]")
 
 
 class MountRefused(OSError):
@@ -86,6 +90,8 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
 
     Raises MountRefused, and OSError or RuntimeError of the kernel and libfuse.
     """
+    for lack in lacking():
+        log.info("%s", lack)
     with contextlib.ExitStack() as ending:
         raise_limit()
         descriptors = Descriptors.of_process(options.workers)
@@ -141,6 +147,11 @@ def clear_dead_mount(mountpoint: str) -> bool:
     return True
 
 
+def is_mounted(mountpoint: str) -> bool:
+    """Tell whether an archive is mounted there, without asking the daemon, which may hang."""
+    return bool(_device(os.path.realpath(mountpoint), b"fuse.dicomfs"))
+
+
 def unmount(mountpoint: str, *, lazy: bool = False) -> None:
     """Unmount with the helper that ordinary users may use too; raises OSError with its complaint."""
     if not lazy and os.path.exists(mountpoint) and not os.path.ismount(mountpoint):
@@ -159,7 +170,7 @@ def _check_mountpoint(source: Source, mountpoint: str) -> None:
         log.info("a dead mount was cleared away")
     if not os.path.isdir(mountpoint):
         raise MountRefused(f"{mountpoint} is not a directory; make it with mkdir")
-    if _device(os.path.realpath(mountpoint), b"fuse.dicomfs"):
+    if is_mounted(mountpoint):
         raise MountRefused(f"an archive is mounted on {mountpoint} already; `dicomfs umount` it first")
     if source.holds(mountpoint):
         raise MountRefused(f"{mountpoint} is inside the archive; mount somewhere else")
@@ -213,8 +224,9 @@ def _open_device(operations: Operations, mountpoint: str, options: MountOptions)
 def _mount_options(options: MountOptions) -> set[str]:
     chosen = {"ro", "nosuid", "nodev", "noexec", "default_permissions", "subtype=dicomfs", *options.fuse_options}
     if not any(option.startswith("fsname=") for option in chosen):
-        # A comma would end the option, and libfuse 3.14 has no escape that the mount table survives.
-        chosen.add(f"fsname={options.source.replace(',', '_')}")
+        # A comma would end the option, and libfuse 3.14 has no escape that the mount table survives; a terminal would
+        # obey what `mount` prints of it.
+        chosen.add(f"fsname={_CONTROL.sub('_', options.source)}")
     return chosen
 
 

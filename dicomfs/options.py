@@ -21,7 +21,9 @@ _PASSED_ON = re.compile(
     r"allow_other|allow_root|auto_unmount|default_permissions|(fsname|context|fscontext|rootcontext)=.*"
 )
 CINE = ("auto", "all")
-_NUMBER = r"[+-]?\d{1,15}(?:\.\d{0,15})?"
+_NUMBER = r"[+-]?[0-9]{1,15}(?:\.[0-9]{0,15})?"
+MOST = 256
+"""Decoding processes of a mount: each takes memory and descriptors, and no machine has many more processors."""
 
 
 class UsageError(Exception):
@@ -29,9 +31,9 @@ class UsageError(Exception):
 
 
 def count(text: str) -> int:
-    """Read a number of things, at least one."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    """Read a number of processes, at least one."""
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST}")
     return int(text)
 
 
@@ -63,7 +65,7 @@ def window(text: str) -> "Window":
 
 def size(text: str) -> int:
     """Read a number of bytes."""
-    match = re.fullmatch(r"(\d+)([KMG]?)", text.upper())
+    match = re.fullmatch(r"([0-9]{1,15})([KMG]?)", text.upper())
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size like 64M")
     return int(match[1]) * _SIZES[match[2]]

@@ -11,7 +11,7 @@ from typing import TypeVar
 import trio
 
 from dicomfs.dicom.stream import Stream
-from dicomfs.source import Fingerprint, SourceChanged, SourceFile
+from dicomfs.source import SourceChanged, SourceFile, Version
 
 Result = TypeVar("Result")
 
@@ -48,31 +48,31 @@ class RecentFiles:
 
     def __init__(self) -> None:
         """Start without any."""
-        self._files: OrderedDict[Fingerprint, SourceFile] = OrderedDict()
-        self._unused: set[Fingerprint] = set()
+        self._files: OrderedDict[Version, SourceFile] = OrderedDict()
+        self._unused: set[Version] = set()
         self._watched = False
 
-    def __contains__(self, fingerprint: Fingerprint) -> bool:
+    def __contains__(self, version: Version) -> bool:
         """Tell whether that version is open."""
-        file = self._files.get(fingerprint)
+        file = self._files.get(version)
         return file is not None and file.is_open
 
-    def use(self, fingerprint: Fingerprint, read: Callable[[Stream], Result]) -> Result:
+    def use(self, version: Version, read: Callable[[Stream], Result]) -> Result:
         """Give what *read* makes of a version that is open. Raises NotAtHand, and what *read* raises."""
-        file = self._files.get(fingerprint)
+        file = self._files.get(version)
         if file is None:
             raise NotAtHand
-        self._unused.discard(fingerprint)
+        self._unused.discard(version)
         try:
             return read(_AtHand(file))
         except SourceChanged:
-            self._drop(fingerprint)
+            self._drop(version)
             raise
 
-    def keep(self, fingerprint: Fingerprint, file: SourceFile) -> None:
+    def keep(self, version: Version, file: SourceFile) -> None:
         """Take over *file*, to be closed when it was not used for a while."""
-        self._drop(fingerprint)
-        self._files[fingerprint] = file
+        self._drop(version)
+        self._files[version] = file
         while len(self._files) > _MOST:
             self._drop(next(iter(self._files)))
         if not self._watched:
@@ -85,14 +85,14 @@ class RecentFiles:
             while self._files:
                 self._unused = set(self._files)
                 await trio.sleep(_SECONDS)
-                for fingerprint in self._unused:
-                    self._drop(fingerprint)
+                for version in self._unused:
+                    self._drop(version)
         finally:
             self._watched = False
             while self._files:
                 self._drop(next(iter(self._files)))
 
-    def _drop(self, fingerprint: Fingerprint) -> None:
-        file = self._files.pop(fingerprint, None)
+    def _drop(self, version: Version) -> None:
+        file = self._files.pop(version, None)
         if file is not None:
             file.close()

@@ -78,6 +78,13 @@ class Fingerprint(NamedTuple):
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
+class Version(NamedTuple):
+    """One version of one file: no two files of a mount share it, even where file systems number inodes anew."""
+
+    path: bytes
+    fingerprint: Fingerprint
+
+
 class Kind(Enum):
     """What an entry of the archive is to us."""
 
@@ -111,6 +118,11 @@ class Entry:
     steps: Steps = ()
     left: int = 0o777
     identity: bytes = field(default=b"", compare=False)  # it follows from the others
+
+    @property
+    def version(self) -> Version:
+        """Tell this version of this file from all others of the mount."""
+        return Version(self.path, self.fingerprint)
 
     @property
     def inside(self) -> Steps:

@@ -143,7 +143,7 @@ class SingleFile(Directory):
     async def current(self) -> Attributes:
         """Look at the file again; another version of it is another set of files."""
         entry = await run(Purpose.SOURCE, self._services.source.root_entry)
-        if entry.fingerprint != self._current.identity:
+        if entry.version != self._current.identity:
             self._current = InstanceDirectory(entry, self._services)
             self.attributes = self._current.attributes
         return self.attributes
@@ -187,7 +187,7 @@ class InstanceDirectory(FixedDirectory):
 
     def __init__(self, entry: Entry, services: Services) -> None:
         """Stand for the version of a file that *entry* describes."""
-        super().__init__(_directory(entry), entry.fingerprint)
+        super().__init__(_directory(entry), entry.version)
         self._subject = Subject(entry, services)
 
     @property
@@ -254,7 +254,7 @@ class InstanceDirectory(FixedDirectory):
             make(instance)
             return instance
 
-        instance = await subject.services.instances.get(subject.fingerprint, lambda: subject.read(look))
+        instance = await subject.services.instances.get(subject.version, lambda: subject.read(look))
         if not made:
             await run(Purpose.COMPUTING, make, instance)
         files.made.update(made)
@@ -306,7 +306,7 @@ def _other_file(entry: Entry, services: Services) -> ContentFile:
         return Content([Stored(file, 0, file.size)], file.close)
 
     node = ContentFile(attributes, open_content)
-    node.identity = entry.fingerprint
+    node.identity = entry.version
     return node
 
 

@@ -8,7 +8,6 @@ build may take, and how long what is too large to be kept waits for whoever has 
 
 import hashlib
 import os
-import shutil
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -86,11 +85,12 @@ def control_in(place: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
 
 
 def archive_in(place: Path, count: int = 2) -> Path:
-    """Make an archive of `0.dcm`, `1.dcm` and so on."""
+    """Make an archive of `0.dcm`, `1.dcm` and so on, which differ in their last byte."""
     folder = place / "archive"
     folder.mkdir()
+    sample = (PYDICOM / "CT_small.dcm").read_bytes()
     for number in range(count):
-        shutil.copy(PYDICOM / "CT_small.dcm", folder / f"{number}.dcm")
+        (folder / f"{number}.dcm").write_bytes(sample[:-1] + bytes([number]))
     return folder
 
 

@@ -15,10 +15,21 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomfs.builds import LINGER, POLL, BuildFailed, Builds, BuildUnfinished, OpenAbandoned, build_key
+from dicomfs import builds as builds_module
+from dicomfs.builds import (
+    LINGER,
+    POLL,
+    BuildFailed,
+    Builds,
+    BuildUnfinished,
+    Name,
+    OpenAbandoned,
+    build_key,
+    lasting_key,
+)
 from dicomfs.descriptors import Descriptors
 from dicomfs.diskcache import DiskCache
-from dicomfs.source import Fingerprint
+from dicomfs.source import Fingerprint, Version
 from dicomfs.spool import Spool
 
 Build = Callable[[BinaryIO], Awaitable[None]]
@@ -41,8 +52,8 @@ async def forbidden(file: BinaryIO) -> None:
     raise AssertionError("built again")
 
 
-async def read(builds: Builds, key: bytes, build: Build) -> bytes:
-    content = await builds.open(key, build)
+async def read(builds: Builds, key: bytes, build: Build, name: Name | None = None) -> bytes:
+    content = await builds.open(key, build, name=name)
     try:
         return bytes(await content.read(0, content.size))
     finally:
@@ -414,18 +425,21 @@ def test_a_full_disk_takes_what_was_only_kept(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_with_a_disk_cache(tmp_path: Path) -> None:
-    """A result outlives the builds object, and costs no descriptor while nobody reads."""
+    """A result outlives the builds object under its lasting name, and costs no descriptor while nobody reads."""
+
+    async def name() -> bytes:
+        return b"n" * 20
 
     async def act() -> None:
         for attempt in range(2):
             cache = DiskCache(str(tmp_path), 10_000)
             builds = Builds(1000, 2, cache)
-            assert builds.size(b"a" * 20) is None  # asking for that costs no disk access
+            assert builds.size(b"a") is None  # asking for that costs no disk access
             before = descriptors()
-            assert await read(builds, b"a" * 20, forbidden if attempt else builder(b"abc" * 100)) == b"abc" * 100
+            assert await read(builds, b"a", forbidden if attempt else builder(b"abc" * 100), name) == b"abc" * 100
             assert descriptors() == before
-            assert builds.size(b"a" * 20) == 300
-            assert await read(builds, b"a" * 20, forbidden) == b"abc" * 100
+            assert builds.size(b"a") == 300
+            assert await read(builds, b"a", forbidden, name) == b"abc" * 100
             builds.close()
             cache.close()
 
@@ -496,6 +510,16 @@ def test_keys_tell_versions_and_recipes_apart() -> None:
         Fingerprint(*[value + (place == changed) for place, value in enumerate((1, 2, 3, 4, 5))])
         for changed in range(5)
     ]
-    keys = {build_key(fingerprint, name) for fingerprint in (one, *others) for name in ("a", "b")}
-    assert len(keys) == 12
+    versions = [Version(path, fingerprint) for path in (b"a", b"b") for fingerprint in (one, *others)]
+    keys = {build_key(version, name) for version in versions for name in ("a", "b")}
+    assert len(keys) == 24
+    assert {len(key) for key in keys} == {20}
+
+
+def test_lasting_keys_tell_contents_recipes_and_editions_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for edition in ("codec 1", "codec 2"):
+        monkeypatch.setattr(builds_module, "edition", lambda edition=edition: edition)
+        keys |= {lasting_key(content, name) for content in (b"1", b"2") for name in ("a", "b")}
+    assert len(keys) == 8
     assert {len(key) for key in keys} == {20}

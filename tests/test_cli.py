@@ -234,7 +234,7 @@ def test_every_option_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ready()
 
     monkeypatch.setattr(mount, "run", run)
-    monkeypatch.setattr(cli, "_start_log", lambda *_: None)
+    monkeypatch.setattr(cli, "start_log", lambda *_: None)
     place = tmp_path / "cache"
     long = ["--workers", "3", "--cache-memory", "8M", "--window", "40,400", "--cine", "all", "--xattrs"]
     long += ["--cache-dir", str(place), "--cache-size", "1M", "--cache-frames"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import dicomfs
 
 LAYERS = """
-__main__ cli options
+__main__ cli usage options log
 doctor info offline daemon mount
 operations
 inodes sizes
@@ -61,6 +61,7 @@ threads
 source
 mounttable
 memory descriptors nursery access gather dicom.recognise dicom.stream cache client diskcache naming processors
+edition printable
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent

@@ -28,7 +28,7 @@ class Place:
 
     def keep(self, number: int) -> Entry:
         entry = self.entry(number)
-        self.recent.keep(entry.fingerprint, self.source.open(entry.path, entry.fingerprint))
+        self.recent.keep(entry.version, self.source.open(entry.path, entry.fingerprint))
         return entry
 
     @property
@@ -50,11 +50,11 @@ def test_what_is_in_memory_is_read_at_once(place: Place) -> None:
         def end() -> bytes:
             (place.folder / "3.dcm").read_bytes()
             with contextlib.suppress(NotAtHand):  # the kernel may take pages back at any time
-                return place.recent.use(entry.fingerprint, lambda stream: stream.pread(9, SIZE - 4))
+                return place.recent.use(entry.version, lambda stream: stream.pread(9, SIZE - 4))
             return b""
 
         assert b"\3" * 4 in [end() for _ in range(3)]
-        assert place.recent.use(entry.fingerprint, lambda stream: stream.size) == SIZE
+        assert place.recent.use(entry.version, lambda stream: stream.size) == SIZE
 
     trio.run(main)
 
@@ -63,14 +63,14 @@ def test_what_is_on_disk_or_long_is_not(place: Place) -> None:
     async def main() -> None:
         entry = place.keep(1)
         with pytest.raises(NotAtHand):
-            place.recent.use(entry.fingerprint, lambda stream: stream.pread(3 << 20, 0))
+            place.recent.use(entry.version, lambda stream: stream.pread(3 << 20, 0))
         with open(place.folder / "1.dcm", "rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         with pytest.raises(NotAtHand):
-            place.recent.use(entry.fingerprint, lambda stream: stream.pread(1000, 1 << 20))
+            place.recent.use(entry.version, lambda stream: stream.pread(1000, 1 << 20))
         with pytest.raises(NotAtHand):
-            place.recent.use(place.entry(2).fingerprint, lambda stream: stream.pread(1, 0))
+            place.recent.use(place.entry(2).version, lambda stream: stream.pread(1, 0))
 
     trio.run(main)
 
@@ -80,8 +80,8 @@ def test_another_version_is_an_error_and_let_go(place: Place) -> None:
         entry = place.keep(0)
         (place.folder / "0.dcm").write_bytes(b"new")
         with pytest.raises(SourceChanged):
-            place.recent.use(entry.fingerprint, lambda stream: stream.pread(3, 0))
-        assert entry.fingerprint not in place.recent
+            place.recent.use(entry.version, lambda stream: stream.pread(3, 0))
+        assert entry.version not in place.recent
         assert place.open_files == []
 
     trio.run(main)
@@ -93,7 +93,7 @@ def test_only_the_last_few_are_open_and_only_for_a_moment(place: Place) -> None:
         assert place.open_files == ["2.dcm", "3.dcm", "4.dcm", "5.dcm"]
         with trio.fail_after(20):
             while len(place.open_files) > 1:
-                place.recent.use(entries[2].fingerprint, lambda stream: stream.size)
+                place.recent.use(entries[2].version, lambda stream: stream.size)
                 await trio.sleep(0.01)
             assert place.open_files == ["2.dcm"]
             while place.open_files:

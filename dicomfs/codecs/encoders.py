@@ -77,7 +77,7 @@ def _checked(decoded: Decoded, fmt: PixelFormat) -> np.ndarray:
     """Refuse values that are not what *fmt* says of all frames; give them in rows and in its type."""
     means = "RGB" if fmt.photometric == "YBR_RCT" else fmt.photometric
     if decoded.photometric != means:
-        raise CodecError(f"the frame is {decoded.photometric}, the first one is {means} (M8)")
+        raise CodecError("the frame has another colour model than the first one (M8)")
     values = np.ascontiguousarray(decoded.values)
     if values.shape != fmt.shape or values.dtype.itemsize != fmt.dtype.itemsize:
         raise CodecError(f"the frame decodes to {values.dtype} {values.shape} (E21)")

@@ -50,8 +50,11 @@ def decode(data: Buffer, fmt: PixelFormat, bit_offset: int = 0) -> Decoded:
     """Decode one frame; native frames may start *bit_offset* bits into *data*. Raises CodecError."""
     codec = CODECS.get(fmt.transfer_syntax)
     if codec is None:
-        raise CodecError(f"no decoder reads transfer syntax {fmt.transfer_syntax}")
-    return codec.decode(data, fmt, bit_offset)
+        raise CodecError("no decoder reads this transfer syntax")
+    try:
+        return codec.decode(data, fmt, bit_offset)
+    except ImportError:
+        raise CodecError(codec.missing or "imagecodecs lacks what decodes this frame") from None
 
 
 # Native data

@@ -119,6 +119,11 @@ def uid_keyword(uid: str) -> str:
     return entry[4] if entry else ""
 
 
+def is_known_uid(uid: str) -> bool:
+    """Tell whether a UID is one of PS3.6 Annex A, which can name nobody."""
+    return uid in _UIDS
+
+
 def uid_name(uid: str) -> str:
     """Give the name of a UID of PS3.6 Annex A; itself when unknown."""
     entry = _UIDS.get(uid)

@@ -1,9 +1,8 @@
 """A data set as text for people: one line per element, laid out as `dcmdump` does it.
 
-Only this module holds that layout. Control characters never get through, whatever a value holds.
+Only this module holds that layout. What a value holds is written by `printable`: no control character gets through.
 """
 
-import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -11,6 +10,7 @@ from dicomfs.dicom.dataset import PIXEL_DATA, DataSet, Element, Parsed
 from dicomfs.dicom.dictionary import is_private, keyword, private_name, uid_keyword
 from dicomfs.dicom.header_json import bulk_name, is_bulk
 from dicomfs.dicom.values import CHARSET_TEXT, SIZES, TEXT, decode, unpack, unpack_tags
+from dicomfs.printable import printable
 
 __all__ = ["header_txt"]
 
@@ -20,8 +20,6 @@ _COLUMN = 40
 _SHORTENED = 66
 # Most values stand in every file of a series: those up to this length are written once for as many as are remembered.
 _REPEATED = 64
-_ACTIVE = re.compile("[\x00-\x1f\x7f-\x9f]")
-_MARKS = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _HEX_DIGITS = {"OB": 2, "UN": 2, "OW": 4, "OL": 8, "OV": 16}
 _KINDS = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "BigTIFF", b"MM\0+": "BigTIFF"}
 
@@ -38,7 +36,7 @@ def header_txt(parsed: Parsed) -> bytes:
         for line in _lines(parsed, parsed.meta, "", ""):
             text += line.encode()
         text += b"\n"
-    syntax = uid_keyword(parsed.transfer_syntax) or _clean(parsed.transfer_syntax)
+    syntax = uid_keyword(parsed.transfer_syntax) or printable(parsed.transfer_syntax, _WIDEST)
     text += f"# Data Set, {syntax}\n".encode()
     for line in _lines(parsed, parsed.dataset, "", ""):
         text += line.encode()
@@ -116,8 +114,8 @@ def _text(value: bytes, vr: str, charset: tuple[str, ...]) -> tuple[str, int]:
         if all(names):
             return _shortened("\\".join([f"={name}" for name in names])), count
     if len(text) > _WIDEST:
-        return "[" + _clean(text[:_SHORTENED]) + "...", count
-    return f"[{_clean(text)}]", count
+        return "[" + printable(text[:_SHORTENED], None) + "...", count
+    return f"[{printable(text, None)}]", count
 
 
 _text_again = lru_cache(maxsize=8192)(_text)
@@ -125,11 +123,3 @@ _text_again = lru_cache(maxsize=8192)(_text)
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _WIDEST else text[:_SHORTENED] + "..."
-
-
-def _clean(text: str) -> str:
-    """Replace control characters, and marks that turn the direction of text, by their numbers."""
-    if text.isprintable():  # none of them is
-        return text
-    text = _ACTIVE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-    return _MARKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -284,7 +284,7 @@ def _colour(values: np.ndarray, photometric: str) -> np.ndarray:
     if photometric == "CMYK" and values.shape[-1] == 4:
         left = WHITE - values.astype(np.uint16)
         return ((left[..., :3] * left[..., 3:] + 127) // WHITE).astype(np.uint8)
-    raise RenderError(f"nothing here shows {values.shape[-1]} samples of {photometric or 'unknown colour'}")
+    raise RenderError(f"nothing here shows {values.shape[-1]} samples a pixel of this Photometric Interpretation")
 
 
 # Rows are red, green, blue; columns are Y, Cb, Cr (ITU-R BT.601, PS3.3 C.7.6.3.1.2).

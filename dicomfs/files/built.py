@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from dicomfs.builds import BuiltContent, build_key
+from dicomfs.builds import BuiltContent, build_key, lasting_key
 from dicomfs.content import WrongSize
 from dicomfs.files.subject import Subject
 from dicomfs.nodes import Attributes, File
@@ -43,7 +43,7 @@ class BuiltFile(File):
         """Build with *recipe*."""
         self._subject = subject
         self._recipe = recipe
-        self._key = build_key(subject.fingerprint, recipe.name)
+        self._key = build_key(subject.version, recipe.name)
         super().__init__(replace(subject.file(recipe.size or 0), sized=recipe.size is not None))
 
     async def current(self) -> Attributes:
@@ -70,9 +70,12 @@ class BuiltFile(File):
 
         Raises OpenAbandoned, BuildUnfinished, and WrongSize where not as much was made as was promised.
         """
-        content = await self._subject.services.builds.open(self._key, self._recipe.build, wanted, limit)
-        promised = self._recipe.size
-        if promised is not None and content.size != promised:
+        builds, recipe = self._subject.services.builds, self._recipe
+        content = await builds.open(self._key, recipe.build, wanted, self._name, limit)
+        if recipe.size is not None and content.size != recipe.size:
             content.close()
-            raise WrongSize(promised, content.size)
+            raise WrongSize(recipe.size, content.size)
         return content
+
+    async def _name(self) -> bytes:
+        return lasting_key(await self._subject.digest(), self._recipe.name)

@@ -132,7 +132,7 @@ async def _decode(subject: Subject, make: Make, frame: int, broken: set[int]) ->
     """
     for last in range(_TRIES):
         try:
-            return await subject.services.decoder.run(*await make())
+            return await subject.services.decoder.run(*await make(), subject.version, lasting=True)
         except WorkerEnded:
             if last < _TRIES - 1:
                 continue

@@ -53,7 +53,7 @@ class FramesJson:
             return await subject.read(lambda _: _write(instance, statuses))
 
         async def open_content() -> Content:
-            return Content([Ready(await subject.services.texts.get((subject.fingerprint, self.name), make))])
+            return Content([Ready(await subject.services.texts.get((subject.version, self.name), make))])
 
         return ContentFile(subject.file(len(_write(instance, None))), open_content)
 
@@ -80,7 +80,7 @@ async def _decoded(subject: Subject, frame: int) -> Status:
         return await subject.read(lambda file: prepare(instance, instance.inflated or file))
 
     try:
-        said = await subject.services.decoder.verdict((subject.fingerprint, "repairs", frame), make)
+        said = await subject.services.decoder.verdict((subject.version, "repairs", frame), make, subject.version)
     except NoAnswer:
         raise
     except DecodeError as error:

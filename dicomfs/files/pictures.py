@@ -99,10 +99,10 @@ def _files(
 ) -> Callable[[int], File]:
     attributes = subject.file(size)
     decoder, ahead = subject.services.decoder, subject.services.ahead
-    reader = subject.fingerprint, key(0)
+    reader = subject.version, key(0)
 
     def wish(frame: int) -> Wish:
-        return Wish((subject.fingerprint, *key(frame)), _task(subject, prepare(frame)), size)
+        return Wish((subject.version, *key(frame)), _task(subject, prepare(frame)), size, subject.version)
 
     def file(frame: int) -> File:
         async def open_content() -> Content:
@@ -114,7 +114,7 @@ def _files(
                     # While whoever reads in order takes this one away, idle workers make the next.
                     decoder.ahead(reader, [wish(each) for each in ahead.after(reader, frame) if each < count])
                 begun = True
-                return await decoder.serve(wanted.key, wanted.make)
+                return await decoder.serve(wanted.key, wanted.make, wanted.owner)
 
             made = Made(size, picture)
 
@@ -151,8 +151,9 @@ async def _window(subject: Subject) -> Window | None:
     ranges = []
     for frame in sorted({0, count // 2, count - 1}):
         try:
-            key = (subject.fingerprint, "range", frame)
-            low, high = unpack("<dd", await subject.services.decoder.verdict(key, _task(subject, _ranged(frame))))
+            key = (subject.version, "range", frame)
+            making = subject.services.decoder.verdict(key, _task(subject, _ranged(frame)), subject.version)
+            low, high = unpack("<dd", await making)
         except NoAnswer:
             raise  # without this frame the window would be another one than next time
         except (DecodeError, GroupMissing):

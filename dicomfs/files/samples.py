@@ -122,7 +122,7 @@ def _decoded(subject: Subject, fmt: PixelFormat, output: Output, indices: Sequen
     kind = "stored" if output == "rgb" and fmt.samples == 1 else output
 
     def key(place: int) -> tuple[object, ...]:
-        return subject.fingerprint, "values", kind, indices[place]
+        return subject.version, "values", kind, indices[place]
 
     def task(place: int) -> Make:
         return _task(subject, indices[place], output, each)
@@ -133,9 +133,9 @@ def _decoded(subject: Subject, fmt: PixelFormat, output: Output, indices: Sequen
         nonlocal last
         if place != last and row.in_order > each + _IN_ORDER:
             following = range(place + 1, min(place + 1 + decoder.depth, count))
-            decoder.ahead(row, [Wish(key(other), task(other), each) for other in following])
+            decoder.ahead(row, [Wish(key(other), task(other), each, subject.version) for other in following])
         last = place
-        return await decoder.serve(key(place), task(place))
+        return await decoder.serve(key(place), task(place), subject.version)
 
     def close() -> None:
         decoder.ahead(row, ())

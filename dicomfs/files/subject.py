@@ -4,6 +4,7 @@ A virtual file keeps a Subject and never an Instance: a listing of many thousand
 header is parsed again when it has fallen out of the cache.
 """
 
+import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from dicomfs.image.extents import Extent
 from dicomfs.image.instance import Instance, load
 from dicomfs.nodes import Attributes, Children, File, LateDirectory, read_only
 from dicomfs.recent import NotAtHand, RecentFiles
-from dicomfs.source import Entry, Fingerprint, Source, SourceFile
+from dicomfs.source import Entry, Fingerprint, Source, SourceFile, Version
 from dicomfs.threads import Purpose, run
 from dicomfs.workers.ahead import Ahead
 from dicomfs.workers.decode import Decoder
@@ -42,6 +43,8 @@ CHILDREN_BYTES = 120 << 20
 _OVERHEAD = 9 / 8
 # Files, each with some 20 KB of attributes at most.
 ATTRIBUTES = 200
+# Digests of whole files, 32 bytes each, and bytes that are read at a time for one.
+DIGESTS, DIGESTED = 10_000, 1 << 20
 # On disk, for what was built or decoded.
 BUILT_BYTES = 2 << 30
 
@@ -60,6 +63,7 @@ class Services:
     texts: Lru[bytes]
     children: Lru[Children]
     attributes: Lru[Mapping[bytes, bytes]]
+    digests: Lru[bytes]
     ahead: Ahead
     recent: RecentFiles
     builds: Builds
@@ -87,6 +91,7 @@ class Services:
             Lru(TEXT_BYTES, len),
             Lru(CHILDREN_BYTES, lambda children: min(int(children.weight * _OVERHEAD), CHILDREN_BYTES)),
             Lru(ATTRIBUTES, lambda _: 1),
+            Lru(DIGESTS, lambda _: 1),
             Ahead(decoder.depth),
             RecentFiles(),
             Builds(built, max(2, decoder.workers), disk, source.descriptors),
@@ -105,21 +110,34 @@ class Subject:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What tells this version from others; part of every cache key."""
+        """What tells this version of the file from its others."""
         return self.entry.fingerprint
+
+    @property
+    def version(self) -> Version:
+        """What tells this version of this file from all others; part of every cache key."""
+        return self.entry.version
 
     @property
     def place(self) -> Hashable:
         """This version where it is: what keys nodes, which open the file again by its path and show its name."""
-        return self.fingerprint, self.entry.path, self.entry.steps, self.entry.name
+        return self.version, self.entry.steps, self.entry.name
 
     async def instance(self) -> Instance:
         """Give the parsed object, from the cache or by parsing it in a thread. Raises SourceChanged."""
-        return await self.services.instances.get(self.fingerprint, self._load)
+        return await self.services.instances.get(self.version, self._load)
 
     async def header_attributes(self) -> Mapping[bytes, bytes]:
         """Give the header as extended attributes, from the cache or made in a thread. Raises SourceChanged."""
-        return await self.services.attributes.get(self.fingerprint, self._attributes)
+        return await self.services.attributes.get(self.version, self._attributes)
+
+    async def digest(self) -> bytes:
+        """Give the SHA-256 of all bytes of the file: what names it beyond this mount. Raises SourceChanged.
+
+        Nothing less tells two files apart for certain whose headers, sizes and times are alike; to build something of
+        the file, all of it is read anyway.
+        """
+        return await self.services.digests.get(self.version, self._digest)
 
     async def open(self) -> SourceFile:
         """Open this version in a thread. Raises SourceChanged."""
@@ -160,15 +178,15 @@ class Subject:
 
         That is done at once where it is in memory, else as `read` does it. Raises SourceChanged.
         """
-        instance, recent, fingerprint = await self.instance(), self.services.recent, self.fingerprint
+        instance, recent, version = await self.instance(), self.services.recent, self.version
 
         def use(file: Stream) -> Read:
             return look(instance, instance.inflated or file)
 
-        if fingerprint not in recent:
-            recent.keep(fingerprint, await self.open())
+        if version not in recent:
+            recent.keep(version, await self.open())
         try:
-            return recent.use(fingerprint, use)
+            return recent.use(version, use)
         except NotAtHand:
             return await self.read(use)
 
@@ -197,11 +215,26 @@ class Subject:
     ) -> LateDirectory:
         """Give a directory whose children are found with *find* when they are wanted and kept while there is room."""
         children, key = self.services.children, (self.place, name)
-        return LateDirectory(attributes, lambda: children.get(key, find), self.fingerprint)
+        return LateDirectory(attributes, lambda: children.get(key, find), self.version)
 
     async def _attributes(self) -> Mapping[bytes, bytes]:
         parsed = (await self.instance()).parsed
         return await run(Purpose.COMPUTING, attributes, parsed) if parsed else {}
+
+    async def _digest(self) -> bytes:
+        wanted = True
+
+        def take(file: SourceFile) -> bytes:
+            digest = hashlib.sha256()
+            for offset in range(0, file.size, DIGESTED):
+                if wanted:
+                    digest.update(file.pread(DIGESTED, offset))
+            return digest.digest()
+
+        try:
+            return await self.read(take)
+        finally:
+            wanted = False  # a thread that nobody waits for any longer need not read on
 
     async def _load(self) -> Instance:
         return await self.read(load)
@@ -231,7 +264,7 @@ class TextFile(File):
         """Serve what *make* returns; it must return the same for the same Instance each time."""
         super().__init__(subject.file(len(make(instance))))
         self._subject = subject
-        self._key = (subject.fingerprint, key)
+        self._key = (subject.version, key)
         self._make = make
 
     async def open(self) -> Content:

@@ -93,6 +93,8 @@ async def _build(subject: Subject, transfer_syntax: str, file: BinaryIO) -> None
             return await subject.services.decoder.run(
                 _task(pixels, frame, fmt),
                 await run(Purpose.SOURCE, encoded_frame, pixels.frames, frame, stream, finish=True),
+                subject.version,
+                lasting=True,
             )
 
         async def use(encoded: bytes) -> None:

@@ -3,12 +3,12 @@
 import importlib.util
 from collections.abc import Iterator
 
+from dicomfs.codecs.table import CODECS
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.timing import moves, wrong_times
-from dicomfs.image.video import Video
 
 MISSING = None if importlib.util.find_spec("av") else "PyAV is not installed: pip install 'dicomfs[video]'"
-"""Why no film can be made here, if so."""
+"""Why no film can be made here, if so. That is no fault of any file: `doctor` and the log tell it."""
 
 # H.264 has no larger pictures (table A-1, level 6.2).
 _LONGEST, _MOST_PIXELS = 8192, 139_264 * 256
@@ -29,15 +29,16 @@ def film_problems(pixels: Pixels) -> Iterator[str]:
     if count < 2:
         return
     yield from wrong_times(pixels.dataset, count)
-    if (MISSING or _too_large(pixels)) and moves(pixels.dataset, count):
-        yield f"video.mp4 is left out: {MISSING or 'no player shows so many or so large pictures'}"
+    if _too_large(pixels) and moves(pixels.dataset, count):
+        yield "video.mp4 is left out: no player shows so many or so large pictures"
 
 
-def video_problems(video: Video | None) -> Iterator[str]:
-    """Say what a stored video lacks here."""
-    if video is not None and MISSING and video.kind != "bin":
-        names = "thumbnail.png is" if video.kind == "mp4" else "video.mp4 and thumbnail.png are"
-        yield f"{names} left out: {MISSING}"
+def lacking() -> Iterator[str]:
+    """Say what this machine lacks for films, and to decode frames."""
+    if MISSING:
+        yield f"there are no films (video.mp4), nor pictures of videos: {MISSING}"
+    for reason in dict.fromkeys(codec.missing for codec in CODECS.values() if codec.missing):
+        yield f"some frames cannot be read: {reason}"
 
 
 def _too_large(pixels: Pixels) -> bool:

@@ -16,6 +16,7 @@ from dicomfs.codecs.codestream import read_header
 from dicomfs.codecs.decoders import check_header, jpeg2000_repairs
 from dicomfs.codecs.encoded import CodecError, Codestream, HeaderCut
 from dicomfs.codecs.table import CODECS, Recognised, recognise
+from dicomfs.dicom.dictionary import is_known_uid, uid_name
 from dicomfs.dicom.stream import Stream
 from dicomfs.image.extents import Extent, Frames
 from dicomfs.image.pixelformat import PixelFormat
@@ -100,7 +101,7 @@ class _Frame:
 def needs_look(fmt: PixelFormat) -> bool:
     """Whether frames of *fmt* must be read to be judged; others are judged by their extents."""
     codec = CODECS.get(fmt.transfer_syntax)
-    return codec is not None and not codec.missing and codec.extension != "bin"
+    return codec is not None and codec.extension != "bin"
 
 
 def status(stream: Stream | None, fmt: PixelFormat, frames: Frames, frame: int) -> Status:
@@ -111,9 +112,7 @@ def status(stream: Stream | None, fmt: PixelFormat, frames: Frames, frame: int) 
         return Status("error", (f"the frame is declared but not in the file ({'E6' if encapsulated else 'N3'})",))
     codec = CODECS.get(fmt.transfer_syntax)
     if codec is None:
-        return Status("error", (f"no decoder reads transfer syntax {fmt.transfer_syntax}",))
-    if codec.missing:
-        return Status("error", (codec.missing,))
+        return Status("error", (f"no decoder reads {_syntax(fmt.transfer_syntax)}",))
     if stream is None or codec.extension == "bin":
         return _native(sum(length for _, length in extents), fmt)
     try:
@@ -121,6 +120,11 @@ def status(stream: Stream | None, fmt: PixelFormat, frames: Frames, frame: int) 
     except (CodecError, struct.error) as error:
         sentence = str(error.strerror) if isinstance(error, CodecError) else "the codestream ends inside its header"
         return Status("error", (sentence,))
+
+
+def _syntax(uid: str) -> str:
+    """Name a transfer syntax, unless it is one that is not known: such a UID may be any text."""
+    return f"the transfer syntax {uid_name(uid)}" if is_known_uid(uid) else "this transfer syntax, which is not known"
 
 
 def mended(reasons: tuple[str, ...], *, decisive: bool = True) -> Status:

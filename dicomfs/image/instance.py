@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from dicomfs.dicom.dataset import NotDicom, Parsed, parse
 from dicomfs.dicom.stream import Stream
 from dicomfs.image.dimensions import Volume, volume_of
-from dicomfs.image.films import film_problems, video_problems
+from dicomfs.image.films import film_problems
 from dicomfs.image.fragments import Fragments
 from dicomfs.image.overlays import Overlay, overlays_of
 from dicomfs.image.pixelformat import PixelFormat
@@ -17,9 +17,12 @@ from dicomfs.image.pixels import Pixels, icon_of, pixels_of
 from dicomfs.image.profile import Profile, profile_of
 from dicomfs.image.uncompressed import LONGEST_VALUE, NOT_WHOLE, TOO_LONG, uncompressed, value_length
 from dicomfs.image.video import Video
+from dicomfs.printable import printable
 
 __all__ = ["Instance", "Pixels", "load"]
 
+LONGEST_PROBLEM = 500
+"""Characters of a sentence on what is wrong with a file."""
 # Frames that frames.json describes: a few hundred bytes each, made at once.
 MOST_DESCRIBED = 200_000
 # Bytes of a frame in a TIFF, whose offsets have 32 bits; its head takes less than what is left.
@@ -81,7 +84,7 @@ def load(stream: Stream) -> Instance:
     profile, profile_problems = profile_of(parsed)
     volume, volume_problems = volume_of(pixels) if pixels else (None, ())
     problems = parsed.problems + problems + wrong + icon_problems + profile_problems + volume_problems
-    problems += tuple(film_problems(pixels)) if pixels else tuple(video_problems(video))
+    problems += tuple(film_problems(pixels)) if pixels else ()
     plain = uncompressed(parsed.stream, pixels.format, pixels.frames) if pixels else None
     problems += _copies_left_out(parsed, plain, image[1])
     if pixels is not None and len(pixels.frames) > MOST_DESCRIBED:
@@ -89,7 +92,7 @@ def load(stream: Stream) -> Instance:
     if pixels is not None and pixels.format.values_bytes > MOST_IN_TIFF:
         problems += ("stored/ is left out: a frame is larger than a TIFF can be (4 GiB)",)
     inflated = parsed.stream if parsed.stream is not stream else None
-    problems = tuple(dict.fromkeys(problems))
+    problems = tuple(dict.fromkeys(printable(problem, LONGEST_PROBLEM) for problem in problems))
     return Instance(parsed, pixels, fragments, inflated, problems, overlays, icon, profile, plain, video, volume)
 
 

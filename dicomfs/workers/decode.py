@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import trio
 
-from dicomfs import __version__
 from dicomfs.cache import Lru
 from dicomfs.codecs.table import CODECS
 from dicomfs.descriptors import Descriptors
 from dicomfs.diskcache import DiskCache
+from dicomfs.edition import edition
 from dicomfs.nursery import side_by_side
 from dicomfs.threads import Purpose, run
 from dicomfs.workers.pool import DecodeError, Pool, WorkerEnded
@@ -46,6 +46,7 @@ class Wish(NamedTuple):
     key: Hashable
     make: Make
     size: int
+    owner: Hashable = None
 
 
 class _Unfetched(NamedTuple):
@@ -109,26 +110,29 @@ class Decoder(Pool):
         """What was done so far."""
         return Stats(self._decoded, self._failed, self._replaced, self._cache.hits)
 
-    async def run(self, task: Task, data: Buffer) -> bytes:
+    async def run(self, task: Task, data: Buffer, owner: Hashable = None, *, lasting: bool = False) -> bytes:
         """Have a worker do *task*, as `Pool.run` does; nothing is kept."""
-        running = super().run(task, data)
+        running = super().run(task, data, owner, lasting=lasting)
         del data  # see there
         with self._at_work():
             return await running
 
-    async def get(self, key: Hashable, make: Make) -> bytes:
-        """Give the result kept under *key*, or have the task that *make* gives done once for all who ask."""
+    async def get(self, key: Hashable, make: Make, owner: Hashable = None) -> bytes:
+        """Give the result kept under *key*, or have the task that *make* gives done once for all who ask.
+
+        *owner* is the object whose bytes are decoded (see `Pool.run`).
+        """
 
         async def result() -> bytes:
             with self._at_work():
-                return await self._made(make)
+                return await self._made(make, owner)
 
         made = await self._cache.get(key, result)
         if self._release(key):
             self._cache.demote(key)  # those that are still to be fetched shall outlive it
         return made
 
-    async def serve(self, key: Hashable, make: Make) -> bytes:
+    async def serve(self, key: Hashable, make: Make, owner: Hashable = None) -> bytes:
         """Give what `get` gives to an open file that is read piece by piece, and calls this for each piece.
 
         The last results stay for that, one for each frame that may be made at a time, also where they are too large
@@ -136,7 +140,7 @@ class Decoder(Pool):
         """
         made = self._served.get(key)
         if made is None:
-            made = self._served[key] = await self.get(key, make)
+            made = self._served[key] = await self.get(key, make, owner)
             if len(self._served) > self.depth:
                 self._served.popitem(last=False)
         else:
@@ -166,7 +170,7 @@ class Decoder(Pool):
         self._release(key)
         self._cache.forget(key)
 
-    async def verdict(self, key: Hashable, make: Make) -> bytes:
+    async def verdict(self, key: Hashable, make: Make, owner: Hashable = None) -> bytes:
         """Give what `get` gives, where a failure decides about more than this read.
 
         Raises NoAnswer where chance may have had a hand in it, and any other DecodeError where it is the frame's own
@@ -174,27 +178,27 @@ class Decoder(Pool):
         """
         for _ in range(_LOST_IN_A_ROW):
             with contextlib.suppress(WorkerEnded):
-                return await self.get(key, make)
+                return await self.get(key, make, owner)
         raise DecodeError("decoders end unexpectedly at this frame")
 
-    async def _made(self, make: Make) -> bytes:
+    async def _made(self, make: Make, owner: Hashable) -> bytes:
         task, data = await make()
         codec = CODECS.get(task.fmt.transfer_syntax)
         if self._disk is None or codec is None or not codec.slow or task.at_most:
-            making = super().run(task, data)
+            making = super().run(task, data, owner)
         else:
-            making = self._kept(self._disk, task, data)
+            making = self._kept(self._disk, task, data, owner)
         del data  # it need not be kept beside what is made of it
         return await making
 
-    async def _kept(self, disk: DiskCache, task: Task, data: Buffer) -> bytes:
-        """Take a result from the disk cache, or add it. The key is a digest of all that the result is made of."""
-        digest = hashlib.blake2b(pickle.dumps((__version__, task)), digest_size=20)
+    async def _kept(self, disk: DiskCache, task: Task, data: Buffer, owner: Hashable) -> bytes:
+        """Take a result from the disk cache, or add it. Its key is a digest of all that it is made of and with."""
+        digest = hashlib.blake2b(pickle.dumps((edition(), task)), digest_size=20)
         digest.update(data)
         key = digest.digest()
         result = await run(Purpose.DISK, disk.load, key, task.size)
         if result is None:
-            running = super().run(task, data)
+            running = super().run(task, data, owner, lasting=True)
             del data
             result = await running
             await run(Purpose.DISK, disk.store, key, result)
@@ -245,7 +249,7 @@ class Decoder(Pool):
 
     async def _try(self, wish: Wish) -> None:
         async def result() -> bytes:
-            made = await self._made(wish.make)
+            made = await self._made(wish.make, wish.owner)
             self._release(wish.key)  # it may have been made ahead before, and dropped from the cache
             self._unfetched[wish.key] = _Unfetched(wish.size, trio.current_time())
             self._reserved += wish.size

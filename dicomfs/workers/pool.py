@@ -8,6 +8,7 @@ import contextlib
 import errno
 import time
 from collections import deque
+from collections.abc import Hashable
 from types import TracebackType
 from typing import Self
 
@@ -115,21 +116,23 @@ class Pool:
         """Names of the protections that are in force in the workers; empty before the first one was used."""
         return self._protections
 
-    async def run(self, task: Task, data: Buffer) -> bytes:
-        """Have a worker do *task* on the encoded frame *data*: as many bytes as it says, or DecodeError.
+    async def run(self, task: Task, data: Buffer, owner: Hashable = None, *, lasting: bool = False) -> bytes:
+        """Have a worker do *task* on the encoded frame *data* of *owner*: as many bytes as it says, or DecodeError.
 
-        Tasks are taken in the order of their calls. A cancelled one ends its worker, which is replaced.
+        A worker that fails at it does nothing for any other owner afterwards, and one that has done something for
+        another owner makes nothing *lasting*, which outlives the mount. Tasks are taken in the order of their calls.
+        A cancelled one ends its worker, which is replaced.
         """
         try:
             async with self._permits:
-                worker = await self._take()
+                worker = await self._take(owner, lasting=lasting)
                 self._busy.add(worker)
                 answer = None
                 per_pixel = _SECONDS_PER_ENCODED_PIXEL if task.at_most else _SECONDS_PER_PIXEL
                 patience = self._timeout + task.fmt.pixels * per_pixel
                 try:
                     with trio.move_on_after(patience) as limit:
-                        self._descriptors.opening_at_once(worker.request, task, data)
+                        self._descriptors.opening_at_once(worker.request, task, data, owner)
                         del data  # the worker has it, and frames may be large
                         answer = await worker.answer(task)
                 except WorkerLost:
@@ -138,6 +141,8 @@ class Pool:
                     raise NoAnswer(f"no memory for the frame ({error.strerror})") from error
                 finally:
                     self._busy.discard(worker)
+                    if answer is None or answer.payload is None:
+                        worker.failed = True
                     self._put_back(worker, sound=answer is not None, retires=answer is not None and answer.retires)
             if answer is None:
                 assert limit.cancelled_caught  # noqa: S101  nothing else leaves no answer
@@ -170,13 +175,12 @@ class Pool:
         if reason:
             raise DecodeError(reason)
 
-    async def _take(self) -> Worker:
-        """Wait for a worker that is ready, passing over those that have ended."""
+    async def _take(self, owner: Hashable, *, lasting: bool) -> Worker:
+        """Wait for a worker that is ready for *owner*, passing over those that have ended."""
         engaged = 0
         while self._idle or engaged < _ATTEMPTS:
-            if self._idle:
-                worker = self._idle.pop()
-            else:
+            worker = self._fit_for(owner, lasting=lasting)
+            if worker is None:
                 worker = self._engage()
                 engaged += 1
             server, hangs = self._server, False
@@ -195,6 +199,22 @@ class Pool:
             if hangs and server is not None and server is self._server:
                 server.end()  # the next call starts another
         raise NoAnswer("no decoding process starts")
+
+    def _fit_for(self, owner: Hashable, *, lasting: bool) -> Worker | None:
+        """Take the idle worker that was used last of those that may serve *owner*, if one may."""
+        fit = [worker for worker in self._idle if worker.may_serve(owner, lasting=lasting)]
+        for worker in [worker for worker in self._idle if worker not in fit]:
+            # The object has changed. One that has failed retires now; another does where no other would be left, so
+            # that its successor gets ready while the one that is taken works.
+            if worker.failed or len(fit) < 2:
+                self._idle.remove(worker)
+                worker.dispose()
+                if not fit:
+                    return None
+                self._put_in()
+        if fit:
+            self._idle.remove(fit[-1])
+        return fit[-1] if fit else None
 
     def _note(self, worker: Worker) -> None:
         self._protections = worker.protections
@@ -226,9 +246,13 @@ class Pool:
         worker.dispose()
         if not retires:
             self._replaced += 1
+        self._put_in()
+
+    def _put_in(self) -> None:
+        """Have a new worker get ready; it is the last to be used."""
         if self._server is not None:
             with contextlib.suppress(OSError):  # then the next task tries, and says so
-                self._idle.appendleft(self._engage())  # not ready yet, so the last to be used
+                self._idle.appendleft(self._engage())
 
 
 async def _greeted(worker: Worker) -> bool:

@@ -15,12 +15,14 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import trio
 
+import dicomfs
+from dicomfs.printable import printable
 from dicomfs.workers.channel import CALL, DONE, FAILED, REPLY
 from dicomfs.workers.film import Job
 from dicomfs.workers.worker import ANSWER, REASON_LIMIT, REQUEST, START, Task
@@ -89,7 +91,7 @@ class _Slot:
 class Worker:
     """The daemon's end of one worker process."""
 
-    __slots__ = ("_channel", "_pidfd", "_sequence", "_slot", "protections")
+    __slots__ = ("_channel", "_owners", "_pidfd", "_sequence", "_served", "_slot", "failed", "protections")
 
     def __init__(self, channel: socket.socket) -> None:
         """Take over the end of a *channel* whose other end a new process has."""
@@ -99,6 +101,9 @@ class Worker:
         self._slot: _Slot | None = None
         self._sequence = 0
         self.protections: tuple[str, ...] = ()
+        self._owners: set[Hashable] = set()
+        self._served: Hashable = None
+        self.failed = False
 
     @property
     def greeted(self) -> bool:
@@ -127,8 +132,20 @@ class Worker:
             return False
         return False
 
-    def request(self, task: Task, data: Buffer) -> None:
-        """Ask for *task* to be done on *data*, which is copied. Raises WorkerLost."""
+    def may_serve(self, owner: Hashable, *, lasting: bool) -> bool:
+        """Tell whether bytes of the object *owner* may be decoded here; *lasting* are results that outlive the mount.
+
+        What was decoded before may have subverted the process. One that has failed serves only the object whose bytes
+        it failed at, and what outlives the mount is made where no bytes of other objects were.
+        """
+        if self.failed and owner != self._served:
+            return False
+        return not lasting or self._owners <= {owner}
+
+    def request(self, task: Task, data: Buffer, owner: Hashable) -> None:
+        """Ask for *task* to be done on *data* of *owner*, which is copied. Raises WorkerLost."""
+        self._served = owner
+        self._owners.add(owner)
         described = pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
         encoded = memoryview(data).nbytes
         descriptors = self._fit_slot(max(len(described) + encoded, task.size))
@@ -173,7 +190,7 @@ class Worker:
             if call.wanted == DONE:
                 return ""
             if call.wanted == FAILED:
-                return message[CALL.size :].decode("utf-8", "replace") or "the film could not be made"
+                return _reason(message[CALL.size :]) or "the film could not be made"
             if call.length > self._slot.size:
                 raise WorkerLost
             self._send(REPLY.pack(await serve(call, self._slot.memory)))
@@ -214,7 +231,7 @@ class Worker:
         payload = self._slot.memory[:length] if made else None
         if self._slot.size > _SLOT_KEPT:
             self._free_slot()
-        return Answer(payload, message[ANSWER.size :].decode("utf-8", "replace"), bool(retires))
+        return Answer(payload, _reason(message[ANSWER.size :]), bool(retires))
 
     def _free_slot(self) -> None:
         if self._slot is not None:
@@ -237,6 +254,21 @@ class Worker:
         self._free_slot()
 
 
+def python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """Give the command line that runs a *module* of ours in another process, and its environment.
+
+    It finds the modules that this one found, and never one in the current directory.
+    """
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(dicomfs.__file__)))
+    path = dict.fromkeys([*(os.path.abspath(entry) for entry in sys.path if entry), ours])
+    return [sys.executable, "-P", "-m", module, *arguments], os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+
+
+def _reason(text: bytes) -> str:
+    """Read why something failed, as it may be logged."""
+    return printable(text.decode("utf-8", "replace"))
+
+
 class ForkServer:
     """The daemon's end of the process that starts workers."""
 
@@ -248,11 +280,9 @@ class ForkServer:
         self._control.setblocking(False)
         self.started = time.monotonic()
         self.proved = False
-        # The same modules that the daemon found, and never one from the current directory. Threads of numerical
-        # libraries would not survive the fork.
-        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
-        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-P", "-m", "dicomfs.workers.worker", str(theirs.fileno()), str(os.getpid())]
+        command, environment = python("dicomfs.workers.worker", str(theirs.fileno()), str(os.getpid()))
+        # Threads of numerical libraries would not survive the fork.
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
