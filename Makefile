@@ -21,7 +21,8 @@ help:
 setup:
 	@.ci/setup
 
-demo: setup
+demo:
+	@.ci/setup demo
 	@.ci/packages demo
 	@.ci/demo
 
@@ -29,6 +30,7 @@ test: test-ready
 	@$(PYTEST) -m "not slow"
 
 test-slow: test-ready
+	@.ci/packages slow
 	@$(PYTEST) -m slow
 
 .PHONY: test-ready

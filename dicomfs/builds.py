@@ -24,6 +24,7 @@ from dicomfs.content import Buffer, Content
 from dicomfs.diskcache import FULL, DiskCache
 from dicomfs.source import Fingerprint
 from dicomfs.spool import Spool
+from dicomfs.threads import Purpose, run
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class _Built:
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EINTR, errno.EOPNOTSUPP):
                 raise
-        return await trio.to_thread.run_sync(os.pread, self._descriptor, stop - start, start, abandon_on_cancel=True)
+        return await run(Purpose.DISK, os.pread, self._descriptor, stop - start, start)
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -279,7 +280,7 @@ class Builds:
         cache = self._cache
         if cache is None:
             return None
-        entry = await trio.to_thread.run_sync(cache.open, key)
+        entry = await run(Purpose.DISK, cache.open, key, finish=True)
         return entry and _Built(*entry, cached=True)
 
     async def _build(self, key: bytes, build: Build) -> _Built:
@@ -301,8 +302,8 @@ class Builds:
             file = io.BufferedRandom(spool, _BUFFER)
             await build(file)
             if not file.closed:
-                await trio.to_thread.run_sync(file.flush)
-            descriptor, size, cached = await trio.to_thread.run_sync(spool.finish, key)
+                await run(Purpose.DISK, file.flush, finish=True)
+            descriptor, size, cached = await run(Purpose.DISK, spool.finish, key, finish=True)
         finally:
             spool.discard()
         built = _Built(descriptor, size, cached)

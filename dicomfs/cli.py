@@ -13,6 +13,7 @@ import trio
 
 from dicomfs import __version__
 from dicomfs.options import CINE, UsageError, count, entries, kernel_options, selection, size, window
+from dicomfs.processors import usable
 
 # The verbs import what they need themselves: `--help` is quick, and all but `mount` work without libfuse.
 if TYPE_CHECKING:
@@ -65,14 +66,15 @@ def _parser() -> argparse.ArgumentParser:
         "mount",
         help="mount an archive (a directory or one DICOM file)",
         epilog="-o takes workers=N, cache_memory=SIZE, window=C/W, log_file=FILE, cache_dir=DIR, cache_size=SIZE, "
-        "cache_frames, xattrs, cine=WHICH, show=A:B, hide=A:B; for the kernel allow_other, allow_root, auto_unmount, "
-        "fsname=NAME and the SELinux contexts; what fstab says to every file system means nothing here",
+        "cache_frames, xattrs, cine=WHICH, show=A:B, hide=A:B, trust_modes; for the kernel allow_other, allow_root, "
+        "auto_unmount, fsname=NAME and the SELinux contexts; what fstab says to every file system means nothing here",
     )
     mount.add_argument("source", metavar="ARCHIVE")
     mount.add_argument("mountpoint", metavar="MOUNTPOINT")
     mount.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground and log to the terminal")
     mount.add_argument("-o", dest="fuse_options", action="append", default=[], metavar="OPTIONS", help="see below")
     mount.add_argument("--allow-other", action="store_true", help="let other users in, as the archive's modes do")
+    mount.add_argument("--trust-modes", action="store_true", help="with --allow-other on NFSv4, SMB: modes say it all")
     mount.add_argument("--log-file", metavar="FILE", help="log there (default: syslog, or the terminal with -f)")
     mount.add_argument("--cache-dir", metavar="DIR", help="keep built files there, for later mounts too")
     mount.add_argument("--cache-size", type=size, default="2G", metavar="SIZE", help="for built files, on disk (2G)")
@@ -118,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument(
                 option, action="extend", type=entries, default=[], metavar="LIST", help=f"{effect}: names, or all"
             )
-        verb.add_argument("--workers", type=count, default=os.cpu_count() or 1, metavar="N", help="decoding processes")
+        verb.add_argument("--workers", type=count, default=usable(), metavar="N", help="decoding processes")
         verb.add_argument("--cache-memory", type=size, default="32M", metavar="SIZE", help="for decoded frames (32M)")
     return parser
 
@@ -143,6 +145,7 @@ def _mount(options: argparse.Namespace) -> int:
         options.xattrs,
         options.cine == "all",
         selection(options.show, options.hide),
+        options.trust_modes,
     )
     log_file = os.path.abspath(options.log_file) if options.log_file else None
 

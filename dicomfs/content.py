@@ -11,10 +11,10 @@ from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
-import trio
 
 from dicomfs.image.fragments import Joined
 from dicomfs.source import SourceFile
+from dicomfs.threads import Purpose, run
 
 Buffer = bytes | memoryview
 
@@ -280,7 +280,7 @@ async def read_source(file: SourceFile, length: int, offset: int) -> Buffer:
     data = file.pread_cached(length, offset)
     if data is not None:
         return data
-    return await trio.to_thread.run_sync(file.pread, length, offset, abandon_on_cancel=True)
+    return await run(Purpose.SOURCE, file.pread, length, offset)
 
 
 def reverse_words(data: Buffer, word: int) -> bytes:

@@ -17,6 +17,7 @@ import numpy as np
 import trio
 
 from dicomfs import __version__
+from dicomfs.codecs.film_size import efforts
 from dicomfs.codecs.table import CODECS
 from dicomfs.files.exchange import Exchange
 from dicomfs.image.films import MISSING
@@ -146,7 +147,8 @@ def _films() -> Finding:
 
     async def encode() -> None:
         async with Decoder(workers=0) as decoder:
-            await decoder.direct(Encode(2, 2, 1, (1, 1), (0, 40_000, 80_000)), ROOM, serve)
+            job = Encode(2, 2, 1, (1, 1), (0, 40_000, 80_000), efforts(2, 2, 2)[0])
+            await decoder.direct(job, ROOM, serve)
 
     try:
         trio.run(encode)

@@ -1,17 +1,38 @@
-"""The numbers that the kernel knows nodes by, and how often it holds each.
+"""The numbers that the kernel knows nodes by, the same in every mount, and how often it holds each.
 
-A directory whose children never change (those of one DICOM file) numbers them by their place, so that a listing of
-100,000 frames leaves no object behind; everything else gets a number of its own.
+A number is a digest of the place in the mount, of what stands there (`Entry.identity`: which file of the source, in
+which version), and of whatever else the bytes depend on (`files.dependence`). So two mounts of an archive have the same
+numbers, whatever is looked at first. A number that comes again after the kernel forgot it means the same bytes: its
+generation is always 0. What follows from that:
+
+* The path of the archive is no part, nor is its device. A copy of the archive on a file system that keeps inode numbers
+  has other inodes and hence other numbers; on one that keeps none, a copy with the same times has the same numbers.
+* Each name has a number of its own. Hard and symbolic links in the source to one file are two files here.
+* A directory that was replaced is another one, but what is below it keeps its numbers where it is the same files (hard
+  links, as in snapshots): what counts of the directories above a file is their names.
+
+A number is `tag << 60 | prefix << width | place`, less than 2 ** 63, so that signed integers of 64 bits hold it. A
+fixed directory (one whose children never change, such as those of one DICOM file) numbers its files by their places
+behind a prefix that they share: a listing of 100,000 frames leaves no object behind. The tag tells how wide the place
+is; tag 0 is for everything that has a number of its own.
+
+Digests may be equal in the bits that are used. The next free number is then taken, so that no two live nodes ever share
+one; who gets it depends on who comes first. With a million objects in use at a time, there is such a pair with a
+probability of 1 in 4,000.
 """
 
 import errno
-from collections.abc import Hashable
+from bisect import bisect_left
+from hashlib import blake2b
 
 from dicomfs.nodes import Child, Directory, File, FixedDirectory, Node
 
 ROOT = 1
-# Places in one directory; what is left of 64 bits numbers the directories, never reused in the life of a mount.
-PLACES = 1 << 24
+# Bits below the tag.
+_BITS = 60
+# By tag: bits of the place. One frame after the other, and what the longest file could hold.
+WIDTHS = (0, 5, 8, 11, 14, 17, 24, 40)
+_ROOM = [1 << width for width in WIDTHS]
 
 
 class Stale(OSError):
@@ -23,16 +44,21 @@ class Stale(OSError):
 
 
 class _Numbered:
-    """What the table knows of a number of its own: a node, or the place of one in the fixed directory *parent*."""
+    """What the table knows of a number of its own: a node, or the place of one in the fixed directory *parent*.
 
-    __slots__ = ("held", "key", "node", "parent", "place")
+    *above* begins the digests of the children. *blocks* are the first numbers of its files by place, with what they
+    depend on.
+    """
 
-    def __init__(self, key: Hashable, node: Node | None, parent: int = 0, place: int = 0) -> None:
-        self.key = key
+    __slots__ = ("above", "blocks", "digest", "held", "node", "number", "parent", "place")
+
+    def __init__(self, digest: bytes, above: bytes, node: Node | None, place: int = 0) -> None:
+        self.digest = digest
+        self.above = above
         self.node = node
-        self.parent = parent
         self.place = place
-        self.held = 0
+        self.parent = self.number = self.held = 0
+        self.blocks: tuple[tuple[bytes, int], ...] = ()
 
 
 class InodeTable:
@@ -43,11 +69,16 @@ class InodeTable:
     a large archive costs little here.
     """
 
-    def __init__(self, root: Directory) -> None:
-        """Number *root* as the kernel expects; it is never forgotten."""
-        self._numbered: dict[int, _Numbered] = {0: _Numbered(None, root)}
-        self._serials: dict[Hashable, int] = {}
-        self._next = 1
+    def __init__(self, root: Directory, bits: int = _BITS) -> None:
+        """Number *root* as the kernel expects; it is never forgotten. A digest counts with its first *bits* only."""
+        top = _Numbered(b"", _digest(b"/"), root)
+        top.number = ROOT
+        self._bits = bits
+        self._numbered: dict[int, _Numbered] = {ROOT: top}
+        # By their first numbers: whose files are numbered from there.
+        self._blocks: dict[int, _Numbered] = {}
+        # Those that found their number taken.
+        self._displaced: dict[bytes, _Numbered] = {}
 
     def __len__(self) -> int:
         """Entries that are kept in memory, the root included."""
@@ -55,9 +86,9 @@ class InodeTable:
 
     async def node(self, inode: int) -> Node:
         """Give the node of a number; raises Stale when it was forgotten, and OSError when its source is gone."""
-        serial, place = divmod(inode - ROOT, PLACES)
-        node = await self._own(serial)
-        return node if place == 0 else await _child(node, place - 1)
+        entry, place = self._entry(inode)
+        node = await self._own(entry)
+        return node if place is None else await _child(node, place)
 
     async def directory(self, inode: int) -> Directory:
         """Give the node of a number that must be a directory."""
@@ -68,56 +99,123 @@ class InodeTable:
 
     def hold(self, parent: int, child: Child) -> int:
         """Number a child of *parent* and count one lookup, which `forget` takes back. Raises Stale."""
-        directory, serial = self._fixed(parent), (parent - ROOT) // PLACES
-        if child.place is not None and isinstance(child.node, File):
+        directory = self._directory(parent)
+        name, node, place, mark, *_ = child
+        if place is not None and isinstance(node, File):
+            first = self._first(directory, mark, child.places)
             directory.held += 1
-            return ROOT + serial * PLACES + child.place + 1
-        key = (serial, child.name, child.node.identity)
-        own = self._serials.get(key)
-        if own is None:
-            own = self._next
-            self._next += 1
-            self._serials[key] = own
-            self._numbered[own] = (
-                _Numbered(key, child.node) if child.place is None else _Numbered(key, None, serial, child.place)
-            )
-        entry = self._numbered[own]
-        if entry.node is not None and entry.node is not child.node and entry.node.attributes != child.node.attributes:
-            entry.node = child.node
+            return first + place
+        # No name has a slash, so that no two of these texts are the same.
+        digest = _digest(directory.above + name + b"/" + mark)
+        entry = self._known(digest)
+        if entry is None:
+            entry = self._add(digest, directory, child)
+        elif entry.node not in (None, node) and _differ(entry.node, node):
+            entry.node = node
+        entry.parent = parent
         entry.held += 1
-        return ROOT + own * PLACES
+        return entry.number
 
     def hold_alike(self, parent: int, count: int) -> None:
         """Count one lookup of each of *count* files of a fixed directory. Raises Stale."""
-        self._fixed(parent).held += count
+        self._directory(parent).held += count
 
-    def first_place(self, parent: int) -> int:
-        """Give the number of the first file of a fixed directory, which the others follow. Raises Stale."""
-        self._fixed(parent)
-        return parent + 1
-
-    def _fixed(self, parent: int) -> _Numbered:
-        serial, below = divmod(parent - ROOT, PLACES)
-        directory = self._numbered.get(serial)
-        if directory is None or below:
-            raise Stale
-        return directory
+    def first_place(self, parent: int, places: int) -> int:
+        """Give the number of the first of *places* files of a fixed directory; the others follow it. Raises Stale."""
+        return self._first(self._directory(parent), b"", places)
 
     def forget(self, inode: int, lookups: int) -> None:
         """Take *lookups* back; a node that the kernel no longer holds is let go."""
-        serial = (inode - ROOT) // PLACES
-        entry = self._numbered.get(serial)
-        if entry is None or serial == 0:
+        try:
+            entry, _ = self._entry(inode)
+        except Stale:
+            return
+        if entry.number == ROOT:
             return
         entry.held -= lookups
         if entry.held <= 0:
-            del self._numbered[serial], self._serials[entry.key]
+            del self._numbered[entry.number]
+            self._displaced.pop(entry.digest, None)
+            for _, first in entry.blocks:
+                del self._blocks[first]
 
-    async def _own(self, serial: int) -> Node:
-        entry = self._numbered.get(serial)
+    def _entry(self, inode: int) -> tuple[_Numbered, int | None]:
+        """Find what a number is: an entry, or the one of the directory and a place in it. Raises Stale."""
+        tag, place = inode >> _BITS, None
+        if tag == 0:
+            entry = self._numbered.get(inode)
+        elif 0 < tag < len(WIDTHS):
+            place = inode & (_ROOM[tag] - 1)
+            entry = self._blocks.get(inode - place)
+        else:
+            entry = None
         if entry is None:
             raise Stale
-        return entry.node if entry.node is not None else await _child(await self._own(entry.parent), entry.place)
+        return entry, place
+
+    def _directory(self, parent: int) -> _Numbered:
+        entry, place = self._entry(parent)
+        if place is not None:
+            raise Stale
+        return entry
+
+    def _known(self, digest: bytes) -> _Numbered | None:
+        entry = self._numbered.get(self._start(digest, 0))
+        return entry if entry is not None and entry.digest == digest else self._displaced.get(digest)
+
+    def _add(self, digest: bytes, directory: _Numbered, child: Child) -> _Numbered:
+        # What is in a fixed directory belongs to its version, what is in another one just to its name.
+        changing = isinstance(child.node, Directory) and not isinstance(child.node, FixedDirectory)
+        above = _digest(directory.above + child.name) if changing else digest
+        if child.place is None:
+            entry = _Numbered(digest, above, child.node)
+        else:
+            entry = _Numbered(digest, above, None, child.place)
+        start = self._start(digest, 0)
+        entry.number = _free(self._numbered, start, 0)
+        self._numbered[entry.number] = entry
+        if entry.number != start:
+            self._displaced[digest] = entry
+        return entry
+
+    def _first(self, directory: _Numbered, mark: bytes, places: int) -> int:
+        """Give the first number of the files of a fixed directory that depend on *mark*; it has *places* in all."""
+        tag = bisect_left(_ROOM, places, 1)
+        for known, first in directory.blocks:
+            if known == mark and first >> _BITS == tag:
+                return first
+        first = _free(self._blocks, self._start(_digest(directory.above + b"/" + mark), tag), tag)
+        self._blocks[first] = directory
+        directory.blocks += ((mark, first),)
+        return first
+
+    def _start(self, digest: bytes, tag: int) -> int:
+        """Give the number that a digest has if it is free."""
+        prefix = int.from_bytes(digest[:8], "big") & ((1 << min(self._bits, _BITS - WIDTHS[tag])) - 1)
+        return tag << _BITS | prefix << WIDTHS[tag]
+
+    async def _own(self, entry: _Numbered) -> Node:
+        if entry.node is not None:
+            return entry.node
+        parent, _ = self._entry(entry.parent)
+        return await _child(await self._own(parent), entry.place)
+
+
+def _digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=16).digest()
+
+
+def _free(taken: dict[int, _Numbered], number: int, tag: int) -> int:
+    """Give the next number of a *tag* that is not *taken*, from *number* on. 0 and the root's are none."""
+    step, last = _ROOM[tag], (tag + 1 << _BITS) - _ROOM[tag]
+    while number <= ROOT or number in taken:
+        number = number + step if number < last else tag << _BITS
+    return number
+
+
+def _differ(old: Node, new: Node) -> bool:
+    """Tell whether nodes of one number show it differently: by rights, or by what tells versions in this mount only."""
+    return old.identity != new.identity or new.replaces(old)
 
 
 async def _child(node: Node, place: int) -> Node:

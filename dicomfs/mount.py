@@ -57,7 +57,8 @@ class MountOptions:
 
     *window* is the one that grey frames are shown through instead of the file's. *cache_frames* puts decoded frames
     into the disk cache as well; *xattrs* shows attributes of the header; *every_film* films of volumes, too.
-    *selection* says which entries are listed and which there are.
+    *selection* says which entries are listed and which there are. *trust_modes* lets others in by modes alone on file
+    systems whose lists cannot be read.
     """
 
     source: str
@@ -72,6 +73,7 @@ class MountOptions:
     xattrs: bool
     every_film: bool
     selection: Selection
+    trust_modes: bool = False
 
 
 def run(options: MountOptions, ready: Callable[[], None]) -> None:
@@ -80,8 +82,9 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
     Raises MountRefused, and OSError or RuntimeError of the kernel and libfuse.
     """
     with contextlib.ExitStack() as ending:
-        source = Source(options.source)
+        source = Source(options.source, trusting=options.trust_modes or "allow_other" not in options.fuse_options)
         ending.callback(source.close)
+        _check_lists(source)
         _check_mountpoint(source, options.mountpoint)
         mountpoint = os.path.realpath(options.mountpoint)
         disk = _disk_cache(source, mountpoint, options)
@@ -148,6 +151,17 @@ def _check_mountpoint(source: Source, mountpoint: str) -> None:
         raise MountRefused(f"an archive is mounted on {mountpoint} already; `dicomfs umount` it first")
     if source.holds(mountpoint):
         raise MountRefused(f"{mountpoint} is inside the archive; mount somewhere else")
+
+
+def _check_lists(source: Source) -> None:
+    """Refuse to let others in by modes where the archive's lists may deny them; raises MountRefused."""
+    kinds = set() if source.trusting else source.other_lists()
+    if kinds:
+        raise MountRefused(
+            f"the archive is on {' and '.join(sorted(kinds))}, whose access control lists the mount cannot show: "
+            "with --allow-other, users could read what a list denies them. Mount without it, or say --trust-modes if "
+            "the modes of the archive say all"
+        )
 
 
 def _disk_cache(source: Source, mountpoint: str, options: MountOptions) -> DiskCache | None:

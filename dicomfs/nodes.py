@@ -1,5 +1,6 @@
 """What a file system is made of: files, directories, and their attributes. Nothing here knows FUSE or DICOM."""
 
+import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -29,7 +30,7 @@ class Attributes:
 
 
 class Node:
-    """A file or a directory. Two nodes of the same name and identity in one directory are the same inode."""
+    """A file or a directory. Its *identity* tells it from other versions of it for as long as the mount lives."""
 
     __slots__ = ("attributes", "identity")
 
@@ -46,6 +47,33 @@ class Node:
         """Give the extended attributes."""
         return {}
 
+    def replaces(self, before: "Node") -> bool:
+        """Tell whether the inode that *before* stood for needs this node, of the same identity, from now on."""
+        return self.attributes != before.attributes
+
+
+class Unknown(Node):
+    """A name that is there, of which nothing else can be learnt just now; whoever asks gets an error.
+
+    Its attributes are none: mode 0 is of no type, and nobody may be shown them.
+    """
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        """Answer with the errno *number*."""
+        super().__init__(Attributes(0, 0, 0, 0, 0, 0.0))
+        self._number = number
+
+    @property
+    def error(self) -> OSError:
+        """Why nothing can be learnt."""
+        return OSError(self._number, os.strerror(self._number))
+
+    async def current(self) -> Attributes:
+        """Raise the error."""
+        raise self.error
+
 
 class File(Node, ABC):
     """Something that can be read."""
@@ -58,11 +86,19 @@ class File(Node, ABC):
 
 
 class Child(NamedTuple):
-    """One name in a directory; *place* is its index where the directory is a fixed one."""
+    """One name in a directory. Two of the same name and *mark* are the same inode, in every mount.
+
+    The mark names whatever the bytes depend on apart from the place, and from the version of a fixed directory that it
+    is in. Where the directory is a fixed one, *place* is the index in it, of so many *places*. What the attributes say
+    was so at the time *seen* (`time.monotonic`), where that may be a while ago.
+    """
 
     name: bytes
     node: Node
     place: int | None = None
+    mark: bytes = b""
+    places: int = 1
+    seen: float | None = None
 
 
 class Directory(Node, ABC):
@@ -124,7 +160,7 @@ class NamedChildren(ListedChildren):
 
     def __init__(self, named: Sequence[tuple[bytes, Node]]) -> None:
         """Keep *named* in their order."""
-        self._children = [Child(name, node, place) for place, (name, node) in enumerate(named)]
+        self._children = [Child(name, node, place, places=len(named)) for place, (name, node) in enumerate(named)]
         self._places = {name: place for place, (name, _) in enumerate(named)}
         self.weight = NODE_BYTES * len(named)
 
@@ -175,7 +211,7 @@ class NumberedChildren(Children):
             return [self[index] for index in range(*place.indices(self._count))]
         if not 0 <= place < self._count:
             raise IndexError(place)
-        return Child(self.name(place), self._file(place), place)
+        return Child(self.name(place), self._file(place), place, places=self._count)
 
     def name(self, place: int) -> bytes:
         """Name one."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from dicomfs.display.render import Window
 from dicomfs.files.selection import USUAL, Selection
 from dicomfs.files.subject import Services
-from dicomfs.nodes import Directory, File, Node
+from dicomfs.nodes import Directory, File, Node, Unknown
 from dicomfs.source import Source
 from dicomfs.tree import root
 from dicomfs.workers.decode import Decoder
@@ -100,7 +100,10 @@ class Lister:
             self.write(path + b":\n")
         below = []
         for child in await node.listing():
-            await self._line(child.name, child.node, os.path.join(path, child.name))
+            place = os.path.join(path, child.name)
+            await self._line(child.name, child.node, place)
+            if isinstance(child.node, Unknown):
+                self.complain(os.fsdecode(place), child.node.error)
             if self.recursive and isinstance(child.node, Directory):
                 below.append(child)
         for child in below:
@@ -116,6 +119,9 @@ class Lister:
     async def _line(self, name: bytes, node: Node, path: bytes) -> None:
         if not self.long:
             self.write(name + b"\n")
+            return
+        if isinstance(node, Unknown):
+            self.write(f"?????????? {'?':>12} {'?':<16} ".encode() + name + b"\n")
             return
         attributes = node.attributes
         size = str(attributes.size)
@@ -136,6 +142,8 @@ class Lister:
 
 async def write_out(node: Node, write: Callable[[bytes | memoryview], object]) -> None:
     """Give the bytes of a file to *write*, piece by piece. Raises OSError where they cannot be made."""
+    if isinstance(node, Unknown):
+        raise node.error
     if not isinstance(node, File):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     content = await node.open()
@@ -159,6 +167,8 @@ async def copy(node: Node, name: bytes, target: bytes, complain: Complain) -> No
                 await copy(child.node, place, os.path.join(target, child.name), complain)
             except OSError as error:
                 complain(os.fsdecode(place), error)
+    elif isinstance(node, Unknown):
+        raise node.error  # before anything is done to an older copy
     else:
         await _copy_file(node, target)
     when = node.attributes.mtime_ns

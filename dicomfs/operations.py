@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import stat
+import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,8 +25,9 @@ from dicomfs.content import Content
 from dicomfs.dicom.attributes import PREFIX
 from dicomfs.files.built import BuiltFile
 from dicomfs.inodes import InodeTable
-from dicomfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory
+from dicomfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, Unknown
 from dicomfs.sizes import ToldSizes
+from dicomfs.threads import Purpose, run
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ _UNLIMITED = frozenset(("getattr", "open", "readdir", "releasedir"))
 # How long the kernel may remember that a name is missing: as long as a fixed directory lives, else as briefly as
 # it keeps what is there.
 MISSING_FIXED, MISSING = 3600.0, 5.0
+# The number of what is listed and cannot be looked at; no node has it.
+NOBODY = (1 << 64) - 1
 # What `cp` and `cat` take as their unit; the kernel's own read-ahead is the same.
 BLOCK_SIZE = 128 * 1024
 # Answers that say what is so, not that something went wrong.
@@ -145,7 +149,8 @@ class Operations(pyfuse3.Operations):
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         """Take lookups back; this has no reply, hence no guard, and cannot fail."""
         for inode, lookups in inode_list:
-            self._forget(inode, lookups)
+            if inode != NOBODY:
+                self._forget(inode, lookups)
 
     @_guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
@@ -176,10 +181,21 @@ class Operations(pyfuse3.Operations):
         if isinstance(listing, Children) and listing.alike is not None:
             self._show_alike(inode, listing, listing.alike, start_id, token)
             return
+        now = time.monotonic()
         for place in range(start_id, len(listing)):
             child = listing[place]
+            if isinstance(child.node, Unknown):
+                # Of no type, so that the kernel keeps nothing of it and asks when somebody wants to know more.
+                if not pyfuse3.readdir_reply(token, child.name, _entry(NOBODY, child.node.attributes), place + 1):
+                    break
+                continue
             number, attributes = self._held(inode, child)
-            if not pyfuse3.readdir_reply(token, child.name, _entry(number, attributes), place + 1):
+            entry = _entry(number, attributes)
+            if child.seen is not None:
+                # The kernel may keep it as long as if it had come at once.
+                valid = max(0.0, attributes.valid - (now - child.seen))
+                entry.entry_timeout = entry.attr_timeout = valid
+            if not pyfuse3.readdir_reply(token, child.name, entry, place + 1):
                 self._forget(number, 1)
                 break
 
@@ -187,7 +203,7 @@ class Operations(pyfuse3.Operations):
         self, inode: int, listing: Children, attributes: Attributes, start: int, token: pyfuse3.ReaddirToken
     ) -> None:
         """Give names of which there may be a hundred thousand, so nothing is made for each but the name."""
-        first = self.inodes.first_place(inode)
+        first = self.inodes.first_place(inode, len(listing))
         entry = _entry(first, attributes)
         place, name, reply = start, listing.name, pyfuse3.readdir_reply
         for place in range(start, len(listing)):
@@ -259,7 +275,7 @@ class Operations(pyfuse3.Operations):
     @_guarded
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """Describe the file system: the archive's size, and nothing free."""
-        space = await trio.to_thread.run_sync(self._space, abandon_on_cancel=True)
+        space = await run(Purpose.SPACE, self._space)
         answer = pyfuse3.StatvfsData()
         answer.f_bsize = space.f_bsize
         answer.f_frsize = space.f_frsize

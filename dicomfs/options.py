@@ -103,6 +103,7 @@ _OWN: Mapping[str, Callable[[str], object]] = {
     "log_file": str,
     "window": window,
     "xattrs": flag,
+    "trust_modes": flag,
     "cine": cine,
     "show": entries,
     "hide": entries,

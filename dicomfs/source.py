@@ -8,28 +8,39 @@ link, and so that no path of our own mount is ever touched.
 
 import contextlib
 import errno
+import hashlib
 import os
-import re
 import stat
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from dicomfs.access import without_masks
+from dicomfs.access import OWNER_ALONE, Rights, passable, permitted
 from dicomfs.dicom.recognise import HEAD, is_dicom
+from dicomfs.gather import Learnt, gather
+from dicomfs.mounttable import keeps_inodes, kind_of, kinds_below, other_lists, parts, place_of
 
 # As the kernel counts (MAXSYMLINKS).
 MOST_LINKS = 40
 # The coarsest clock that the kernel stamps files with (HZ=100), twice.
 TICK_NS = 20_000_000
+# What is read of a file whose inode number is not kept: a page, in which a DICOM file names its SOP Instance.
+_BEGINNING = 4096
 # Errors that say nothing about a file: we have no descriptors or memory left.
 _OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+# Errors that say that nothing is there, or nothing that a name could lead to.
+_ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
+# Errors on reading what was a file a moment ago and is a link, a socket, a pipe or a directory now.
+_SWAPPED = frozenset((errno.ELOOP, errno.ENXIO, errno.ESPIPE, errno.EISDIR))
+# Errors that say whose a file is, not what is wrong with it.
+_DENIED = frozenset((errno.EACCES, errno.EPERM))
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -71,12 +82,21 @@ class Kind(Enum):
     DIRECTORY = "directory"
     DICOM = "DICOM file"
     OTHER = "other file"
-    UNREAD = "file that could not be looked into just now"
+    UNREAD = "file that we may not look into"
+
+
+Steps = tuple[tuple[int, int], ...]
+"""The directories from the root of the archive, which is left out, down to one: device and inode of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name in a directory of the archive; *path* is where it really is, behind all links."""
+    """One name in a directory of the archive.
+
+    *path* is where it really is, behind all links, and *steps* are the directories that it is in there. *mode* has what
+    lists deny taken off, and *left* are the permission bits that directories on the way of a link leave of it.
+    *beginning* is a digest of the first bytes where the file system does not keep inode numbers, else None.
+    """
 
     name: bytes
     path: bytes
@@ -85,6 +105,43 @@ class Entry:
     mode: int
     uid: int
     gid: int
+    steps: Steps = ()
+    left: int = 0o777
+    beginning: bytes | None = None
+
+    @property
+    def inside(self) -> Steps:
+        """The directories down to this one, which is a directory."""
+        here = (self.fingerprint.device, self.fingerprint.inode)
+        return (*self.steps, here) if self.path else ()
+
+    @property
+    def identity(self) -> bytes:
+        """What tells this version of a file, or this directory, from all others that may be at its place, for good.
+
+        It is the same in every mount, of dicomfs and of the archive's file system; so the device is no part of it, and
+        the inode only where the file system keeps it (see `mounttable`). Elsewhere the first bytes stand for the inode:
+        a file that takes the name, size and times of another one is another file all the same. The version of a
+        directory is no part, as it is the same directory when names come and go.
+        """
+        version = self.fingerprint
+        which = b"%d" % version.inode if self.beginning is None else self.beginning
+        if self.kind is Kind.DIRECTORY:
+            return b"directory %b" % which
+        kind = b"DICOM" if self.kind is Kind.DICOM else b"other"
+        return b"%b %d %d %d %b" % (kind, version.size, version.mtime_ns, version.ctime_ns, which)
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """One name in a directory, of which nothing else can be learnt just now, for the reason that is *error*."""
+
+    name: bytes
+    error: OSError
+
+
+Look = Entry | Unseen | None
+"""What a name in a directory is; None for what is never shown."""
 
 
 class SourceFile:
@@ -143,8 +200,11 @@ class SourceFile:
 class Source:
     """An archive: a directory, or a single file."""
 
-    def __init__(self, root: str | bytes) -> None:
-        """Open *root*; raises OSError when it is not there or neither a directory nor a regular file."""
+    def __init__(self, root: str | bytes, *, trusting: bool = True) -> None:
+        """Open *root*; raises OSError when it is not there or neither a directory nor a regular file.
+
+        Unless *trusting*, modes on file systems whose lists cannot be read are those of the owner alone.
+        """
         status = os.stat(root)
         self.root = os.path.realpath(os.fsencode(root))
         self.is_file = stat.S_ISREG(status.st_mode)
@@ -153,8 +213,12 @@ class Source:
         directory, self.file_name = os.path.split(self.root) if self.is_file else (self.root, b"")
         # Absolute links are written with the name that people know the archive by, which may be a link itself.
         known_as = os.path.abspath(os.fsencode(root))
-        self._known_as = (_parts(directory), *(() if self.is_file else (_parts(known_as),)))
+        self._known_as = (parts(directory), *(() if self.is_file else (parts(known_as),)))
         self._root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.trusting = trusting
+        # By device, so that a listing does not ask for each file: whether it has such lists, whether it keeps inodes.
+        self._foreign: dict[int, bool] = {}
+        self._keeps_inodes: dict[int, bool] = {}
 
     def close(self) -> None:
         """Give the root descriptor back."""
@@ -164,7 +228,7 @@ class Source:
         """Tell whether *place* is the archive's directory or lies inside it, under whatever name it is reached."""
         if self.is_file:
             return False
-        root, root_place = os.fstat(self._root), _place(self.root)
+        root, root_place = os.fstat(self._root), place_of(self.root)
         here = os.path.realpath(os.fsencode(place))
         while True:
             # A dead mount cannot be looked at, nor be the archive; its parents can.
@@ -172,7 +236,7 @@ class Source:
                 if os.path.samestat(os.stat(here), root):
                     return True
                 # Behind a bind mount of one of the archive's directories, no parent is the archive.
-                if root_place and (_place(here) or ())[: len(root_place)] == root_place:
+                if root_place and (place_of(here) or ())[: len(root_place)] == root_place:
                     return True
             parent = os.path.dirname(here)
             if parent == here:
@@ -183,50 +247,70 @@ class Source:
         """Describe the file system that the archive is on."""
         return os.fstatvfs(self._root)
 
+    def other_lists(self) -> set[str]:
+        """Name the types of file systems in the archive that have lists which modes do not show."""
+        return other_lists(kinds_below(self._root, self.root), self._root)
+
     def root_entry(self) -> Entry:
         """Describe the archive itself."""
         return self.entry(b"", self.file_name) if self.is_file else self.directory(b"")
 
-    def directory(self, path: bytes) -> Entry:
-        """Describe a directory by its path."""
-        with self._opened(path) as (descriptor, _):
-            return _entry(descriptor, b".", path.rpartition(b"/")[2], path, os.fstat(descriptor), Kind.DIRECTORY)
+    def directory(self, path: bytes, inside: Steps | None = None) -> Entry:
+        """Describe a directory by its path; raises SourceChanged where it, or one above it, is not that of *inside*."""
+        with self._opened(path, inside) as (descriptor, steps):
+            return self._entry(descriptor, b".", path.rpartition(b"/")[2], path, os.fstat(descriptor), steps[:-1])
 
-    def entry(self, directory: bytes, name: bytes) -> Entry:
-        """Describe *name* in *directory*; raises FileNotFoundError also for what is never shown."""
+    def entry(self, directory: bytes, name: bytes, known: Entry | None = None, inside: Steps | None = None) -> Entry:
+        """Describe *name* in *directory*; raises FileNotFoundError also for what is never shown.
+
+        What is *known* of it and has not changed is given again without looking into it. Raises SourceChanged where
+        the directory, or one above it, is not that of *inside*.
+        """
         if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
             raise FileNotFoundError(errno.ENOENT, "not a name")
-        with self._opened(directory) as (descriptor, path):
-            return self._describe(descriptor, path, name)
+        with self._opened(directory, inside) as (descriptor, steps):
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            return self._describe(descriptor, directory, name, status, known, steps)
 
-    def entries(self, directory: bytes, known: Mapping[bytes, Entry] = MappingProxyType({})) -> list[Entry]:
+    def entries(
+        self,
+        directory: bytes,
+        known: Mapping[bytes, Entry] = MappingProxyType({}),
+        inside: Steps | None = None,
+        learnt: Learnt[Look] | None = None,
+        stop: threading.Event | None = None,
+    ) -> list[Entry | Unseen]:
         """Describe all of a directory, sorted by name; what vanishes meanwhile or is never shown is left out.
 
-        What was *known* by its name before and has not changed is given again without looking into it.
+        What was *known* by its name before and has not changed is given again without looking into it. What is
+        *learnt* already is not looked at, and what was learnt when *stop* is set, or an error ends the try, is there
+        for the next one. Raises SourceChanged as `entry` does.
         """
-        with self._opened(directory) as (step, path):
+        learnt = Learnt() if learnt is None else learnt
+        with self._opened(directory, inside) as (step, steps):
             descriptor = _open_to_read(b".", step, os.O_DIRECTORY)
             try:
                 names = sorted(map(os.fsencode, os.listdir(descriptor)))
-                found = []
-                for name in names:
-                    try:
-                        found.append(self._describe(descriptor, path, name, known.get(name)))
-                    except OSError as error:
-                        if error.errno in _OURS:
-                            raise  # a listing that lacks files because we ran short would be mirrored as deletions
-                        # Gone, outside or unreadable: its own lookup says which, its neighbours stay.
-                return found
             finally:
                 os.close(descriptor)
 
-    def open(self, path: bytes, fingerprint: Fingerprint) -> SourceFile:
+        @contextmanager
+        def look() -> Iterator[Callable[[bytes], Look]]:
+            with self._opened(directory, steps) as (here, _):
+                yield lambda name: self._look(here, directory, name, known.get(name), steps)
+
+        gather(names, look, learnt, stop or threading.Event())
+        found = [learnt.values[name][0] for name in names if name in learnt.values]
+        return [entry for entry in found if entry is not None]
+
+    def open(self, path: bytes, fingerprint: Fingerprint, steps: Steps | None = None) -> SourceFile:
         """Open the version *fingerprint* of a file; raises SourceChanged when there is another one now.
 
-        A file that was changed this very moment is waited for, a few milliseconds.
+        It is another one, too, if a directory that it is in is not that of *steps*. A file that was changed this very
+        moment is waited for, a few milliseconds.
         """
         directory, _, name = path.rpartition(b"/")
-        with self._opened(directory) as (step, _):
+        with self._opened(directory, steps) as (step, _):
             status = os.stat(name, dir_fd=step, follow_symlinks=False)
             if Fingerprint.of(status) != fingerprint or not stat.S_ISREG(status.st_mode):
                 raise SourceChanged
@@ -240,25 +324,86 @@ class Source:
             raise SourceChanged
         return SourceFile(descriptor, fingerprint)
 
-    def _describe(self, directory: int, path: bytes, name: bytes, known: Entry | None = None) -> Entry:
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    def _look(self, directory: int, path: bytes, name: bytes, known: Entry | None, steps: Steps) -> Look:
+        """Describe one name of a listing; raises FileNotFoundError where it is no longer there."""
+        hidden = False
+        try:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            # Links that lead nowhere, and what is neither a file nor a directory.
+            hidden = not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)
+            return self._describe(directory, path, name, status, known, steps)
+        except OSError as error:
+            if hidden and error.errno in _ABSENT:
+                return None
+            if isinstance(error, FileNotFoundError):
+                raise
+            return _unseen(name, error)
+
+    def _describe(
+        self, directory: int, path: bytes, name: bytes, status: os.stat_result, known: Entry | None, steps: Steps
+    ) -> Entry:
         here = path + b"/" + name if path else name
         # Permissions and lists change the ctime, and a link's own fingerprint is nobody's.
-        if known is not None and known.kind is not Kind.UNREAD and known.fingerprint == Fingerprint.of(status):
+        same = known is not None and known.path == here and known.fingerprint == Fingerprint.of(status)
+        if known is not None and same and known.kind is not Kind.UNREAD:
             return known
-        if stat.S_ISLNK(status.st_mode):
-            if self.is_file:
-                raise OutsideSource  # its neighbours are no part of an archive of one file
-            here = self._resolve(path, name)
-            parent, _, last = here.rpartition(b"/")
-            with self._opened(parent) as (step, _):
-                status = os.stat(last or b".", dir_fd=step, follow_symlinks=False)
-                return _entry(step, last or b".", name, here, status, _kind(step, last or b".", status))
-        return _entry(directory, name, name, here, status, _kind(directory, name, status))
+        if not stat.S_ISLNK(status.st_mode):
+            return self._entry(directory, name, name, here, status, steps)
+        if self.is_file:
+            raise OutsideSource  # its neighbours are no part of an archive of one file
+        here, way = self._resolve(path, name, steps)
+        parent, _, last = here.rpartition(b"/")
+        with self._opened(parent) as (step, above):
+            real = last or b"."
+            status = os.stat(real, dir_fd=step, follow_symlinks=False)
+            entry = self._entry(step, real, name, here, status, above)
+            return replace(entry, left=passable(Rights(entry.mode, entry.uid, entry.gid), way))
 
-    def _resolve(self, directory: bytes, name: bytes) -> bytes:
-        """Follow links to a path without any; raises OutsideSource where that leaves the archive."""
+    def _entry(
+        self, directory: int, real: bytes, name: bytes, path: bytes, status: os.stat_result, steps: Steps
+    ) -> Entry:
+        """Describe what is called *real* in *directory* and shown as *name*."""
+        kept = self._keeps(directory, real, status.st_dev)
+        kind, beginning = _recognised(directory, real, status, HEAD if kept else _BEGINNING)
+        mode = self._permitted(directory, real, status)
+        digest = None if kept else hashlib.blake2b(beginning, digest_size=16).digest()
+        version = Fingerprint.of(status)
+        return Entry(name, path, kind, version, mode, status.st_uid, status.st_gid, steps, beginning=digest)
+
+    def _keeps(self, directory: int, name: bytes, device: int) -> bool:
+        """Tell whether the file system of a file on *device* keeps inode numbers."""
+        kept = self._keeps_inodes.get(device)
+        if kept is None:
+            descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                kept = self._keeps_inodes[device] = keeps_inodes(descriptor)
+            finally:
+                os.close(descriptor)
+        return kept
+
+    def _permitted(self, directory: int, name: bytes, status: os.stat_result) -> int:
+        """Take off a mode what lists deny, and all but the owner's bits where there are lists that we cannot read."""
+        place = b"/proc/self/fd/%d/%s" % (directory, name)
+        mode = permitted(status.st_mode, status.st_uid, status.st_gid, place)
+        if self.trusting:
+            return mode
+        foreign = self._foreign.get(status.st_dev)
+        if foreign is None:
+            descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                foreign = bool(other_lists({kind_of(descriptor)}, descriptor))
+            finally:
+                os.close(descriptor)
+            self._foreign[status.st_dev] = foreign
+        return mode & OWNER_ALONE if foreign else mode
+
+    def _resolve(self, directory: bytes, name: bytes, steps: Steps) -> tuple[bytes, list[Rights]]:
+        """Follow links to a path without any; raises OutsideSource where that leaves the archive.
+
+        Also gives the rights of the directories on the way that are not above *directory* (*steps*) nor are it.
+        """
         done = directory.split(b"/") if directory else []
+        way: dict[tuple[int, int], Rights] = {}
         todo = [name]
         links = 0
         while todo:
@@ -270,7 +415,10 @@ class Source:
                     raise OutsideSource
                 done.pop()
                 continue
-            with self._opened(b"/".join(done)) as (step, _):
+            with self._opened(b"/".join(done)) as (step, above):
+                if above and above[-1] not in steps and above[-1] not in way:
+                    status = os.fstat(step)
+                    way[above[-1]] = Rights(self._permitted(step, b".", status), status.st_uid, status.st_gid)
                 if not stat.S_ISLNK(os.stat(part, dir_fd=step, follow_symlinks=False).st_mode):
                     done.append(part)
                     continue
@@ -279,54 +427,74 @@ class Source:
             if links > MOST_LINKS:
                 raise OutsideSource(errno.ELOOP)
             if target.startswith(b"/"):
-                parts = _parts(target)
-                root = next((known for known in self._known_as if parts[: len(known)] == known), None)
+                absolute = parts(target)
+                root = next((known for known in self._known_as if absolute[: len(known)] == known), None)
                 if root is None:
                     raise OutsideSource
-                done, target = [], b"/".join(parts[len(root) :])
+                done, target = [], b"/".join(absolute[len(root) :])
             todo.extend(reversed(target.split(b"/")))
-        return b"/".join(done)
+        return b"/".join(done), list(way.values())
 
     @contextmanager
-    def _opened(self, directory: bytes) -> Iterator[tuple[int, bytes]]:
-        """Hold a descriptor (O_PATH) of a directory, reached from the root without following a link."""
+    def _opened(self, directory: bytes, wanted: Steps | None = None) -> Iterator[tuple[int, Steps]]:
+        """Hold a descriptor (O_PATH) of a directory, reached from the root without following a link.
+
+        Raises SourceChanged where the way to it does not lead through the directories that are *wanted*.
+        """
         descriptor = self._root
+        steps = []
         try:
-            for part in directory.split(b"/") if directory else ():
+            for place, part in enumerate(directory.split(b"/") if directory else ()):
                 if part in (b"", b".", b".."):
                     raise FileNotFoundError(errno.ENOENT, "not a path within the archive")
                 below = os.open(part, _STEP, dir_fd=descriptor)
                 if descriptor != self._root:
                     os.close(descriptor)
                 descriptor = below
-            yield descriptor, directory
+                status = os.fstat(descriptor)
+                steps.append((status.st_dev, status.st_ino))
+                if wanted is not None and steps[place] != wanted[place]:
+                    raise SourceChanged
+            yield descriptor, tuple(steps)
         finally:
             if descriptor != self._root:
                 os.close(descriptor)
 
 
-def _entry(directory: int, real: bytes, name: bytes, path: bytes, status: os.stat_result, kind: Kind) -> Entry:
-    """Describe what is called *real* in *directory* and shown as *name*."""
-    mode = without_masks(status.st_mode, b"/proc/self/fd/%d/%s" % (directory, real))
-    return Entry(name, path, kind, Fingerprint.of(status), mode, status.st_uid, status.st_gid)
+def _unseen(name: bytes, error: OSError) -> Unseen:
+    """Have a name listed that cannot be looked at; raises *error* if that is our own fault.
+
+    A listing that lacks files because we ran short would be mirrored as deletions; so would one that lacks what is
+    there and cannot be looked at, also where it is denied to us.
+    """
+    if error.errno in _OURS:
+        raise error
+    return Unseen(name, OSError(error.errno, os.strerror(error.errno or errno.EIO)))
 
 
-def _kind(directory: int, name: bytes, status: os.stat_result) -> Kind:
-    """Tell what a file is, opening nothing but regular files; one that cannot be read is UNREAD."""
+def _recognised(directory: int, name: bytes, status: os.stat_result, most: int) -> tuple[Kind, bytes]:
+    """Tell what a file is and give its first bytes, *most* of them; one that we may not read is UNREAD.
+
+    Nothing but regular files is opened. Raises OSError where the kind cannot be told: a guess could have a mirror
+    replace a directory with a file.
+    """
     if stat.S_ISDIR(status.st_mode):
-        return Kind.DIRECTORY
+        return Kind.DIRECTORY, b""
     if not stat.S_ISREG(status.st_mode):
         raise FileNotFoundError(errno.ENOENT, "neither a file nor a directory")
     try:
         descriptor = _open_to_read(name, directory)
         try:
-            return Kind.DICOM if is_dicom(os.pread(descriptor, HEAD, 0), status.st_size) else Kind.OTHER
+            beginning = os.pread(descriptor, most, 0)
+            return Kind.DICOM if is_dicom(beginning[:HEAD], status.st_size) else Kind.OTHER, beginning
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno in _OURS or error.errno == errno.ENOENT:
+        if error.errno in _SWAPPED:
+            raise SourceChanged from None
+        if error.errno not in _DENIED:
             raise
-        return Kind.UNREAD  # no permission, or a bad disk: opening it in the mount gives the same errno
+        return Kind.UNREAD, b""  # opening it in the mount gives the same errno
 
 
 def _open_to_read(name: bytes, directory: int, more: int = 0) -> int:
@@ -335,31 +503,3 @@ def _open_to_read(name: bytes, directory: int, more: int = 0) -> int:
         return os.open(name, _READ | os.O_NOATIME | more, dir_fd=directory)
     except PermissionError:
         return os.open(name, _READ | more, dir_fd=directory)
-
-
-def _parts(path: bytes) -> tuple[bytes, ...]:
-    return tuple([part for part in path.split(b"/") if part not in (b"", b".")])
-
-
-def _place(path: bytes) -> tuple[bytes, ...] | None:
-    """Say where *path* is on its device, whatever mount it is reached through; None where the kernel does not tell.
-
-    The first part is the device as /proc/self/mountinfo has it (see proc_pid_mountinfo(5)).
-    """
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        with open(f"/proc/self/fdinfo/{descriptor}", "rb") as info, open("/proc/self/mountinfo", "rb") as mounts:
-            mount = next((line.split()[1] for line in info if line.startswith(b"mnt_id:")), None)
-            for line in mounts:
-                number, _, device, root, point = [_unescaped(field) for field in line.split()[:5]]
-                if number == mount:
-                    return device, *_parts(root), *_parts(os.path.relpath(path, point))
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
-    return None
-
-
-def _unescaped(field: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), field)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -10,7 +11,9 @@ import trio
 
 from dicomfs.content import Content, Stored
 from dicomfs.files import VIRTUAL_FILES
+from dicomfs.files.dependence import mark_of
 from dicomfs.files.subject import ContentFile, Services, Subject
+from dicomfs.gather import Learnt
 from dicomfs.image.instance import Instance, load
 from dicomfs.nodes import (
     Attributes,
@@ -20,9 +23,11 @@ from dicomfs.nodes import (
     FixedDirectory,
     ListedChildren,
     Node,
+    Unknown,
     read_only,
 )
-from dicomfs.source import Entry, Kind, SourceFile
+from dicomfs.source import Entry, Kind, Look, SourceFile, Unseen
+from dicomfs.threads import Purpose, run
 
 # How long the kernel may show what it saw of the archive before it asks again. A file that is opened is checked in any
 # case: an old version gives ESTALE, upon which the kernel looks anew by itself.
@@ -33,47 +38,82 @@ _FILES_BYTES = 16 << 10
 
 
 class MirrorDirectory(Directory):
-    """A directory of the archive."""
+    """A directory of the archive: this very one, not whatever has its name.
 
-    __slots__ = ("_ancestors", "_known", "_path", "_services")
+    Where it was moved away, or another one put into its place, whoever looks gets ESTALE, and the kernel looks for the
+    name anew: what is there now may be closed to those who could read this one.
+    """
+
+    __slots__ = ("_ancestors", "_entry", "_known", "_learnt", "_services")
 
     def __init__(self, entry: Entry, services: Services, ancestors: frozenset[tuple[int, int]] = frozenset()) -> None:
         """Mirror the directory *entry*; *ancestors* are those on the way to it, by device and inode."""
         here = (entry.fingerprint.device, entry.fingerprint.inode)
         super().__init__(_directory(entry), here)
-        self._path = entry.path
+        self._entry = entry
         self._services = services
         self._ancestors = ancestors | {here}
         # As last listed. The kernel holds them all anyway, and most are the same the next time.
         self._known: dict[bytes, tuple[Entry, Node]] = {}
+        # By listings that were cut short.
+        self._learnt: Learnt[Look] | None = None
 
     async def current(self) -> Attributes:
-        """Look at the directory again: names come and go, and its time tells."""
-        entry = await trio.to_thread.run_sync(self._services.source.directory, self._path, abandon_on_cancel=True)
-        self.attributes = _directory(entry)
+        """Look at the directory again: names come and go, and its time tells. Raises SourceChanged."""
+        entry = await run(Purpose.SOURCE, self._services.source.directory, self._entry.path, self._entry.inside)
+        self.attributes = _directory(replace(entry, left=self._entry.left))
         return self.attributes
 
     async def lookup(self, name: bytes) -> Child | None:
-        """Find a name in the archive."""
-        entry = await trio.to_thread.run_sync(self._services.source.entry, self._path, name, abandon_on_cancel=True)
-        node = self._node(entry)
-        return None if node is None else Child(name, node)
+        """Find a name in the archive. Raises SourceChanged."""
+        known, node = self._known.get(name, (None, None))
+        here = self._entry
+        entry = await run(Purpose.SOURCE, self._services.source.entry, here.path, name, known, here.inside)
+        if entry is not known:
+            node = self._node(entry)
+        return None if node is None else Child(name, node, mark=entry.identity)
 
     async def listing(self) -> Sequence[Child]:
-        """List the archive's directory."""
+        """List the archive's directory. What a listing that is cut short has learnt, the next one need not learn."""
         known = {name: entry for name, (entry, _) in self._known.items()}
-        entries = await trio.to_thread.run_sync(
-            self._services.source.entries, self._path, known, abandon_on_cancel=True
-        )
+        learnt = self._learnt
+        if learnt is not None and learnt.old:
+            known |= {name: entry for name, (entry, _) in learnt.values.items() if isinstance(entry, Entry)}
+            learnt = None
+        if learnt is None:
+            learnt = Learnt()
+        self._learnt = learnt
+        here, stop = self._entry, threading.Event()
+        try:
+            entries = await run(
+                Purpose.SOURCE, self._services.source.entries, here.path, known, here.inside, learnt, stop
+            )
+        finally:
+            stop.set()
+        if self._learnt is learnt:
+            self._learnt = None
+        return self._children(entries, learnt)
+
+    def replaces(self, before: Node) -> bool:
+        """Tell whether this is somewhere else than *before*, or looks different."""
+        moved = isinstance(before, MirrorDirectory) and before._entry.inside != self._entry.inside
+        return moved or super().replaces(before)
+
+    def _children(self, entries: Sequence[Entry | Unseen], learnt: Learnt[Look]) -> Sequence[Child]:
         found: dict[bytes, tuple[Entry, Node]] = {}
+        children = []
         for entry in entries:
+            if isinstance(entry, Unseen):
+                children.append(Child(entry.name, Unknown(entry.error.errno or errno.EIO)))
+                continue
             before, node = self._known.get(entry.name, (None, None))
             if before is not entry:
                 node = self._node(entry)
             if node is not None:
                 found[entry.name] = entry, node
+                children.append(Child(entry.name, node, mark=entry.identity, seen=learnt.values[entry.name][1]))
         self._known = found
-        return [Child(name, node) for name, (_, node) in found.items()]
+        return children
 
     def _node(self, entry: Entry) -> Node | None:
         if entry.kind is Kind.DICOM:
@@ -98,7 +138,7 @@ class SingleFile(Directory):
 
     async def current(self) -> Attributes:
         """Look at the file again; another version of it is another set of files."""
-        entry = await trio.to_thread.run_sync(self._services.source.root_entry, abandon_on_cancel=True)
+        entry = await run(Purpose.SOURCE, self._services.source.root_entry)
         if entry.fingerprint != self._current.identity:
             self._current = InstanceDirectory(entry, self._services)
             self.attributes = self._current.attributes
@@ -122,9 +162,8 @@ class SingleFile(Directory):
 
     def _here(self, child: Child) -> Child:
         # Not by place, and not for long: the same name will be another file when the source has changed.
-        child.node.identity = self._current.identity
         child.node.attributes = replace(child.node.attributes, valid=MIRROR_SECONDS)
-        return Child(child.name, child.node)
+        return Child(child.name, child.node, mark=self._current.version + child.mark)
 
 
 def root(services: Services) -> Directory:
@@ -146,6 +185,11 @@ class InstanceDirectory(FixedDirectory):
         """Stand for the version of a file that *entry* describes."""
         super().__init__(_directory(entry), entry.fingerprint)
         self._subject = Subject(entry, services)
+
+    @property
+    def version(self) -> bytes:
+        """What tells this version of the file from others in every mount."""
+        return self._subject.entry.identity
 
     async def child(self, place: int) -> Node:
         """Give the virtual file of that place in VIRTUAL_FILES; raises IndexError where this object has none."""
@@ -170,13 +214,18 @@ class InstanceDirectory(FixedDirectory):
         files = await self._made(listed)
         return files.listing(listed)
 
+    def replaces(self, before: Node) -> bool:
+        """Tell whether this is somewhere else than *before*, or looks different."""
+        moved = isinstance(before, InstanceDirectory) and before._subject.place != self._subject.place
+        return moved or super().replaces(before)
+
     async def extended(self) -> Mapping[bytes, bytes]:
         """Give what the header says, as far as it is short text or numbers."""
         return await self._subject.header_attributes()
 
     async def _made(self, places: Sequence[int]) -> "_VirtualFiles":
         """Have what stands at *places* made, if it is not."""
-        files = await self._subject.services.children.get(self._subject.key(""), _VirtualFiles.none)
+        files = await self._subject.services.children.get((self._subject.place, ""), _VirtualFiles.none)
         assert isinstance(files, _VirtualFiles)  # noqa: S101 - the key is for these alone
         if not files.made.keys() >= set(places):
             async with files.making:
@@ -191,7 +240,9 @@ class InstanceDirectory(FixedDirectory):
             for place in places:
                 virtual, _ = VIRTUAL_FILES[place]
                 node = virtual.node(instance, subject)
-                made[place] = None if node is None else Child(virtual.name.encode(), node, place)
+                mark = mark_of(virtual.depends, instance, subject.services.window)
+                name = virtual.name.encode()
+                made[place] = None if node is None else Child(name, node, place, mark, len(VIRTUAL_FILES))
 
         def look(file: SourceFile) -> Instance:
             # Header and files in one go: a hop to a thread and back costs as much as a small header.
@@ -201,7 +252,7 @@ class InstanceDirectory(FixedDirectory):
 
         instance = await subject.services.instances.get(subject.fingerprint, lambda: subject.read(look))
         if not made:
-            await trio.to_thread.run_sync(make, instance, abandon_on_cancel=True)
+            await run(Purpose.COMPUTING, make, instance)
         files.made.update(made)
 
 
@@ -237,7 +288,7 @@ def _places() -> dict[bytes, int]:
 def _other_file(entry: Entry, services: Services) -> ContentFile:
     """Pass a file that is not DICOM through, byte for byte."""
     attributes = Attributes(
-        read_only(entry.mode),
+        read_only(entry.mode & ~0o777 | entry.mode & entry.left),
         entry.uid,
         entry.gid,
         entry.fingerprint.size,
@@ -256,5 +307,5 @@ def _other_file(entry: Entry, services: Services) -> ContentFile:
 
 
 def _directory(entry: Entry) -> Attributes:
-    mode = read_only(entry.mode, directory=True)
+    mode = read_only(entry.mode & ~0o777 | entry.mode & entry.left, directory=True)
     return Attributes(mode, entry.uid, entry.gid, 0, entry.fingerprint.mtime_ns, MIRROR_SECONDS)

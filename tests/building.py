@@ -23,6 +23,7 @@ from mounting import Mount, mounted
 
 from dicomfs import builds, cli, operations, tree
 from dicomfs.files.built import BuiltFile, Recipe
+from dicomfs.files.dependence import Depends
 from dicomfs.files.subject import Subject
 from dicomfs.image.instance import Instance
 
@@ -101,6 +102,8 @@ def serve(archive: Path, place: Path, *options: str, warn: bool = False) -> Abst
 
 class ToldFile:
     """A virtual file whose build the test controls."""
+
+    depends = Depends.DECODERS
 
     def __init__(self, name: str, control: Path) -> None:
         """Look into the folder *control* at each build."""

@@ -45,15 +45,15 @@ def film_of(ffprobe: str, loop: Loop, folder: Path, data: bytes) -> Film:
 
 
 def read_built(loop: Loop, folder: Path, data: bytes, name: str = "video.mp4", **options: bool) -> bytes:
-    """Read a built file of the tree: its size is exact once it is open."""
+    """Read a built file of the tree, whose size is exact before."""
     (folder / "film.dcm").write_bytes(data)
 
     async def read() -> bytes:
         with tree_of(loop, folder / "film.dcm", **options) as top:
             file = dict(await files_below(top))[name.encode()]
-            assert file.attributes.size > 0
+            size = file.attributes.size
             data = await read_all(file)
-            assert len(data) == file.attributes.size
+            assert len(data) == size == file.attributes.size
             return data
 
     return loop.run(read)

@@ -16,6 +16,7 @@ files.arrays files.frames files.overlays files.extras files.bitstreams files.fra
 files.transcoded
 files.volume files.native_dcm files.cine
 files.video
+files.dependence
 files.exchange
 files.pictures
 files.samples
@@ -31,7 +32,7 @@ content
 formats.ancillary formats.tiff formats.npy formats.nifti
 formats.encapsulation
 formats.part10
-formats.png display.fit
+formats.png formats.mp4 display.fit
 image.instance
 image.dimensions
 image.films
@@ -48,7 +49,7 @@ display.display display.voi image.functional display.luts display.scale display.
 image.inspection
 codecs.encoders
 codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native
-codecs.order codecs.timeline
+codecs.order codecs.timeline codecs.film_size
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
 dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.dictionary
 image.offsets
@@ -56,7 +57,10 @@ image.fragments
 image.extents
 image.pixelformat
 recent
-memory source access dicom.recognise dicom.stream cache client diskcache naming
+threads
+source
+mounttable
+memory access gather dicom.recognise dicom.stream cache client diskcache naming processors
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
 """.split()
 PACKAGE = Path(dicomfs.__file__).parent
@@ -107,7 +111,7 @@ def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
 
 def test_async_is_known_above_the_seam_alone() -> None:
     users = {name for name, path in modules().items() if "import trio" in path.read_text()}
-    seam = {"builds", "cache", "recent", "content", "workers.processes", "workers.pool", "workers.decode"}
+    seam = {"threads", "builds", "cache", "recent", "content", "workers.processes", "workers.pool", "workers.decode"}
     files = {"files.cine", "files.exchange", "files.subject", "files.transcoded", "files.video"}
     above = {"tree", "operations", "mount", "doctor", "cli"}
     assert users <= seam | files | above

@@ -2,7 +2,7 @@
 
 Each entry is a class with a `name` and a method `node` that gives the File or Directory for one Instance, or None
 where the entry makes no sense for it. `node` runs in a thread and decodes nothing; whatever it promises (sizes,
-names) must hold for as long as the file is the same.
+names) must hold for as long as the file is the same. `depends` says what else the bytes follow from.
 
 A program that searches a folder for DICOM must find each object once. So of the DICOM files that an object has here
 only `original.dcm` is listed; the others can be opened by their names.
@@ -13,6 +13,7 @@ from typing import Protocol
 from dicomfs.files.arrays import PixelsNpy, RescaledNpy, Stored
 from dicomfs.files.bitstreams import Fragments, Raw
 from dicomfs.files.cine import VideoMp4
+from dicomfs.files.dependence import Depends
 from dicomfs.files.extras import Icon, ProfileIcc
 from dicomfs.files.frame_index import FramesJson
 from dicomfs.files.frames import Frames, Thumbnail, Windows
@@ -33,6 +34,7 @@ class VirtualFile(Protocol):
     """The contract of an entry."""
 
     name: str
+    depends: Depends
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Give the entry for *instance*, or None."""

@@ -9,6 +9,7 @@ from dicomfs.content import Content, Ready
 from dicomfs.dicom.stream import Stream
 from dicomfs.display.display import display_of
 from dicomfs.display.render import WHITE
+from dicomfs.files.dependence import Depends
 from dicomfs.files.samples import Output, frame_size, values_dtype, values_row
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats import tiff
@@ -24,6 +25,7 @@ class PixelsNpy:
     """All frames as one array of stored values, as pydicom's `pixel_array` has them."""
 
     name = "pixels.npy"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there are frames."""
@@ -34,6 +36,7 @@ class RescaledNpy:
     """All frames as one array of float32: what the stored values stand for."""
 
     name = "rescaled.npy"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there are frames of one sample that is no index into a palette."""
@@ -47,6 +50,7 @@ class Stored:
     """The stored values of each frame as TIFF."""
 
     name = "stored"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve one file a frame; its size follows from the shape."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dicomfs.codecs.codestream import sniff
 from dicomfs.dicom.stream import Stream
+from dicomfs.files.dependence import Depends
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.image.extents import Extent, Frames
 from dicomfs.image.instance import Instance
@@ -20,6 +21,7 @@ class Raw:
     """The encoded bitstream of each frame, its fragments joined, named by what it is."""
 
     name = "raw"
+    depends = Depends.PARSER
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve what is there; what each bitstream is, is found out when somebody lists them."""
@@ -39,6 +41,7 @@ class Fragments:
     """The Items of encapsulated Pixel Data as they stand, the Basic Offset Table as `0000`."""
 
     name = "fragments"
+    depends = Depends.PARSER
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve the values of the Items."""

@@ -1,9 +1,11 @@
 """`video.mp4` of objects whose frames follow each other in time: encoded as a film when somebody opens it.
 
-The pictures are those of `frames/`. While the film's process encodes one frame, workers decode the next ones; there is
-never more than one frame for each of them in memory.
+Its size follows from the number and the size of its frames (see `codecs.film_size`); what the film does not need of it
+is a `free` box. The pictures are those of `frames/`. While the film's process encodes one frame, workers decode the
+next ones; there is never more than one frame for each of them in memory.
 """
 
+import io
 import logging
 import mmap
 import struct
@@ -12,13 +14,16 @@ from typing import BinaryIO
 
 import trio
 
+from dicomfs.codecs.film_size import efforts, film_size
 from dicomfs.display.display import GroupMissing
 from dicomfs.files.built import BuiltFile, Recipe
-from dicomfs.files.exchange import Exchange
+from dicomfs.files.dependence import Depends
+from dicomfs.files.exchange import Exchange, TooLarge
 from dicomfs.files.pictures import frame_pixels
 from dicomfs.files.subject import Subject
 from dicomfs.files.video import remuxed_video, stored_video
 from dicomfs.formats.ancillary import physical
+from dicomfs.formats.mp4 import fill_up, leaves_room
 from dicomfs.image.films import is_film
 from dicomfs.image.instance import Instance
 from dicomfs.image.timing import Timing, film_timing
@@ -32,9 +37,7 @@ from dicomfs.workers.processes import Call
 log = logging.getLogger(__name__)
 
 # Goes up whenever the bytes of a film change.
-_VERSION = 2
-# Room for the index of a film, and for headers of pictures that are smaller than these.
-_INDEX = 64 << 20
+_VERSION = 3
 # The aspect ratio of pixels is two numbers of 16 bits (H.264 E.2.1).
 _MOST_ASPECT = 0xFFFF
 # Tries of a frame at which workers end.
@@ -45,6 +48,7 @@ class VideoMp4:
     """A stored MP4 as it is, another stored video put into one, or a film of the frames."""
 
     name = "video.mp4"
+    depends = Depends.WINDOW
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve a film of objects that are one, or of all with several frames where the mount shall show them so."""
@@ -55,30 +59,48 @@ class VideoMp4:
         if instance.pixels is None or not is_film(instance.pixels, every=subject.services.every_film):
             return None
         window = subject.services.window
+        fmt, count = instance.pixels.format, len(instance.pixels.frames)
+        size = film_size(fmt.rows, fmt.columns, count)
 
         async def build(file: BinaryIO) -> None:
-            await _encode(await subject.instance(), subject, file)
+            await _encode_to_fit(await subject.instance(), subject, file, size)
 
-        return BuiltFile(subject, Recipe(f"film {_VERSION} {window}", None, build))
+        return BuiltFile(subject, Recipe(f"film {_VERSION} {window}", size, build))
 
 
-async def _encode(instance: Instance, subject: Subject, file: BinaryIO) -> None:
-    """Write the film of *instance* into *file*."""
+async def _encode_to_fit(instance: Instance, subject: Subject, file: BinaryIO, size: int) -> None:
+    """Write the film of *instance* into *file*, exactly *size* bytes, as good as that allows. Raises OSError."""
     pixels = instance.pixels
     assert pixels is not None  # noqa: S101 - it is a film
     count, fmt = len(pixels.frames), pixels.format
-    times = _microseconds(film_timing(pixels.dataset, count))
-    job = Encode(fmt.columns, fmt.rows, pixels.picture_samples, _aspect(instance), times)
+    times, aspect = _microseconds(film_timing(pixels.dataset, count)), _aspect(instance)
+    broken: set[int] = set()
+    for effort in efforts(fmt.rows, fmt.columns, count):
+        job = Encode(fmt.columns, fmt.rows, pixels.picture_samples, aspect, times, effort)
+        try:
+            await _encode(instance, subject, job, Exchange(file, size), broken)
+        except TooLarge:
+            log.info("a film does not fit into its %d bytes and is encoded more coarsely", size)
+        else:
+            if leaves_room(await trio.to_thread.run_sync(file.seek, 0, io.SEEK_END), size):
+                await trio.to_thread.run_sync(fill_up, file, size)
+                return
+        await trio.to_thread.run_sync(file.truncate, 0)
+    raise TooLarge(f"even the coarsest film takes more than the {size} bytes that it was promised to take")
+
+
+async def _encode(instance: Instance, subject: Subject, job: Encode, exchange: Exchange, broken: set[int]) -> None:
+    """Have *job* done on the frames of *instance*; note those that are *broken*. Raises TooLarge and other OSErrors."""
+    count, size = len(job.times) - 1, job.rows * job.columns * job.samples
     decoder = subject.services.decoder
     pictures = frame_pixels(subject, instance)
 
     async def decode(frame: int) -> bytes | None:
-        return await _decode(subject, pictures(frame), frame)
+        return await _decode(subject, pictures(frame), frame, broken)
 
-    size = fmt.pixels * pixels.picture_samples
+    large: TooLarge | None = None
     async with trio.open_nursery() as nursery:
         frames = _Ahead(nursery, decode, count, decoder.workers)
-        exchange = Exchange(file, count * size + _INDEX)
 
         async def serve(call: Call, slot: mmap.mmap) -> int:
             if call.wanted == FRAME and call.place < count:
@@ -89,8 +111,13 @@ async def _encode(instance: Instance, subject: Subject, file: BinaryIO) -> None:
                 return size
             return await exchange.serve(call, slot)
 
-        await decoder.direct(job, max(size, ROOM), serve)
+        try:
+            await decoder.direct(job, max(size, ROOM), serve)
+        except TooLarge as error:
+            large = error  # raised below: what leaves a nursery is a group
         nursery.cancel_scope.cancel()
+    if large is not None:
+        raise large
 
 
 def _microseconds(timing: Timing) -> tuple[int, ...]:
@@ -102,8 +129,11 @@ def _microseconds(timing: Timing) -> tuple[int, ...]:
     return tuple(times)
 
 
-async def _decode(subject: Subject, make: Make, frame: int) -> bytes | None:
-    """Give the pixels of a picture; None where the frame is broken. Raises OSError where that is not known."""
+async def _decode(subject: Subject, make: Make, frame: int, broken: set[int]) -> bytes | None:
+    """Give the pixels of a picture; None where the frame is *broken*, which is logged the first time.
+
+    Raises OSError where that is not known.
+    """
     for last in range(_TRIES):
         try:
             return await subject.services.decoder.run(*await make())
@@ -115,7 +145,9 @@ async def _decode(subject: Subject, make: Make, frame: int) -> bytes | None:
             raise
         except (DecodeError, GroupMissing) as error:
             reason = str(error.strerror)
-        log.warning("frame %d is left out of a film: %s", frame + 1, reason)
+        if frame not in broken:
+            log.warning("frame %d is left out of a film: %s", frame + 1, reason)
+            broken.add(frame)
         return None
     return None
 

@@ -1,5 +1,6 @@
 """What a file brings along for its pictures: `icon.png` and `profile.icc`."""
 
+from dicomfs.files.dependence import Depends
 from dicomfs.files.pictures import Look, frame_pictures
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.image.extents import Extent
@@ -11,6 +12,7 @@ class Icon:
     """The small picture that the maker of the file put into it."""
 
     name = "icon.png"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there is one."""
@@ -21,6 +23,7 @@ class ProfileIcc:
     """The ICC profile, as it stands."""
 
     name = "profile.icc"
+    depends = Depends.PARSER
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there is one."""

@@ -16,6 +16,7 @@ from dicomfs.content import Content, Ready
 from dicomfs.dicom.dictionary import uid_name
 from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
+from dicomfs.files.dependence import Depends
 from dicomfs.files.samples import encoded_frame
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.image.geometry import is_mosaic, plane_of, planes_alike
@@ -36,6 +37,7 @@ class FramesJson:
     """One object with what all frames share, and a list with one object a frame, each on a line of its own."""
 
     name = "frames.json"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there are frames."""

@@ -2,6 +2,7 @@
 
 from dicomfs.display.fit import shrunk_to
 from dicomfs.display.voi import voi_names
+from dicomfs.files.dependence import Depends
 from dicomfs.files.pictures import MONOCHROME, Look, frame_pictures
 from dicomfs.files.subject import Subject
 from dicomfs.files.video import video_picture
@@ -18,6 +19,7 @@ class Frames:
     """One display picture a frame: 8-bit grey or RGB."""
 
     name = "frames"
+    depends = Depends.WINDOW
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve a picture for every frame; sizes follow from the header."""
@@ -32,6 +34,7 @@ class Windows:
     """
 
     name = "windows"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve the windows that some frame has; where one has it not, its picture cannot be read."""
@@ -53,6 +56,7 @@ class Thumbnail:
     """The middle frame, small; of a stored video the first picture that stands alone."""
 
     name = "thumbnail.png"
+    depends = Depends.WINDOW
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there are frames or a video."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from dicomfs.dicom.dataset import Parsed
 from dicomfs.dicom.header import header_json, header_txt
+from dicomfs.files.dependence import Depends
 from dicomfs.files.subject import Subject, TextFile
 from dicomfs.image.instance import Instance
 from dicomfs.image.regions import regions_json
@@ -14,6 +15,7 @@ class HeaderJson:
     """The DICOM JSON Model (PS3.18 Annex F)."""
 
     name = "header.json"
+    depends = Depends.PARSER
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there is a header."""
@@ -24,6 +26,7 @@ class HeaderTxt:
     """One line an element."""
 
     name = "header.txt"
+    depends = Depends.PARSER
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there is a header."""
@@ -34,6 +37,7 @@ class RegionsJson:
     """Regions of an ultrasound picture with their units."""
 
     name = "regions.json"
+    depends = Depends.PARSER
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where the file describes regions."""
@@ -46,6 +50,7 @@ class ProblemsTxt:
     """What is wrong with the file and what was done about it, one line each."""
 
     name = "problems.txt"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there is a problem."""

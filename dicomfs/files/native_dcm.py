@@ -9,6 +9,7 @@ import numpy as np
 
 from dicomfs.content import Buffer, Content, Piece, Ready, Row, Stored
 from dicomfs.dicom.stream import Stream
+from dicomfs.files.dependence import Depends
 from dicomfs.files.samples import FrameMissing, values_row
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats.part10 import Change, Part, element_header, encode, encoded_size
@@ -29,6 +30,7 @@ class NativeDcm:
     """The object as every reader of DICOM knows it."""
 
     name = "native.dcm"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where all is known that it must say; its size follows from the header."""

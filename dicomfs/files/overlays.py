@@ -1,5 +1,6 @@
 """Overlay planes as pictures: `overlays/<n>/`, apart from the frames and never burned into them."""
 
+from dicomfs.files.dependence import Depends
 from dicomfs.files.pictures import overlay_pictures
 from dicomfs.files.subject import Subject
 from dicomfs.image.instance import Instance
@@ -14,6 +15,7 @@ class Overlays:
     """
 
     name = "overlays"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve the planes that can be shown."""

@@ -2,6 +2,7 @@
 
 from dicomfs.content import Content, Stored
 from dicomfs.dicom.header import BulkValue, bulk_values
+from dicomfs.files.dependence import Depends
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.image.extents import Extent
 from dicomfs.image.instance import Instance
@@ -12,6 +13,7 @@ class OriginalDcm:
     """The source's bytes."""
 
     name = "original.dcm"
+    depends = Depends.SOURCE
 
     def node(self, instance: Instance, subject: Subject) -> Node:
         """Serve the whole file."""
@@ -28,6 +30,7 @@ class Bulk:
     """Every binary value above 1 KiB, little endian, by the name that `header.json` gives it."""
 
     name = "bulk"
+    depends = Depends.PARSER
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve the values, if there are any."""

@@ -24,6 +24,7 @@ from dicomfs.image.instance import Instance, load
 from dicomfs.nodes import Attributes, Children, File, LateDirectory, read_only
 from dicomfs.recent import NotAtHand, RecentFiles
 from dicomfs.source import Entry, Fingerprint, Source, SourceFile
+from dicomfs.threads import Purpose, run
 from dicomfs.workers.ahead import Ahead
 from dicomfs.workers.decode import Decoder
 
@@ -105,9 +106,10 @@ class Subject:
         """What tells this version from others; part of every cache key."""
         return self.entry.fingerprint
 
-    def key(self, name: str) -> Hashable:
-        """Give the key of the children of a directory: links are the same file under names that may stand in there."""
-        return self.fingerprint, self.entry.name, name
+    @property
+    def place(self) -> Hashable:
+        """This version where it is: what keys nodes, which open the file again by its path and show its name."""
+        return self.fingerprint, self.entry.path, self.entry.steps, self.entry.name
 
     async def instance(self) -> Instance:
         """Give the parsed object, from the cache or by parsing it in a thread. Raises SourceChanged."""
@@ -123,7 +125,7 @@ class Subject:
         lock, late = threading.Lock(), False
 
         def work() -> SourceFile:
-            file = self.services.source.open(self.entry.path, self.fingerprint)
+            file = self.services.source.open(self.entry.path, self.fingerprint, self.entry.steps)
             with lock:
                 opened.append(file)
                 if late:
@@ -131,7 +133,7 @@ class Subject:
             return file
 
         try:
-            return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+            return await run(Purpose.SOURCE, work)
         except trio.Cancelled:
             with lock:
                 late = True
@@ -143,13 +145,13 @@ class Subject:
         """Open this version, let *use* read it and close it, all in one thread. Raises SourceChanged."""
 
         def work() -> Read:
-            file = self.services.source.open(self.entry.path, self.fingerprint)
+            file = self.services.source.open(self.entry.path, self.fingerprint, self.entry.steps)
             try:
                 return use(file)
             finally:
                 file.close()
 
-        return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+        return await run(Purpose.SOURCE, work)
 
     async def glance(self, look: Callable[[Instance, Stream], Read]) -> Read:
         """Have *look* read a little of the object, whose extents refer to the stream that it is given.
@@ -192,12 +194,12 @@ class Subject:
         self, name: str, attributes: Attributes, find: Callable[[], Awaitable[Children]]
     ) -> LateDirectory:
         """Give a directory whose children are found with *find* when they are wanted and kept while there is room."""
-        children, key = self.services.children, self.key(name)
+        children, key = self.services.children, (self.place, name)
         return LateDirectory(attributes, lambda: children.get(key, find), self.fingerprint)
 
     async def _attributes(self) -> Mapping[bytes, bytes]:
         parsed = (await self.instance()).parsed
-        return await trio.to_thread.run_sync(attributes, parsed, abandon_on_cancel=True) if parsed else {}
+        return await run(Purpose.COMPUTING, attributes, parsed) if parsed else {}
 
     async def _load(self) -> Instance:
         return await self.read(load)
@@ -236,4 +238,4 @@ class TextFile(File):
 
     async def _text(self) -> bytes:
         instance = await self._subject.instance()
-        return await trio.to_thread.run_sync(self._make, instance, abandon_on_cancel=True)
+        return await run(Purpose.COMPUTING, self._make, instance)

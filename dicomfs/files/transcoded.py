@@ -14,6 +14,7 @@ import trio
 from dicomfs.codecs.encoders import HTJ2K, JPEG_2000, JPEG_LS, RLE, source_format, target
 from dicomfs.content import Content, Piece
 from dicomfs.files.built import BuiltFile, Recipe
+from dicomfs.files.dependence import Depends
 from dicomfs.files.native_dcm import can_be_copied, change_of, source_pieces
 from dicomfs.files.samples import encoded_frame
 from dicomfs.files.subject import Subject
@@ -24,6 +25,7 @@ from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.uncompressed import in_rows, value_length
 from dicomfs.nodes import Children, Directory, NamedChildren, Node, ReadyDirectory
+from dicomfs.threads import Purpose, run
 from dicomfs.workers.worker import Task
 
 _SYNTAXES = {"rle": RLE, "jpeg-ls": JPEG_LS, "jpeg2000": JPEG_2000, "htj2k": HTJ2K}
@@ -37,6 +39,7 @@ class Transcoded:
     """The object in the transfer syntaxes that can hold it without loss."""
 
     name = "transcoded"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve those that can be made; what holds most, RLE, tells whether there are some."""
@@ -82,20 +85,20 @@ async def _build(subject: Subject, transfer_syntax: str, file: BinaryIO) -> None
         head, tail = encode(parsed, change_of(instance, transfer_syntax, fmt))
         await _copy(source_pieces(head, stream), file)
         count = len(pixels.frames)
-        encapsulation = await trio.to_thread.run_sync(Encapsulation, file, count)
+        encapsulation = await run(Purpose.DISK, Encapsulation, file, count, finish=True)
 
         async def make(frame: int) -> bytes:
             # No name for what is stored of the frame: the worker lets it go when it has it.
             return await subject.services.decoder.run(
                 _task(pixels, frame, fmt),
-                await trio.to_thread.run_sync(encoded_frame, pixels.frames, frame, stream),
+                await run(Purpose.SOURCE, encoded_frame, pixels.frames, frame, stream, finish=True),
             )
 
         async def use(encoded: bytes) -> None:
-            await trio.to_thread.run_sync(encapsulation.add, encoded)
+            await run(Purpose.DISK, encapsulation.add, encoded, finish=True)
 
         await _in_order(count, make, use, subject.services.decoder.workers + 1)
-        await trio.to_thread.run_sync(encapsulation.finish)
+        await run(Purpose.DISK, encapsulation.finish, finish=True)
         await _copy(source_pieces(tail, stream), file)
     finally:
         source.close()
@@ -106,7 +109,7 @@ async def _copy(pieces: Sequence[Piece], file: BinaryIO) -> None:
     content, offset = Content(pieces), 0
     while offset < content.size:
         data = await content.read(offset, _CHUNK)
-        await trio.to_thread.run_sync(file.write, data)
+        await run(Purpose.DISK, file.write, data, finish=True)
         offset += len(data)
 
 

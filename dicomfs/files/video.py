@@ -6,13 +6,16 @@ from typing import BinaryIO
 
 import trio
 
+from dicomfs.codecs.film_size import remuxed_size
 from dicomfs.content import Content, Gathered, Ready
 from dicomfs.dicom.dataset import Parsed
 from dicomfs.display.fit import shrunk_to
 from dicomfs.files.built import BuiltFile, Recipe
+from dicomfs.files.dependence import Depends
 from dicomfs.files.exchange import Exchange
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats.ancillary import PHYSICAL_SIZE, physical
+from dicomfs.formats.mp4 import fill_up
 from dicomfs.formats.png import png_size
 from dicomfs.image.films import MISSING
 from dicomfs.image.fragments import JoinedStream
@@ -26,14 +29,12 @@ from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.remux import DEMUXERS, Remux
 from dicomfs.workers.still import SEEN, Still
 
-_ROWS, _COLUMNS = 0x00280010, 0x00280011
+_NUMBER_OF_FRAMES, _ROWS, _COLUMNS = 0x00280008, 0x00280010, 0x00280011
 _LONGEST = 65535
 # Bytes that are read, and seconds that it may take, until there is a picture.
 _SEEN, _PATIENCE = 256 << 20, 30.0
 # Goes up whenever the bytes of an MP4 or a picture change.
-_VERSION = 1
-# Tiny pictures take more in the index of an MP4 than as a stream; this is room for that of any film of hours.
-_INDEX = 256 << 20
+_STILL_VERSION, _REMUX_VERSION = 1, 2
 
 
 class StoredVideo:
@@ -42,6 +43,7 @@ class StoredVideo:
     def __init__(self, kind: str) -> None:
         """Serve streams of *kind* (see `image.video.KINDS`)."""
         self.name = f"video.{kind}"
+        self.depends = Depends.PARSER
         self._kind = kind
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
@@ -56,19 +58,21 @@ def stored_video(subject: Subject, size: int) -> ContentFile:
 
 
 def remuxed_video(instance: Instance, subject: Subject) -> Node | None:
-    """Give the MP4 that a stored video of another kind is put into, without encoding it anew."""
-    video = instance.video
-    if video is None or video.kind not in DEMUXERS or MISSING:
+    """Give the MP4 that a stored video of another kind is put into, without encoding it anew, filled up to its size."""
+    video, parsed = instance.video, instance.parsed
+    if video is None or parsed is None or video.kind not in DEMUXERS or MISSING:
         return None
     kind, size = video.kind, video.size
+    promised = remuxed_size(size, parsed.dataset.integer(_NUMBER_OF_FRAMES) or 0)
 
     async def build(file: BinaryIO) -> None:
         _, parsed = await _video(subject)
         # 29.97 frames a second are 30000 in 1001.
         rate = 1 / Fraction(usual_step(parsed.dataset) / 1000).limit_denominator(60_000)
-        await _direct(subject, Remux(kind, size, rate), file, 2 * size + _INDEX)
+        await _direct(subject, Remux(kind, size, rate), file, promised)
+        await trio.to_thread.run_sync(fill_up, file, promised)
 
-    return BuiltFile(subject, Recipe(f"remux {_VERSION}", None, build))
+    return BuiltFile(subject, Recipe(f"remux {_REMUX_VERSION}", promised, build))
 
 
 def video_picture(instance: Instance, subject: Subject, longest: int) -> Node | None:
@@ -97,7 +101,7 @@ def video_picture(instance: Instance, subject: Subject, longest: int) -> Node | 
         if file.seek(0, io.SEEK_END) != size:
             raise DecodeError("the picture is not as large as it should be")
 
-    return BuiltFile(subject, Recipe(f"still {_VERSION}", size, build))
+    return BuiltFile(subject, Recipe(f"still {_STILL_VERSION}", size, build))
 
 
 async def _direct(subject: Subject, job: Job, file: BinaryIO, most: int, traffic: int = 1 << 62) -> None:

@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from dicomfs.content import Buffer, Content, Piece, Ready, Row
+from dicomfs.files.dependence import Depends
 from dicomfs.files.samples import Output, frame_size, values_dtype, values_row
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats.nifti import HEADER_SIZE, Grid, nifti_header
@@ -21,6 +22,7 @@ class VolumeNii:
     """Stored values with one slope and intercept where these serve all frames, float32 otherwise."""
 
     name = "volume.nii"
+    depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where the frames form a regular stack."""

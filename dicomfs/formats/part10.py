@@ -50,7 +50,7 @@ Part = bytes | Span
 class Change:
     """What a copy says other than its source: the elements of its data set that are *put* or *dropped*, by tag.
 
-    The values of *put* are VR and bytes. Pixel data is never written here.
+    The values of *put* are VR and bytes, little endian whatever the source is. Pixel data is never written here.
     """
 
     transfer_syntax: str
@@ -63,7 +63,8 @@ def encode(parsed: Parsed, change: Change) -> tuple[Sequence[Part], Sequence[Par
     head: list[Part] = [bytes(128) + b"DICM" + _meta(parsed, change.transfer_syntax)]
     tail: list[Part] = []
     for element in _changed(parsed.dataset, change):
-        _write(element, parsed.dataset, head if element.tag < min(PIXEL_DATA) else tail)
+        big_endian = parsed.dataset.big_endian and element.tag not in change.put
+        _write(element, head if element.tag < min(PIXEL_DATA) else tail, big_endian=big_endian)
     return _joined(head), _joined(tail)
 
 
@@ -195,14 +196,14 @@ def _data_set_size(dataset: DataSet, without: Set[int]) -> int:
     return total
 
 
-def _write(element: Element, dataset: DataSet, parts: list[Part]) -> int:
-    """Append an element of *dataset* to *parts*; give its bytes."""
+def _write(element: Element, parts: list[Part], *, big_endian: bool) -> int:
+    """Append an element, whose value may be *big_endian*, to *parts*; give its bytes."""
     if _is_sequence(element):
         return _write_sequence(element, parts)
     vr, odd = _written_vr(element), element.length % 2
     header = element_header(element.tag, vr, element.length + odd)
     parts.append(header)
-    word = SIZES.get(element.vr, 1) if dataset.big_endian else 1
+    word = SIZES.get(element.vr, 1) if big_endian else 1
     if element.value is None:
         parts.append(Span(element.offset, element.length, word))
     else:
@@ -219,7 +220,7 @@ def _write_sequence(element: Element, parts: list[Part]) -> int:
     for item in element.items or ():
         place = len(parts)
         parts.append(b"")
-        length = sum([_write(inner, item, parts) for inner in item if _is_kept(inner)])
+        length = sum([_write(inner, parts, big_endian=item.big_endian) for inner in item if _is_kept(inner)])
         parts[place] = _ITEM + struct.pack("<L", length)
         total += 8 + length
     parts[start] = element_header(element.tag, "SQ", total)

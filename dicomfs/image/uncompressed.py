@@ -21,7 +21,8 @@ LONGEST_VALUE = 0xFFFFFFFE
 TOO_LONG = "native.dcm is left out: its Pixel Data would pass 4 GiB, which no length in it can state"
 NOT_WHOLE = "native.dcm and transcoded/ are left out: the data set is not whole, and a copy would hide that"
 _LOSSY, _PHOTOMETRIC, _PLANAR, _FRAMES = 0x00282110, 0x00280004, 0x00280006, 0x00280008
-_ALLOCATED, _STORED, _HIGH_BIT = 0x00280100, 0x00280101, 0x00280102
+_ALLOCATED, _STORED, _HIGH_BIT, _REPRESENTATION = 0x00280100, 0x00280101, 0x00280102, 0x00280103
+_SAMPLES, _ROWS, _COLUMNS = 0x00280002, 0x00280010, 0x00280011
 # JPEG processes that are never lossless (T.81): baseline, extended, spectral selection, full progression.
 _DCT = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(50, 57))
 
@@ -86,14 +87,17 @@ def image_elements(
 ) -> dict[int, tuple[str, bytes]]:
     """Give those elements of an image that are not as *dataset* has them when *frames* frames are stored as *fmt*.
 
-    *source* is how they are stored there. VR and value, by tag.
+    Every attribute is stated that the Image Pixel Module requires (PS3.3 C.7.6.3; of real numbers C.7.6.24), also where
+    the source lacks it and readers have to guess. *source* is how the frames are stored there. VR and value, by tag.
     """
     elements: dict[int, tuple[str, bytes]] = {}
     if (dataset.text(_PHOTOMETRIC) or "").strip().upper() != fmt.photometric:
         elements[_PHOTOMETRIC] = "CS", fmt.photometric.encode("ascii")
-    numbers = {_PLANAR: int(fmt.planar)} if fmt.samples > 1 else {}
+    numbers = {_SAMPLES: fmt.samples, _ROWS: fmt.rows, _COLUMNS: fmt.columns, _ALLOCATED: fmt.bits_allocated}
+    if fmt.samples > 1:
+        numbers[_PLANAR] = int(fmt.planar)
     if not fmt.real:
-        numbers |= {_ALLOCATED: fmt.bits_allocated, _STORED: fmt.bits_stored, _HIGH_BIT: fmt.high_bit}
+        numbers |= {_STORED: fmt.bits_stored, _HIGH_BIT: fmt.high_bit, _REPRESENTATION: int(fmt.signed)}
     for tag, number in numbers.items():
         if dataset.integer(tag) != number:
             elements[tag] = "US", struct.pack("<H", number)

@@ -14,6 +14,7 @@ from dicomfs import __version__
 from dicomfs.cache import Lru
 from dicomfs.codecs.table import CODECS
 from dicomfs.diskcache import DiskCache
+from dicomfs.threads import Purpose, run
 from dicomfs.workers.pool import DecodeError, Pool, WorkerEnded
 from dicomfs.workers.processes import Buffer
 from dicomfs.workers.sandbox import GIB
@@ -167,12 +168,12 @@ class Decoder(Pool):
         digest = hashlib.blake2b(pickle.dumps((__version__, task)), digest_size=20)
         digest.update(data)
         key = digest.digest()
-        result = await trio.to_thread.run_sync(disk.load, key, task.size, abandon_on_cancel=True)
+        result = await run(Purpose.DISK, disk.load, key, task.size)
         if result is None:
             running = super().run(task, data)
             del data
             result = await running
-            await trio.to_thread.run_sync(disk.store, key, result, abandon_on_cancel=True)
+            await run(Purpose.DISK, disk.store, key, result)
         return result
 
     def ahead(self, reader: Hashable, wishes: Iterable[Wish]) -> None:
