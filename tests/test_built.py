@@ -335,7 +335,7 @@ def test_a_size_once_told_stays(first: str, archive: Path, tmp_path: Path, contr
         inode = large.stat().st_ino
         control.more()
         for _ in range(2):
-            assert errno_of(lambda: open(large, "rb")) == errno.EIO
+            assert errno_of(large.read_bytes) == errno.EIO
             os.listdir(large.parent)
             assert (large.stat().st_size, large.stat().st_ino) == (SIZES["shrunk.bin"], inode)
         assert path.stat().st_size == SIZES["tiny.bin"] + 1
@@ -472,7 +472,7 @@ def test_what_takes_too_long_goes_on_and_is_kept(sized: bool, archive: Path, tmp
         path = known(mount.path / "0.dcm" / "grown.bin", sized)
         control.hold()
         for _ in range(2):
-            assert errno_of(lambda: open(path, "rb") if sized else path.stat()) == errno.ETIMEDOUT
+            assert errno_of(path.read_bytes if sized else path.stat) == errno.ETIMEDOUT
         assert control.count() == sized + 1
         assert mount.statistics()["cancelled_builds"] == 0
         control.let_go()
