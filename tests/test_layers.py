@@ -53,7 +53,7 @@ dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.dict
 image.offsets
 image.fragments
 image.extents
-image.pixelformat
+image.pixelformat image.remarks
 recent
 memory source access dicom.recognise dicom.stream cache client diskcache naming
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
