@@ -100,7 +100,7 @@ def test_pixel_format_reads_all_attributes() -> None:
         ("N8", {"BitsAllocated": 24}),
         ("N19", {"SamplesPerPixel": 2}),
         ("N19", {"SamplesPerPixel": 3}),
-        ("N19", {"PhotometricInterpretation": "RGB"}),
+        ("N19", {"PhotometricInterpretation": "RGB", "PixelData": bytes(36)}),
         ("L4", {"Rows": 65535, "Columns": 65535}),
     ],
 )

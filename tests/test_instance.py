@@ -138,7 +138,8 @@ def test_no_pixels() -> None:
     elements = image(4, 4, b"")
     del elements[PIXEL_DATA]
     instance = load(Memory(dicom(elements)))
-    assert (instance.pixels, instance.fragments, instance.problems) == (None, None, ())
+    assert (instance.pixels, instance.fragments) == (None, None)
+    assert instance.problems == ("the object is an image by its class, but has no Pixel Data (M7)",)
     elements[0x00287FE0] = ("UR", "http://127.0.0.1:9/pixels")
     instance = load(Memory(dicom(elements)))
     assert instance.pixels is None

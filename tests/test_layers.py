@@ -36,14 +36,16 @@ image.dimensions
 image.films
 image.pixels
 image.uncompressed
-image.video
+image.video image.absent
 image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json dicom.attributes
 image.volume
 display.quantities
 image.timing image.geometry image.place image.quantity image.regions
 display.reach
-display.display display.voi image.functional display.luts display.scale display.render display.colour
+display.display
+display.findings
+display.voi image.functional display.luts display.scale display.render display.colour
 image.inspection
 codecs.encoders
 codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native

@@ -20,7 +20,7 @@ from dicomfs.dicom.encoding import (
     measure_unknown,
 )
 from dicomfs.dicom.stream import Stream
-from dicomfs.dicom.values import decode_text, unpack
+from dicomfs.dicom.values import decode_text
 from dicomfs.image.fragments import ITEM, Fragments, scan_fragments
 
 # Values up to here are kept in memory; longer ones stay in the stream.
@@ -165,7 +165,7 @@ class Reader:
             if tag == _CHARSET and element.value is not None:
                 here.charset = decode_text(element.value, "CS", ())
             elif tag == _PIXEL_REPRESENTATION and element.value is not None:
-                here.signed = unpack(element.value[:2], "US", big_endian) == (1,)
+                here.signed = here.integer(tag) == 1
         else:
             if undefined and not self.stopped:
                 self.flag("an Item ends without its delimiter (E13)")

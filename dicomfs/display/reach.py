@@ -9,7 +9,7 @@ import numpy as np
 from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
 from dicomfs.display.display import PIXEL_VALUE_TRANSFORMATION, display_of
-from dicomfs.display.render import WHITE, Display, Window
+from dicomfs.display.render import WHITE, Window, modality_range
 from dicomfs.display.voi import FRAME_VOI_LUT, voi_source, windows_of
 from dicomfs.image.functional import PER_FRAME_GROUPS
 from dicomfs.image.inspection import named
@@ -55,7 +55,7 @@ def _beside(dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | Non
     sentences = []
     for place, window in windows:
         for those, stored in ranges:
-            side = _side(window, _after_modality(stored, display))
+            side = _side(window, modality_range(stored, display))
             if side is not None:
                 colour = "black" if (side == "above") != display.invert else "white"
                 sentences.append(f"window {place + 1} lies {side} {those}; its pictures are all {colour} (G12)")
@@ -70,17 +70,6 @@ def _declared(dataset: DataSet, fmt: PixelFormat) -> tuple[int, int] | None:
     if smallest and largest and low <= smallest[0] < largest[0] <= high:
         return smallest[0], largest[0]
     return None
-
-
-def _after_modality(stored: tuple[int, int], display: Display) -> tuple[float, float]:
-    """Bring a range of stored values through the Modality LUT or rescaling."""
-    lut = display.modality_lut
-    if lut is None:
-        ends = sorted(end * display.slope + display.intercept for end in stored)
-        return ends[0], ends[1]
-    table = np.frombuffer(lut.entries, "<u2")
-    first, last = (min(max(end - lut.first, 0), len(table) - 1) for end in stored)
-    return float(table[first : last + 1].min()), float(table[first : last + 1].max())
 
 
 def _side(window: Window, values: tuple[float, float]) -> str | None:

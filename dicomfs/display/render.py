@@ -122,6 +122,17 @@ def automatic_window(low: float, high: float) -> Window:
     return Window(low / 2 + high / 2, high - low, "LINEAR_EXACT")
 
 
+def modality_range(stored: tuple[float, float], display: Display) -> tuple[float, float]:
+    """Bring a range of stored values through the Modality LUT or rescaling; give its lower end first."""
+    lut = display.modality_lut
+    if lut is None:
+        ends = sorted(float(end) * display.slope + display.intercept for end in stored)
+        return ends[0], ends[1]
+    table = np.frombuffer(lut.entries, "<u2")
+    first, last = (int(min(max(end - lut.first, 0), len(table) - 1)) for end in stored)
+    return float(table[first : last + 1].min()), float(table[first : last + 1].max())
+
+
 def picture_samples(fmt: PixelFormat, display: Display) -> int:
     """Tell how many samples a pixel of the picture will have: 1 (grey) or 3 (red, green, blue)."""
     return 3 if fmt.samples >= 3 or fmt.photometric == "PALETTE COLOR" or display.palette is not None else 1
@@ -152,8 +163,7 @@ def value_range(decoded: Decoded, fmt: PixelFormat, display: Display) -> tuple[f
     if display.modality_lut is not None:
         values = display.modality_lut.apply(values)
         return float(values.min()), float(values.max())
-    ends = sorted(float(end) * display.slope + display.intercept for end in (values.min(), values.max()))
-    return ends[0], ends[1]
+    return modality_range((values.min(), values.max()), display)
 
 
 def _without_blur(values: np.ndarray, padding: tuple[float, float]) -> np.ndarray:
@@ -246,8 +256,7 @@ def _full_range(fmt: PixelFormat, display: Display, values: np.ndarray) -> tuple
     if fmt.real:
         finite = values[np.isfinite(values)]
         return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    ends = sorted(end * display.slope + display.intercept for end in fmt.stored_range)
-    return ends[0], ends[1]
+    return modality_range(fmt.stored_range, display)
 
 
 def _within(values: np.ndarray, padding: tuple[float, float]) -> np.ndarray:
