@@ -21,6 +21,7 @@ files.pictures
 files.samples
 files.built
 files.subject
+files.remark_log
 nodes
 workers.decode workers.ahead workers.pool workers.processes workers.worker workers.film workers.sandbox
 workers.still workers.remux workers.channel
@@ -40,8 +41,9 @@ image.video image.absent
 image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json dicom.attributes
 image.volume
-display.quantities
+display.quantities display.automatic
 image.timing image.geometry image.place image.quantity image.regions
+display.notice
 display.reach
 display.display
 display.findings

@@ -19,7 +19,7 @@ from dicomfs.image.pixelformat import PixelFormat
 
 __all__ = [
     "MOST_SAMPLES", "PIXEL_VALUE_TRANSFORMATION", "GroupMissing", "PixelsUnusable", "VoiMissing", "check_groups",
-    "display_of", "pixel_format", "wants_automatic_window", "whole_segment",
+    "display_of", "frame_display", "has_groups", "pixel_format", "wants_automatic_window", "whole_segment",
 ]  # fmt: skip
 
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
@@ -113,14 +113,20 @@ def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
 def display_of(
     dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None, place: int | None = None
 ) -> tuple[Display, tuple[str, ...]]:
+    """Read how frame *frame* (from 0) is shown, as `frame_display` does, with what is odd of the object (frame 0)."""
+    display, problems = frame_display(dataset, frame, fmt, stream, place)
+    return display, (*(object_findings(dataset, fmt) if frame == 0 else ()), *problems)
+
+
+def frame_display(
+    dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None, place: int | None = None
+) -> tuple[Display, tuple[str, ...]]:
     """Read how frame *frame* (from 0) is shown; give it with a sentence for each thing that makes no sense.
 
     *stream* is what the offsets in *dataset* refer to: long look-up tables are still in it. *place* chooses a VOI LUT
     or window (see `voi`) other than the first that can be used; raises VoiMissing where it cannot be used.
     """
     problems: dict[str, None] = {}
-    if frame == 0:
-        problems |= dict.fromkeys(object_findings(dataset, fmt))
     if fmt.samples != 1:
         return Display(), tuple(problems)
     palette = _palette(dataset, fmt, stream, problems)
@@ -159,14 +165,19 @@ def whole_segment(dataset: DataSet) -> int | None:
     return most if most and most > 0 else None
 
 
+def has_groups(dataset: DataSet, frame: int) -> bool:
+    """Tell whether a frame has a Pixel Value Transformation, or none has one, so that none is missing (G6)."""
+    if RESCALE_SLOPE in dataset or not some_frame_has(dataset, PIXEL_VALUE_TRANSFORMATION):
+        return True
+    return functional_group(dataset, frame, PIXEL_VALUE_TRANSFORMATION) is not None
+
+
 def check_groups(dataset: DataSet, frame: int) -> None:
     """Refuse a frame that has no Pixel Value Transformation where others have one (G6). Raises GroupMissing.
 
     Nothing else that the file states would then be right for it: neither another frame's rescaling nor none.
     """
-    if not some_frame_has(dataset, PIXEL_VALUE_TRANSFORMATION):
-        return
-    if functional_group(dataset, frame, PIXEL_VALUE_TRANSFORMATION) is None and RESCALE_SLOPE not in dataset:
+    if not has_groups(dataset, frame):
         raise GroupMissing(frame)
 
 

@@ -102,7 +102,7 @@ class Display:
     """All that turns the stored values of one frame into a picture, in the order in which it is applied.
 
     *padding* is an inclusive range of stored values that are background. Without *window* and *voi_lut* the full
-    range of the stored values goes from black to white.
+    range of the stored values goes from black to white. *automatic* says that nobody stated the window.
     """
 
     slope: float = 1.0
@@ -113,6 +113,7 @@ class Display:
     invert: bool = False
     palette: Palette | None = None
     padding: tuple[float, float] | None = None
+    automatic: bool = False
 
 
 def automatic_window(low: float, high: float) -> Window:
@@ -151,19 +152,24 @@ def value_range(decoded: Decoded, fmt: PixelFormat, display: Display) -> tuple[f
     """Find the least and greatest finite value after the Modality LUT, padding left out; None without any."""
     if fmt.samples != 1 or decoded.photometric == "PALETTE COLOR":
         return None
-    values = decoded.values
-    if display.padding is not None:
-        values = values[~_within(values, display.padding)]
-    if values.dtype.kind == "f":
-        values = values[np.isfinite(values)]
+    values = without_padding(decoded.values, fmt, display)
     if values.size == 0:
         return None
-    if display.padding is not None and CODECS[fmt.transfer_syntax].lossy:
-        values = _without_blur(values, display.padding)
     if display.modality_lut is not None:
         values = display.modality_lut.apply(values)
         return float(values.min()), float(values.max())
     return modality_range((values.min(), values.max()), display)
+
+
+def without_padding(values: np.ndarray, fmt: PixelFormat, display: Display) -> np.ndarray:
+    """Give the finite stored values, in a row or as they are, without padding and what lossy coding has made of it."""
+    if display.padding is not None:
+        values = values[~_within(values, display.padding)]
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+    if display.padding is not None and values.size and CODECS[fmt.transfer_syntax].lossy:
+        values = _without_blur(values, display.padding)
+    return values
 
 
 def _without_blur(values: np.ndarray, padding: tuple[float, float]) -> np.ndarray:

@@ -18,6 +18,9 @@ from dicomfs.image.functional import frames_with_groups, functional_group
 FRAME_VOI_LUT = 0x00289132
 """The functional group with the windows of a frame (PS3.3 C.7.6.16.2.10)."""
 
+UNUSABLE = "a window makes no sense and is not used (G10)"
+"""What is said of a window that its function does not allow."""
+
 _SEQUENCE, _LUT_EXPLANATION = 0x00283010, 0x00283003
 _CENTER, _WIDTH, _EXPLANATION, _FUNCTION = 0x00281050, 0x00281051, 0x00281055, 0x00281056
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
@@ -52,9 +55,7 @@ def vois_of(
     return (*luts, *windows)
 
 
-def _lut(
-    item: DataSet, inputs: tuple[float, float], stream: Stream | None, problems: dict[str, None]
-) -> Lut | None:
+def _lut(item: DataSet, inputs: tuple[float, float], stream: Stream | None, problems: dict[str, None]) -> Lut | None:
     """Read a VOI LUT, whose largest entry tells its bits where more are stated, as other viewers have it (G9)."""
     lut = read_lut(item, inputs, stream)
     if lut is None:
@@ -113,7 +114,7 @@ def _windows(dataset: DataSet, problems: dict[str, None]) -> list[Window | None]
     for center, width in zip(map(parse_number, centers), map(parse_number, widths), strict=False):
         window = None if center is None or width is None else Window(center, width, function)
         if window is None or not (math.isfinite(window.center) and math.isfinite(window.width) and window.valid):
-            problems["a window makes no sense and is not used (G10)"] = None
+            problems[UNUSABLE] = None
             window = None
         windows.append(window)
     return windows

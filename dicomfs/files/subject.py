@@ -6,7 +6,7 @@ header is parsed again when it has fallen out of the cache.
 
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import trio
@@ -18,6 +18,7 @@ from dicomfs.dicom.attributes import attributes
 from dicomfs.dicom.stream import Stream
 from dicomfs.diskcache import DiskCache
 from dicomfs.display.render import Window
+from dicomfs.files.remark_log import RemarkLog
 from dicomfs.image.extents import Extent
 from dicomfs.image.instance import Instance, load
 from dicomfs.nodes import Attributes, Children, File, LateDirectory, read_only
@@ -61,6 +62,7 @@ class Services:
     builds: Builds
     window: Window | None = None
     every_film: bool = False
+    remark_log: RemarkLog = field(default_factory=RemarkLog)
 
     @classmethod
     def of(

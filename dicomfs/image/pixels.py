@@ -11,8 +11,8 @@ from dicomfs.codecs.table import CODECS
 from dicomfs.dicom.dataset import Parsed
 from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.stream import Stream
-from dicomfs.display.display import PixelsUnusable, display_of, pixel_format
-from dicomfs.display.reach import windows_beside
+from dicomfs.display.display import PixelsUnusable, frame_display, pixel_format
+from dicomfs.display.reach import frame_findings
 from dicomfs.display.render import picture_samples
 from dicomfs.image.absent import pixels_elsewhere
 from dicomfs.image.extents import Extent, Frames, Unplaced, native_frames
@@ -106,9 +106,8 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | 
     except Unplaced as error:
         return None, fragments, None, (*problems, str(error.strerror))
     problems += wrong
-    display, wrong = display_of(dataset, 0, fmt, parsed.stream)
-    problems += wrong
-    problems += windows_beside(dataset, len(frames), fmt, parsed.stream)
+    problems += frame_findings(dataset, len(frames), fmt, parsed.stream)
+    display, _ = frame_display(dataset, 0, fmt, parsed.stream)
     return Pixels(dataset, fmt, frames, picture_samples(fmt, display)), fragments, None, tuple(problems)
 
 
@@ -166,7 +165,7 @@ def icon_of(parsed: Parsed) -> tuple[Pixels | None, tuple[str, ...]]:
         frames, _ = native_frames(Extent(element.offset, element.length), fmt.frame_bits, 1, fmt.word)
     if not frames or not frames.extents(0):
         return None, ("the icon is cut short",)
-    display, _ = display_of(item, 0, fmt, parsed.stream)
+    display, _ = frame_display(item, 0, fmt, parsed.stream)
     return Pixels(item, fmt, frames, picture_samples(fmt, display)), ()
 
 
