@@ -53,7 +53,7 @@ codecs.encoders
 codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native
 codecs.order codecs.timeline
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
-dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.dictionary
+dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.charsets dicom.dictionary
 image.offsets
 image.fragments
 image.extents
