@@ -169,9 +169,8 @@ class Reader:
                     self.flag(fault)
             elif tag == _PIXEL_REPRESENTATION and element.value is not None:
                 here.signed = here.integer(tag) == 1
-            elif element.value and element.vr in CHARSET_TEXT:
-                if wrong := text_fault(element.value, element.vr, here.charset):
-                    self.flag(wrong)
+            elif element.vr in CHARSET_TEXT and (wrong := text_fault(element.value, element.vr, here.charset)):
+                self.flag(wrong)
         else:
             if undefined and not self.stopped:
                 self.flag("an Item ends without its delimiter (E13)")

@@ -45,9 +45,9 @@ def decode(value: bytes, charset: tuple[str, ...], name: bool = False) -> str:
     return read_text(value, charset, name)[0]
 
 
-def text_fault(value: bytes, vr: str, charset: tuple[str, ...]) -> str | None:
+def text_fault(value: bytes | None, vr: str, charset: tuple[str, ...]) -> str | None:
     """Say what is wrong with the text of an element whose VR follows Specific Character Set; None for sound text."""
-    return read_text(value, charset, vr == "PN")[1]
+    return read_text(value, charset, vr == "PN")[1] if value else None
 
 
 def decode_text(value: bytes, vr: str, charset: tuple[str, ...]) -> tuple[str, ...]:
