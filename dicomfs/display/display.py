@@ -79,7 +79,8 @@ def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
     if samples == 1 and photometric not in ONE_SAMPLE:
         frames = max(dataset.integer(0x00280008) or 1, 1)
         full = rows * columns * 3 * allocated // 8 * frames
-        if transfer_syntax in _NATIVE and element is not None and element.length >= full:
+        coloured = photometric.startswith(("RGB", "YBR", "ARGB", "HSV", "CMYK")) and transfer_syntax in _NATIVE
+        if coloured and element is not None and element.length >= full:
             raise PixelsUnusable("one sample a pixel contradicts Pixel Data, which is as long as three (N19)")
         photometric = "MONOCHROME2"  # the values do not depend on it; `findings` says so
     if samples != 1 and photometric in ONE_SAMPLE:
