@@ -16,6 +16,7 @@ from dicomfs.codecs import jpeg2000 as jpeg2000_stream
 from dicomfs.codecs.encoded import CodecError, Codestream
 from dicomfs.dicom.stream import Memory
 from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.image.remarks import Remark
 
 # What decoders raise on bad input; imagecodecs' own errors are RuntimeErrors.
 _DECLINED = (RuntimeError, ValueError, TypeError, OverflowError, MemoryError, IndexError, OSError)
@@ -26,12 +27,14 @@ class Decoded:
     """The stored values of one frame.
 
     *values* has the shape and type that the PixelFormat states. *photometric* says what they are now, which is
-    "RGB" where a decoder undid a colour transform. *repairs* are sentences on what was mended or overruled.
+    "RGB" where a decoder undid a colour transform. *repairs* are sentences on what was mended or overruled, *remarks*
+    what the picture of the frame shall say.
     """
 
     values: np.ndarray
     photometric: str
     repairs: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def plain_photometric(fmt: PixelFormat) -> str:

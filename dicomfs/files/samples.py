@@ -14,7 +14,7 @@ from dicomfs.content import Buffer, Flipped, Row, StoredRow
 from dicomfs.dicom.stream import Stream
 from dicomfs.display.quantities import scale_of
 from dicomfs.files.subject import Subject
-from dicomfs.image.extents import Frames
+from dicomfs.image.extents import Frames, NativeFrames
 from dicomfs.image.instance import Instance
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import NATIVE, Pixels
@@ -108,8 +108,9 @@ def _straight(subject: Subject, fmt: PixelFormat, frames: Frames, indices: Seque
     kind = f"{'f' if fmt.real else 'u'}{size}"
     plain = not fmt.big_endian and fmt.bits_stored == fmt.bits_allocated
     how = (1, None) if plain else (size, change)
-    # Frames that are declared and not there come last.
-    if indices == range(len(frames)) and frames.extents(count - 1):
+    # Frames that are declared and not there come last; some writers leave padding between frames.
+    end_to_end = isinstance(frames, NativeFrames) and not frames.padded
+    if end_to_end and indices == range(len(frames)) and frames.extents(count - 1):
         return StoredRow(1, each * count, offset, subject.open, *how)
     return StoredRow(count, each, offset, subject.open, *how)
 

@@ -11,10 +11,11 @@ from dicomfs.codecs.table import CODECS
 from dicomfs.dicom.dataset import Parsed
 from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.stream import Stream
-from dicomfs.display.display import PixelsUnusable, display_of, pixel_format
-from dicomfs.display.reach import windows_beside
+from dicomfs.display.display import PixelsUnusable, frame_display, pixel_format
+from dicomfs.display.reach import frame_findings
 from dicomfs.display.render import picture_samples
-from dicomfs.image.extents import Extent, Frames, native_frames
+from dicomfs.image.absent import pixels_elsewhere
+from dicomfs.image.extents import Extent, Frames, Unplaced, native_frames
 from dicomfs.image.fragments import Fragments, scan_fragments
 from dicomfs.image.inspection import problems as problems_of_frames
 from dicomfs.image.offsets import encapsulated_frames, longest_table
@@ -26,10 +27,7 @@ PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = (PIXEL_DATA, 0x7FE00008, 0x7FE00009)
 EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00001, 0x7FE00002
 NUMBER_OF_FRAMES = 0x00280008
-PIXEL_DATA_PROVIDER_URL = 0x00287FE0
 ICON_IMAGE = 0x00880200
-# JPEG 2000 and HTJ2K by JPIP (PS3.5 A.6, A.7 and their successors): a server has the pixels, the file their URL.
-JPIP = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
 # SMPTE ST 2110 (PS3.22): live streams, never stored.
 LIVE = tuple(f"1.2.840.10008.1.2.7.{number}" for number in (1, 2, 3))
 # Syntaxes whose Pixel Data is native (PS3.5 A.1 to A.3, A.5) and, where Items were found in spite of that, one for
@@ -79,7 +77,7 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | 
     dataset, syntax = parsed.dataset, parsed.transfer_syntax
     present = [tag for tag in PIXEL_TAGS if tag in dataset]
     if not present:
-        return None, None, None, _pixels_elsewhere(parsed)
+        return None, None, None, pixels_elsewhere(parsed)
     problems: list[str] = []
     if len(present) > 1:
         problems.append("there is more than one kind of Pixel Data; the first is used (N22)")
@@ -100,26 +98,17 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | 
         return None, fragments, None, (*problems, str(error.strerror))
     declared, wrong = number_of_frames(dataset)
     problems += wrong
-    if fragments is not None:
-        fmt, frames, wrong = _encapsulated(parsed, fmt, fragments, declared)
-    else:
-        fmt, frames, wrong = _native(syntax, fmt, Extent(element.offset, element.length), declared)
+    try:
+        if fragments is not None:
+            fmt, frames, wrong = _encapsulated(parsed, fmt, fragments, declared)
+        else:
+            fmt, frames, wrong = _native(syntax, fmt, Extent(element.offset, element.length), declared)
+    except Unplaced as error:
+        return None, fragments, None, (*problems, str(error.strerror))
     problems += wrong
-    display, wrong = display_of(dataset, 0, fmt, parsed.stream)
-    problems += wrong
-    problems += windows_beside(dataset, len(frames), fmt, parsed.stream)
+    problems += frame_findings(dataset, len(frames), fmt, parsed.stream)
+    display, _ = frame_display(dataset, 0, fmt, parsed.stream)
     return Pixels(dataset, fmt, frames, picture_samples(fmt, display)), fragments, None, tuple(problems)
-
-
-def _pixels_elsewhere(parsed: Parsed) -> tuple[str, ...]:
-    """Say where the pixels are if not in the file (PS3.5 A.6)."""
-    if PIXEL_DATA_PROVIDER_URL in parsed.dataset:
-        return (
-            "the pixels are on a server, at the Pixel Data Provider URL (0028,7FE0); nothing is fetched from there",
-        )
-    if parsed.transfer_syntax in JPIP:
-        return ("the pixels are on a server, but the file does not say where; nothing is fetched",)
-    return ()
 
 
 def _native(
@@ -176,7 +165,7 @@ def icon_of(parsed: Parsed) -> tuple[Pixels | None, tuple[str, ...]]:
         frames, _ = native_frames(Extent(element.offset, element.length), fmt.frame_bits, 1, fmt.word)
     if not frames or not frames.extents(0):
         return None, ("the icon is cut short",)
-    display, _ = display_of(item, 0, fmt, parsed.stream)
+    display, _ = frame_display(item, 0, fmt, parsed.stream)
     return Pixels(item, fmt, frames, picture_samples(fmt, display)), ()
 
 

@@ -27,10 +27,12 @@ import numpy as np
 from dicomfs.codecs import encoders, table
 from dicomfs.display.colour import rgb
 from dicomfs.display.fit import Placed, Shrunk
+from dicomfs.display.notice import remarks
 from dicomfs.display.render import Display, RenderError, Window, picture, value_range
 from dicomfs.display.scale import Scale
-from dicomfs.formats.png import png_size, write_png
+from dicomfs.formats.png import png_size, text_chunk, write_png
 from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.image.remarks import Remark, written
 from dicomfs.memory import tune_worker
 from dicomfs.workers import film, sandbox
 
@@ -80,7 +82,8 @@ class Task:
     """What to make of one encoded frame.
 
     *size* is the bytes that the result must have, or may have where *at_most* says so; *chunks* are ancillary chunks of
-    the PNG, already framed; *fit* brings the picture to another size.
+    the PNG, already framed; *fit* brings the picture to another size. A PNG says *remarks* and what making it shows,
+    unless they are None.
     *display* is needed for "png", "range" and "picture", which is the pixels of one in rows. The others give values,
     little endian, in rows: "stored" as they are stored, "rgb" with YBR turned to RGB, "rescaled" as float32 through
     *scale*. "repairs" tells what decoding mended.
@@ -97,6 +100,7 @@ class Task:
     scale: Scale | None = None
     copy: PixelFormat | None = None
     at_most: bool = False
+    remarks: tuple[Remark, ...] | None = None
 
 
 def perform(task: Task, data: memoryview) -> memoryview:
@@ -119,8 +123,11 @@ def perform(task: Task, data: memoryview) -> memoryview:
         return np.ascontiguousarray(picture(decoded, task.fmt, task.display)).reshape(-1).data
     if task.output == "png":
         shown = picture(decoded, task.fmt, task.display)
-        shown = task.fit.apply(shown) if task.fit else shown
-        return memoryview(write_png(shown, (task.chunks,) if task.chunks else ()))
+        chunks = [task.chunks]
+        if task.remarks is not None:
+            said = remarks(decoded, task.fmt, task.display, shown)
+            chunks.insert(0, text_chunk(written(task.remarks + said)))
+        return memoryview(write_png(task.fit.apply(shown) if task.fit else shown, chunks))
     return memoryview(RANGE.pack(*(value_range(decoded, task.fmt, task.display) or (math.nan, math.nan))))
 
 
