@@ -46,7 +46,8 @@ display.reach
 display.display display.voi image.functional display.luts display.scale display.render display.colour
 image.inspection
 codecs.encoders
-codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native
+codecs.table codecs.rle codecs.decoders codecs.damage codecs.predictor codecs.native
+codecs.remarks codecs.colour
 codecs.order codecs.timeline
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
 dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.dictionary
