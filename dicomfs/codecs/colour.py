@@ -15,6 +15,8 @@ JPEG, lossy (T.81, T.871, PS3.5 8.2.1), the first that applies:
 JPEG, lossless: nothing is transformed, so that Photometric Interpretation holds. Where it is not there: Adobe's
 segment, identifiers, JFIF, in that order; else RGB.
 
+Four components are CMYK, or YCCK where Adobe's transform is 2; with Adobe's segment they are stored inverted.
+
 JPEG 2000: its colour transform gives RGB, smaller components are YCbCr that decoders turn to RGB; without either,
 Photometric Interpretation holds, but that YBR_RCT and YBR_ICT are the names of a transform. What a JP2 file says
 beside the codestream does not count. JPEG-LS and RLE: Photometric Interpretation, whatever transform of samples or
@@ -39,13 +41,14 @@ class Colour(NamedTuple):
     """What three components are, *ybr* or RGB; *doubtful* where the pictures should be asked.
 
     *overruled* is a sentence on clues that say something else, empty without any; *by_picture* says that the pictures
-    overruled them all.
+    overruled them all. *inverted* is for CMYK that is stored as light instead of ink.
     """
 
     ybr: bool
     doubtful: bool = False
     overruled: str = ""
     by_picture: bool = False
+    inverted: bool = False
 
 
 def plain_photometric(fmt: PixelFormat) -> str:
@@ -68,6 +71,9 @@ def decoded_photometric(header: Codestream, fmt: PixelFormat) -> str:
 
 def colour_of(header: Codestream, fmt: PixelFormat) -> Colour:
     """Decide by all clues; where they leave doubt, by what the pictures show, if that is known."""
+    if header.components == fmt.samples == 4 and header.transform is not None and fmt.photometric == "CMYK":
+        sentence = "samples of CMYK are inverted, as the programs do that write Adobe's marker (C1)"
+        return Colour(header.transform == 2, overruled=sentence, inverted=True)
     if header.components != 3 or fmt.samples != 3:
         return Colour(False)
     if header.kind == "jpg":

@@ -119,6 +119,8 @@ def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
     most_bits = header.precision if fmt.signed or fmt.spare_bits else max(fmt.bits_stored, fmt.high_bit + 1)
     values = run(lambda: _decode_jpeg(stream, header, most_bits, ybr=colour.ybr))
     run(lambda: damage.check_jpeg(stream, header, scans))
+    if colour.inverted:
+        values = ((1 << header.precision) - 1) - values
     if header.lossless and values.dtype == np.uint16 and jpeg_stream.predictor(stream, scans) == 6:
         values, repairs = _mend_predictor(values, fmt, repairs)
     return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs)
@@ -131,7 +133,7 @@ def _decode_jpeg(stream: bytes, header: Codestream, most_bits: int, *, ybr: bool
     """
     source = target = {1: None, 3: "RGB", 4: "CMYK"}.get(header.components)
     if not header.lossless:
-        source = "YCbCr" if ybr else source
+        source = {3: "YCbCr", 4: "YCCK"}[header.components] if ybr else source
         return jpeg8_decode(stream, colorspace=source, outcolorspace=target)
     if header.precision > _NARROW:
         values = jpeg8_decode(stream, colorspace=source, outcolorspace=target)
