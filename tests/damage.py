@@ -333,7 +333,7 @@ class Row:
     @property
     def mean(self) -> float:
         """Per cent unnoticed by us, all damages alike."""
-        return 100 * float(np.mean(list(self.shares.values())))
+        return 100 * sum(self.shares.values()) / max(1, len(self.shares))
 
 
 @dataclass

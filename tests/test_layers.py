@@ -47,14 +47,14 @@ display.display display.voi image.functional display.luts display.scale display.
 image.inspection
 codecs.encoders
 codecs.table codecs.rle codecs.decoders codecs.damage codecs.predictor codecs.native
-codecs.remarks codecs.colour
+codecs.colour
 codecs.order codecs.timeline
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
 dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.dictionary
 image.offsets
 image.fragments
 image.extents
-image.pixelformat
+image.pixelformat image.remarks
 recent
 memory source access dicom.recognise dicom.stream cache client diskcache naming
 __init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__

@@ -16,9 +16,9 @@ from dicomfs.codecs import jpeg as jpeg_stream
 from dicomfs.codecs import jpeg2000 as jpeg2000_stream
 from dicomfs.codecs.colour import colour_of, decoded_photometric
 from dicomfs.codecs.encoded import CodecError, Codestream
-from dicomfs.codecs.remarks import Remark
 from dicomfs.dicom.stream import Memory
 from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.image.remarks import Remark
 
 # Bits of the samples that have one byte, and of what they are decoded to where more of them are to be seen.
 _NARROW, _WIDE = 8, 12
@@ -35,13 +35,13 @@ class Decoded:
 
     *values* has the shape and type that the PixelFormat states. *photometric* says what they are now, which is
     "RGB" where a decoder undid a colour transform. *repairs* are sentences on what was mended or overruled, *remarks*
-    what of that, and of what only decoding shows, a picture says.
+    what the picture of the frame shall say.
     """
 
     values: np.ndarray
     photometric: str
     repairs: tuple[str, ...] = ()
-    remarks: Remark = Remark.NONE
+    remarks: tuple[Remark, ...] = ()
 
 
 def check_header(header: Codestream, fmt: PixelFormat) -> None:
@@ -99,8 +99,8 @@ def _decoded(values: np.ndarray, header: Codestream, fmt: PixelFormat, repairs: 
     """Say what *values* are, and what of the clues to that was overruled."""
     colour = colour_of(header, fmt)
     repairs += (colour.overruled,) if colour.overruled else ()
-    remarks = Remark.COLOUR if colour.overruled else Remark.NONE
-    remarks |= Remark.COLOUR_SHOWN if colour.by_picture else Remark.NONE
+    remarks = (Remark.COLOUR_OVERRULED,) if colour.overruled else ()
+    remarks += (Remark.COLOUR_SHOWN,) if colour.by_picture else ()
     return Decoded(values, decoded_photometric(header, fmt), repairs, remarks)
 
 
