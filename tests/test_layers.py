@@ -44,6 +44,7 @@ display.quantities
 image.timing image.geometry image.place image.quantity image.regions
 display.reach
 display.display display.voi image.functional display.luts display.scale display.render display.colour
+image.bare
 image.inspection
 codecs.encoders
 codecs.table codecs.rle codecs.decoders codecs.damage codecs.predictor codecs.native

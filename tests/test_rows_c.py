@@ -81,7 +81,7 @@ def test_c02_lossless_jpeg_of_ybr_is_converted_for_the_picture_alone(loop: Loop,
     for data, photometric, drawn_as in (
         (plain, "RGB", "RGB"),
         (plain, "YBR_FULL", "YBR_FULL"),
-        (stream, "YBR_FULL", "RGB"),
+        (stream, "YBR_FULL", "YBR_FULL"),
     ):
         elements = image(48, 64, encapsulated([data]), samples=3, photometric=photometric, vr="OB")
         native = image(48, 64, colours().tobytes(), samples=3, photometric=drawn_as)

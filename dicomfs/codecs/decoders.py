@@ -99,7 +99,7 @@ def _decoded(values: np.ndarray, header: Codestream, fmt: PixelFormat, repairs: 
     """Say what *values* are, and what of the clues to that was overruled."""
     colour = colour_of(header, fmt)
     repairs += (colour.overruled,) if colour.overruled else ()
-    remarks = (Remark.COLOUR_OVERRULED,) if colour.overruled else ()
+    remarks: tuple[Remark, ...] = (Remark.COLOUR_OVERRULED,) if colour.overruled else ()
     remarks += (Remark.COLOUR_SHOWN,) if colour.by_picture else ()
     return Decoded(values, decoded_photometric(header, fmt), repairs, remarks)
 
