@@ -15,8 +15,11 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import pydicom
 import pytest
+from mounting import Loop
 from oracles import REPORTS
+from pictures import Shown, close
 from PIL import Image, ImageCms
 from pydicom.pixels import pixel_array
 from samples import JPEG, JPEG_2000, JPEG_LS, RLE, dicom, encapsulated, image
@@ -98,13 +101,12 @@ def lossless(truth: str) -> bytes:
 
 
 def shown(values: np.ndarray, truth: str) -> str:
-    """Name the taking of the components that *values*, in RGB, come from."""
+    """Name the taking of the components that *values*, in RGB, come from; "neither" where it is something else."""
     taken = {truth: scene()}
     taken["RGB" if truth == "YCbCr" else "YCbCr"] = coded(truth) if truth == "YCbCr" else as_rgb(coded(truth))
     mean = {name: np.abs(values.astype(int) - picture)[2:-2, 4:-4].mean() for name, picture in taken.items()}
     name = min(mean, key=mean.__getitem__)
-    assert mean[name] < 9, mean
-    return name
+    return name if mean[name] < 9 else "neither"
 
 
 def ours(stream: bytes, header: str, syntax: str = JPEG, colours: str = "stated") -> tuple[str, np.ndarray, str]:
@@ -425,3 +427,51 @@ def test_c1_cmyk_is_ink_however_it_is_stored(number: int | None, ycck: bool) -> 
     theirs = np.asarray(Image.open(io.BytesIO(stream)))
     if number is not None:
         assert np.abs(theirs.astype(int) - ink).max() < 20
+
+
+# Through the tree: once for an object
+
+
+def doubtful_film(truth: str, header: str, plain: int) -> bytes:
+    """Make a film of lossy JPEGs without any mark: *plain* frames that show nothing, between others that do."""
+    frames = []
+    for number in range(plain + 4):
+        picture = greyish(number) if number < 3 or number == plain + 3 else scene()
+        components = as_ybr(picture) if truth == "YCbCr" else picture
+        space = {"colorspace": "YCbCr", "outcolorspace": "YCbCr", "subsampling": "444"}
+        frames.append(marked(bytes(imagecodecs.jpeg8_encode(components, 97, **space)), "", b"\1\2\3"))
+    data = image(ROWS, COLUMNS, encapsulated(frames), frames=len(frames), samples=3, photometric=header, vr="OB")
+    return dicom(data, JPEG)
+
+
+@pytest.mark.parametrize("header", ["RGB", "YBR_FULL_422"])
+@pytest.mark.parametrize("truth", TRUTHS)
+def test_the_pictures_of_an_object_decide_once_for_all_its_frames(
+    truth: str, header: str, loop: Loop, tmp_path: Path
+) -> None:
+    seen = Shown.of(loop, tmp_path, doubtful_film(truth, header, 6))
+    assert shown(seen.picture(6), truth) == truth  # a frame that shows nothing itself
+    close(seen.picture(1), greyish(0), 12)
+    values = np.load(io.BytesIO(seen.read("pixels.npy")))
+    assert shown(values[5], truth) == truth
+    native = pydicom.dcmread(io.BytesIO(seen.read("native.dcm")))
+    assert native.PhotometricInterpretation == "RGB"
+    assert shown(native.pixel_array[5], truth) == truth
+
+
+def test_clues_that_leave_no_doubt_are_not_asked_about(loop: Loop, tmp_path: Path) -> None:
+    stream = marked(lossy("YCbCr", "420", "baseline"), "JFIF", b"\1\2\3")
+    before = loop.decoder.stats.decoded
+    elements = image(ROWS, COLUMNS, encapsulated([stream]), samples=3, photometric="YBR_FULL_422", vr="OB")
+    Shown.of(loop, tmp_path, dicom(elements, JPEG)).picture()
+    assert loop.decoder.stats.decoded == before + 1
+
+
+def test_contradicting_clues_are_told_once_for_an_object(loop: Loop, tmp_path: Path) -> None:
+    stream = marked(lossy("YCbCr", "444", "baseline"), "JFIF", b"\1\2\3")
+    elements = image(ROWS, COLUMNS, encapsulated([stream] * 5), frames=5, samples=3, photometric="RGB", vr="OB")
+    seen = Shown.of(loop, tmp_path, dicom(elements, JPEG))
+    lines = [line for line in seen.read("problems.txt").decode().splitlines() if "(C1)" in line]
+    assert len(lines) == 1
+    assert "Photometric Interpretation speaks for RGB, JFIF for YCbCr: taken as YCbCr" in lines[0]
+    assert shown(seen.picture(5), "YCbCr") == "YCbCr"

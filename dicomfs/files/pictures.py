@@ -15,7 +15,7 @@ from dicomfs.dicom.stream import Stream
 from dicomfs.display.display import GroupMissing, check_groups, display_of, wants_automatic_window
 from dicomfs.display.fit import Placed, Shrunk
 from dicomfs.display.render import Display, Window, automatic_window
-from dicomfs.files.samples import FrameMissing, encoded_frame
+from dicomfs.files.samples import FrameMissing, encoded_frame, settled
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats.ancillary import PHYSICAL_SIZE, physical, profile_chunk, profile_size
 from dicomfs.formats.png import png_size
@@ -132,6 +132,7 @@ def _task(subject: Subject, prepare: _Prepare) -> Make:
 
     async def make() -> tuple[Task, Buffer]:
         task, data, wants_window = await subject.glance(prepare)
+        task = await settled(subject, task)
         if wants_window and task.display:
             task = replace(task, display=replace(task.display, window=await _window(subject)))
         return task, data
