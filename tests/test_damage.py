@@ -18,7 +18,7 @@ from PIL import Image
 
 from dicomfs.codecs.table import CodecError, decode
 
-FRAMES, PLACES, ASKED = 3, 4, 24
+FRAMES, PLACES, ASKED = 2, 5, 10
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_damage_is_noticed_at_least_as_well_as_by_others(
             warned = damage.libjpeg_warns(kind, data)
             row.libjpeg += warned
             assert not (warned and slip)
-        if row.different % 3 == 0 and asked < ASKED and (kind.dcmtk or kind.gdcm):
+        if row.different % 7 == 0 and asked < ASKED and (kind.dcmtk or kind.gdcm):
             asked += 1
             ours_of_asked += not slip
             if row.dcmtk is not None:
@@ -84,9 +84,12 @@ def of(name: str) -> Kind:
 def test_data_left_over_and_data_that_lack_are_named(kind: Kind) -> None:
     stream = bytes(kind.encode(kind.draw(1)))
     end = stream.rindex(b"\xff\xd9")
-    assert "extraneous bytes" in refused(stream[:end] + bytes(range(1, 200)) + stream[end:], kind)
+    surplus = "they do not end with the last sample" if "lossless" in kind.name else "extraneous bytes"
+    assert surplus in refused(stream[:end] + bytes(range(1, 200)) + stream[end:], kind)
     lacking = refused(stream[: end - 200].rstrip(b"\xff") + stream[end:], kind)
-    assert any(what in lacking for what in ("premature end", "found marker 0xd9 instead", "values of more than 8 bits"))
+    assert any(
+        what in lacking for what in ("premature end", "found marker 0xd9 instead", "do not end", "more than 8 bits")
+    )
 
 
 @pytest.mark.parametrize("fill", [b"\xff", b"\xff" * 7])
@@ -134,14 +137,23 @@ def test_values_beyond_the_precision_are_damage() -> None:
     assert "more than 8 bits" in refused(bytes(stream), kind)
 
 
-def test_values_beyond_bits_stored_are_right_where_they_are_signs_or_overlays() -> None:
-    kind = of("JPEG lossless 16")
-    values = (kind.draw(2) >> 5) - (1 << 10)  # wraps, as signed values do
-    stream = bytes(kind.encode(values))
-    fmt = replace(kind.fmt, bits_stored=12, high_bit=11)
-    assert "more than 12 bits" in refused(stream, replace(kind, fmt=fmt))
-    assert np.array_equal(decode(stream, replace(fmt, signed=True)).values, values.view("<i2"))
-    assert np.array_equal(decode(stream, replace(fmt, spare_bits=True)).values, values & 0xFFF)
+@pytest.mark.parametrize("predictor", range(1, 8))
+def test_lossless_data_end_with_the_last_sample(predictor: int) -> None:
+    """One sample too many or too few in the data, which libjpeg-turbo does not notice: it reads ahead that far."""
+    fmt = replace(of("JPEG lossless 16").fmt, rows=4)
+    values = np.random.default_rng(predictor).integers(0, 4096, (5, SIDE)).astype("<u2")
+
+    def coded(rows: np.ndarray) -> bytes:
+        options = {"lossless": True, "bitspersample": 16, "predictor": predictor}
+        return bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(rows), **options))
+
+    kind = replace(of("JPEG lossless 16"), fmt=fmt)
+    stream = coded(values[:4])
+    assert np.array_equal(decode(stream, fmt).values, values[:4])
+    end = stream.rindex(b"\xff\xd9")
+    for more in range(1, 7):
+        assert refused(stream[:end] + bytes([0x5A] * more) + stream[end:], kind)
+    assert refused(stream[: end - 2].rstrip(b"\xff") + stream[end:], kind)
 
 
 @pytest.mark.parametrize("tail", [b"", b"\0"])

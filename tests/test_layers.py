@@ -47,7 +47,7 @@ display.display display.voi image.functional display.luts display.scale display.
 image.bare
 image.inspection
 codecs.encoders
-codecs.table codecs.rle codecs.decoders codecs.damage codecs.predictor codecs.native
+codecs.table codecs.rle codecs.decoders codecs.damage codecs.lossless_end codecs.predictor codecs.native
 codecs.colour
 codecs.order codecs.timeline
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded

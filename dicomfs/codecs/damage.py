@@ -16,6 +16,7 @@ from simplejpeg import decode_jpeg
 
 from dicomfs.codecs import jpeg as jpeg_stream
 from dicomfs.codecs.encoded import CodecError, Codestream
+from dicomfs.codecs.lossless_end import ends_elsewhere
 
 # What the second decoder cannot do, which says nothing about the data.
 _CANNOT = re.compile("not supported|not implemented|[Uu]nsupported|not compiled|Could not determine")
@@ -66,10 +67,18 @@ def _check_means(means: np.ndarray, quantisers: tuple[int, ...], precision: int)
         raise _damaged(f"blocks are brighter or darker than {precision} bits allow")
 
 
-def check_lossless(values: np.ndarray, precision: int) -> None:
-    """Refuse samples of more than *precision* bits: differences that went astray."""
-    if precision < values.itemsize * 8 and int(values.max(initial=0)) >> precision:
-        raise _damaged(f"it has values of more than {precision} bits")
+def check_lossless(stream: bytes, header: Codestream, scans: jpeg_stream.Scans, values: np.ndarray) -> None:
+    """Refuse samples beyond the precision, which are differences that went astray, and data that end elsewhere.
+
+    Where the end does not tell, libjpeg's warnings do: that is another decoding.
+    """
+    if header.precision < values.itemsize * 8 and int(values.max(initial=0)) >> header.precision:
+        raise _damaged(f"it has values of more than {header.precision} bits")
+    elsewhere = ends_elsewhere(stream, header, scans, values)
+    if elsewhere:
+        raise _damaged("they do not end with the last sample")
+    if elsewhere is None:
+        check_jpeg(stream, header, scans)
 
 
 def check_jpeg2000(decoder: Callable[[], np.ndarray]) -> np.ndarray:

@@ -115,10 +115,7 @@ def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
     if mended is not None:
         stream, repairs = mended, (jpeg_stream.MENDED,)
     colour = colour_of(header, fmt)
-    # The sign of signed values, and overlays, reach beyond Bits Stored by right.
-    most_bits = header.precision if fmt.signed or fmt.spare_bits else max(fmt.bits_stored, fmt.high_bit + 1)
-    values = run(lambda: _decode_jpeg(stream, header, most_bits, ybr=colour.ybr))
-    run(lambda: damage.check_jpeg(stream, header, scans))
+    values = run(lambda: _decode_jpeg(stream, header, scans, ybr=colour.ybr))
     if colour.inverted:
         values = ((1 << header.precision) - 1) - values
     if header.lossless and values.dtype == np.uint16 and jpeg_stream.predictor(stream, scans) == 6:
@@ -126,24 +123,23 @@ def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
     return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs)
 
 
-def _decode_jpeg(stream: bytes, header: Codestream, most_bits: int, *, ybr: bool) -> np.ndarray:
-    """Decode a JPEG: a lossy one of three components to RGB, any other to what was coded.
-
-    Samples of a lossless one that have more than *most_bits* bits are damaged.
-    """
+def _decode_jpeg(stream: bytes, header: Codestream, scans: jpeg_stream.Scans, *, ybr: bool) -> np.ndarray:
+    """Decode a JPEG, a lossy one of three components to RGB, any other to what was coded, and look for damage."""
     source = target = {1: None, 3: "RGB", 4: "CMYK"}.get(header.components)
     if not header.lossless:
         source = {3: "YCbCr", 4: "YCCK"}[header.components] if ybr else source
-        return jpeg8_decode(stream, colorspace=source, outcolorspace=target)
+        values = jpeg8_decode(stream, colorspace=source, outcolorspace=target)
+        damage.check_jpeg(stream, header, scans)
+        return values
     if header.precision > _NARROW:
         values = jpeg8_decode(stream, colorspace=source, outcolorspace=target)
-        damage.check_lossless(values, min(header.precision, most_bits))
+        damage.check_lossless(stream, header, scans, values)
         return values
     # Decoded as if they had more bits, samples that no such picture has are seen. They are coded as differences from
     # half of the range (T.81 H.1.2.1).
     wide = jpeg8_decode(jpeg_stream.with_precision(stream, _WIDE), colorspace=source, outcolorspace=target)
     values = wide - np.uint16((1 << (_WIDE - 1)) - (1 << (header.precision - 1)))
-    damage.check_lossless(values, header.precision)
+    damage.check_lossless(stream, header, scans, values)
     return values.astype(np.uint8)
 
 

@@ -187,6 +187,36 @@ def mend_spectral_selection(data: bytes, scans: Scans) -> bytes | None:
     return bytes(mended)
 
 
+def huffman_tables(data: bytes) -> dict[int, dict[int, tuple[int, int]]]:
+    """Read the tables of class 0 before the first scan: word and length by symbol, by number (T.81 Annex C)."""
+    tables: dict[int, dict[int, tuple[int, int]]] = {}
+    for marker, position in segments(data):
+        if marker == 0xDA:
+            break
+        if marker != 0xC4:
+            continue
+        place, end = position + 2, position + int.from_bytes(data[position : position + 2], "big")
+        while place + 17 <= end:
+            selector, counts = data[place], data[place + 1 : place + 17]
+            symbols = iter(data[place + 17 : place + 17 + sum(counts)])
+            table, word = {}, 0
+            for length, count in enumerate(counts, 1):
+                for _, symbol in zip(range(count), symbols, strict=False):
+                    table[symbol] = word, length
+                    word += 1
+                word <<= 1
+            if selector < 16:
+                tables[selector] = table
+            place += 17 + sum(counts)
+    return tables
+
+
+def end_of_scan(data: bytes, start: int) -> int:
+    """Find where the entropy-coded data that begin at *start* end, without bytes that fill up to a marker."""
+    found = _MARKER.search(data, start)
+    return start + len(data[start : found.start() if found else len(data)].rstrip(b"\xff"))
+
+
 def with_precision(data: bytes, precision: int) -> bytes:
     """State that samples have *precision* bits."""
     changed = bytearray(data)
