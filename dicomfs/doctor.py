@@ -29,7 +29,7 @@ from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.processes import Call
 from dicomfs.workers.worker import Task
 
-_PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal")
+_PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal", "simplejpeg")
 _TRIAL_SECONDS = 30
 
 
