@@ -50,9 +50,11 @@ display.reach
 display.display
 display.findings
 display.voi image.functional display.luts display.scale display.render display.colour
+image.bare
 image.inspection
 codecs.encoders
-codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native
+codecs.table codecs.rle codecs.decoders codecs.damage codecs.lossless_end codecs.predictor codecs.native
+codecs.colour
 codecs.order codecs.timeline codecs.film_size
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
 dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.charsets dicom.dictionary

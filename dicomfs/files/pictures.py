@@ -16,7 +16,7 @@ from dicomfs.display.display import check_groups, frame_display, has_groups, wan
 from dicomfs.display.fit import Placed, Shrunk
 from dicomfs.display.render import Display, Window, automatic_window
 from dicomfs.display.voi import UNUSABLE
-from dicomfs.files.samples import FrameMissing, encoded_frame, is_straight
+from dicomfs.files.samples import FrameMissing, encoded_frame, is_straight, settled
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats.ancillary import PHYSICAL_SIZE, physical, profile_chunk, profile_size
 from dicomfs.formats.png import png_size, text_of, text_size
@@ -148,6 +148,7 @@ def _task(subject: Subject, prepare: _Prepare) -> Make:
 
     async def make() -> tuple[Task, Buffer]:
         task, data, window_for = await subject.glance(prepare)
+        task = await settled(subject, task)
         if window_for is not None and task.display:
             window = await _window(subject, window_for)
             task = replace(task, display=replace(task.display, window=window, automatic=window is not None))

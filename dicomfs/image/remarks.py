@@ -14,6 +14,7 @@ class Remark(Enum):
     WINDOW_UNUSABLE = "a window of this frame makes no sense and is not used (G10)"
     CLIPPED = "more than 5 % of the pixels lie beyond the range that is shown (G13)"
     ALL_PADDING = "all pixels of this frame are padding (G14)"
+    COLOUR_SHOWN = "the pictures decided the colours (C1)"
     COLOUR_OVERRULED = "the codestream overrules the colour that the header states (C1)"
     SECOND_DECODER = "the frame was decoded by a second decoder"
 

@@ -6,7 +6,7 @@ Only this module decides that, from the header and the first frame's codestream;
 import struct
 from dataclasses import replace
 
-from dicomfs.codecs.decoders import decoded_photometric, plain_photometric
+from dicomfs.codecs.colour import decoded_photometric, plain_photometric
 from dicomfs.codecs.encoded import CodecError, Codestream
 from dicomfs.codecs.table import CODECS
 from dicomfs.dicom.elements import DataSet

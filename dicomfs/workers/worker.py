@@ -25,6 +25,7 @@ from typing import Literal
 import numpy as np
 
 from dicomfs.codecs import encoders, table
+from dicomfs.codecs.colour import greys
 from dicomfs.display.colour import rgb
 from dicomfs.display.fit import Placed, Shrunk
 from dicomfs.display.notice import remarks
@@ -63,6 +64,9 @@ REPAIRS = 1000
 RANGE = struct.Struct("<dd")
 """Lowest and highest value of a frame, both not-a-number when it has none."""
 
+GREYS = struct.Struct("<dd")
+"""How much of a frame is grey if its components are YCbCr, and if they are RGB (see `codecs.colour`)."""
+
 # Decoders leak, and one that was subverted shall not see the frames of others for ever. A new worker costs
 # about as much as one frame, so one in 200 is not felt.
 _TASKS = 200
@@ -86,13 +90,13 @@ class Task:
     unless they are None.
     *display* is needed for "png", "range" and "picture", which is the pixels of one in rows. The others give values,
     little endian, in rows: "stored" as they are stored, "rgb" with YBR turned to RGB, "rescaled" as float32 through
-    *scale*. "repairs" tells what decoding mended.
+    *scale*. "repairs" tells what decoding mended, "greys" what the frame shows of its colours.
     "copy" makes the frame as *copy* has it stored, losslessly encoded or not.
     """
 
     fmt: PixelFormat
     bit_offset: int
-    output: Literal["png", "picture", "range", "stored", "rgb", "rescaled", "repairs", "copy"]
+    output: Literal["png", "picture", "range", "stored", "rgb", "rescaled", "repairs", "greys", "copy"]
     display: Display | None
     size: int
     chunks: bytes = b""
@@ -108,6 +112,8 @@ def perform(task: Task, data: memoryview) -> memoryview:
     decoded = table.decode(data, task.fmt, task.bit_offset)
     if task.output == "repairs":
         return memoryview("\n".join(decoded.repairs).encode().ljust(REPAIRS))
+    if task.output == "greys":
+        return memoryview(GREYS.pack(*greys(decoded.values, task.fmt.bits_stored)))
     if task.output in ("stored", "rgb", "rescaled"):
         values = decoded.values
         if task.output == "rgb":
