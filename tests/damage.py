@@ -131,7 +131,7 @@ KINDS = [
     _jpeg("JPEG 12 bit", GREY12, lambda v: bytes(imagecodecs.jpeg8_encode(v, 90, bitspersample=12)), 18, 51),
     _jpeg("JPEG lossless 8", GREY, lambda v: lossless(v, 8), 12, 70),
     _jpeg("JPEG lossless RGB", _RGB, lambda v: lossless(v, 8), 12, 70),
-    _jpeg("JPEG lossless 12", GREY12, lambda v: lossless(v, 12), 14, 70),
+    _jpeg("JPEG lossless 12", GREY12, lambda v: lossless(v, 12), 18, 70),
     _jpeg("JPEG lossless 16", GREY16, lambda v: lossless(v, 16), 22, 70),
     Kind(
         "JPEG-LS 8", _of(GREY, "4.80"), imagecodecs.jpegls_encode, imagecodecs.jpegls_decode, 2, "dcmdjpls", gdcm=True
