@@ -59,6 +59,9 @@ def read_built(loop: Loop, folder: Path, data: bytes, name: str = "video.mp4", *
     return loop.run(read)
 
 
+START_TRIM, STOP_TRIM = 0x00082142, 0x00082143
+
+
 def has_film(loop: Loop, folder: Path, data: bytes, **options: bool) -> bool:
     (folder / "film.dcm").write_bytes(data)
 
@@ -129,6 +132,36 @@ def test_absurd_times_are_told(loop: Loop, tmp_path: Path) -> None:
         "Cine Rate -1 is not that of a film and is not used",
     ]
     assert Shown.of(loop, tmp_path, film(4, {FRAME_TIME: ("DS", "40"), CINE: ("IS", "25")})).problems == ""
+
+
+# Trim
+
+
+@pytest.mark.parametrize(("first", "last"), [(4, 6), (None, 5), (7, None), (1, 9)])
+def test_a_trimmed_film_shows_its_part(
+    first: int | None, last: int | None, ffprobe: str, loop: Loop, tmp_path: Path
+) -> None:
+    """Start Trim and Stop Trim count from 1 and belong to it (PS3.3 C.7.6.5); its time begins with it."""
+    steps = [0, 10, 20, 30, 40, 50, 60, 70, 80]
+    more: dict[int, tuple[str, object]] = {
+        VECTOR: ("DS", "\\".join(map(str, steps))),
+        POINTER: ("AT", [VECTOR]),
+    }
+    more |= {tag: ("IS", str(value)) for tag, value in ((START_TRIM, first), (STOP_TRIM, last)) if value is not None}
+    shown = film_of(ffprobe, loop, tmp_path, film(9, more))
+    numbers = range((first or 1) - 1, last or 9)
+    times = np.cumsum(steps)[numbers.start : numbers.stop] * 1000
+    assert shown.times == list(times - times[0])
+    for picture, number in zip(shown.pictures, numbers, strict=True):
+        assert psnr(picture, scene(number)) >= 38
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (3, 10), (6, 4), (5, 5), (-1, 99)])
+def test_a_senseless_trim_is_told(first: int, last: int, ffprobe: str, loop: Loop, tmp_path: Path) -> None:
+    data = film(9, {START_TRIM: ("IS", str(first)), STOP_TRIM: ("IS", str(last))})
+    shown = Shown.of(loop, tmp_path, data)
+    assert shown.problems == "Start Trim and Stop Trim do not name a part of 9 frames and are not used\n"
+    assert film_of(ffprobe, loop, tmp_path, data).count == 9
 
 
 # What is a film

@@ -18,6 +18,7 @@ files.volume files.native_dcm files.cine
 files.video
 files.dependence
 files.exchange
+files.slide
 files.pictures
 files.samples
 files.built
@@ -39,7 +40,7 @@ image.dimensions
 image.films
 image.pixels
 image.uncompressed
-image.video image.absent
+image.video image.absent image.slide
 image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json dicom.attributes
 image.volume

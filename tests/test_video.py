@@ -12,7 +12,7 @@ from films import ENCODERS, Seen, file_of, grey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mounting import Loop, mounted
-from movies import COLUMNS, MOVIES, ROWS, described, longer, movie, video
+from movies import COLUMNS, MOVIES, ROWS, described, encoded, longer, movie, probe, video
 from pictures import Shown
 from PIL import Image
 from samples import ITEM, SEQUENCE_END, Raw, dicom, encapsulated, image, items, pieces
@@ -120,8 +120,10 @@ def test_a_stream_without_items(ffmpeg: str, loop: Loop, tmp_path: Path) -> None
         (b"\0\0\1\x26\x01", "h265"),
         (b"\0\0\1\x41\x9a", "bin"),
         (b"\0\0\1\xb6\x10", "bin"),
-        (b"\x1a\x45\xdf\xa3", "bin"),
-        (b"RIFF\0\0\0\0AVI ", "bin"),
+        (b"\x1a\x45\xdf\xa3", "mkv"),
+        (b"RIFF\0\0\0\0AVI LIST", "avi"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "bin"),
+        (bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), "wmv"),
         (b"", "bin"),
         (b"\0\0\1", "bin"),
         (bytes(4096), "bin"),
@@ -168,12 +170,28 @@ def test_a_picture_in_a_video_syntax_is_a_picture(loop: Loop, tmp_path: Path) ->
     assert seen.told("E24")
 
 
-@pytest.mark.parametrize("data", [bytes(5000), b"\x1a\x45\xdf\xa3" * 9, random.Random(1).randbytes(999)])
+@pytest.mark.parametrize("data", [bytes(5000), b"\x1a\x45\xdf" * 9, random.Random(1).randbytes(999)])
 def test_what_is_no_known_video_is_there_all_the_same(data: bytes, loop: Loop, tmp_path: Path) -> None:
     shown = Shown.of(loop, tmp_path, video(data))
     assert named(shown) == ["video.bin"]
     assert shown.read("video.bin") == data + b"\0" * (len(data) % 2)
     assert "not known" in shown.problems
+
+
+@pytest.mark.parametrize(("kind", "muxer"), [("avi", "avi"), ("wmv", "asf"), ("mkv", "matroska")])
+def test_files_that_the_standard_does_not_provide_for(
+    kind: str, muxer: str, ffmpeg: str, loop: Loop, tmp_path: Path, program: Callable[[str], str]
+) -> None:
+    """Capture stations write them under a video syntax: they are named by what they are, which players go by."""
+    words = "-f lavfi -i testsrc=size=64x48:rate=25:duration=1 -c:v mjpeg -pix_fmt yuvj420p -f".split()
+    stream = encoded(ffmpeg, *words, muxer)
+    shown = Shown.of(loop, tmp_path, video(stream))
+    assert named(shown) == [f"video.{kind}"]
+    path = tmp_path / f"video.{kind}"
+    path.write_bytes(shown.read(f"video.{kind}"))
+    assert path.read_bytes().rstrip(b"\0") == stream.rstrip(b"\0")
+    assert probe(program("ffprobe"), path, "-count_frames")["streams"][0]["nb_read_frames"] == "25"
+    assert "does not provide for" in shown.problems
 
 
 @settings(deadline=None, max_examples=60)

@@ -26,7 +26,8 @@ from dicomfs.formats.ancillary import physical
 from dicomfs.formats.mp4 import fill_up, leaves_room
 from dicomfs.image.films import is_film
 from dicomfs.image.instance import Instance
-from dicomfs.image.timing import Timing, film_timing
+from dicomfs.image.pixels import Pixels
+from dicomfs.image.timing import Timing, film_timing, shown_frames
 from dicomfs.nodes import Node
 from dicomfs.nursery import side_by_side
 from dicomfs.threads import Purpose, run
@@ -39,7 +40,7 @@ from dicomfs.workers.processes import Call
 log = logging.getLogger(__name__)
 
 # Goes up whenever the bytes of a film change.
-_VERSION = 3
+_VERSION = 4
 # The aspect ratio of pixels is two numbers of 16 bits (H.264 E.2.1).
 _MOST_ASPECT = 0xFFFF
 # Tries of a frame at which workers end.
@@ -61,8 +62,8 @@ class VideoMp4:
         if instance.pixels is None or not is_film(instance.pixels, every=subject.services.every_film):
             return None
         window = subject.services.window
-        fmt, count = instance.pixels.format, len(instance.pixels.frames)
-        size = film_size(fmt.rows, fmt.columns, count)
+        fmt, shown = instance.pixels.format, _shown(instance.pixels)
+        size = film_size(fmt.rows, fmt.columns, len(shown))
 
         async def build(file: BinaryIO) -> None:
             await _encode_to_fit(await subject.instance(), subject, file, size)
@@ -74,10 +75,11 @@ async def _encode_to_fit(instance: Instance, subject: Subject, file: BinaryIO, s
     """Write the film of *instance* into *file*, exactly *size* bytes, as good as that allows. Raises OSError."""
     pixels = instance.pixels
     assert pixels is not None  # noqa: S101 - it is a film
-    count, fmt = len(pixels.frames), pixels.format
-    times, aspect = _microseconds(film_timing(pixels.dataset, count)), _aspect(instance)
+    shown, fmt = _shown(pixels), pixels.format
+    timing = film_timing(pixels.dataset, len(pixels.frames)).part(shown)
+    times, aspect = _microseconds(timing), _aspect(instance)
     broken: set[int] = set()
-    for effort in efforts(fmt.rows, fmt.columns, count):
+    for effort in efforts(fmt.rows, fmt.columns, len(shown)):
         job = Encode(fmt.columns, fmt.rows, pixels.picture_samples, aspect, times, effort)
         try:
             await _encode(instance, subject, job, Exchange(file, size), broken)
@@ -96,9 +98,11 @@ async def _encode(instance: Instance, subject: Subject, job: Encode, exchange: E
     count, size = len(job.times) - 1, job.rows * job.columns * job.samples
     decoder = subject.services.decoder
     pictures = frame_pixels(subject, instance)
+    assert instance.pixels is not None  # noqa: S101 - it is a film
+    shown = _shown(instance.pixels)
 
-    async def decode(frame: int) -> bytes | None:
-        return await _decode(subject, pictures(frame), frame, broken)
+    async def decode(place: int) -> bytes | None:
+        return await _decode(subject, pictures(shown[place]), shown[place], broken)
 
     async with side_by_side() as nursery:
         frames = _Ahead(nursery, decode, count, decoder.workers)
@@ -114,6 +118,11 @@ async def _encode(instance: Instance, subject: Subject, job: Encode, exchange: E
 
         await decoder.direct(job, max(size, ROOM), serve)
         nursery.cancel_scope.cancel()
+
+
+def _shown(pixels: Pixels) -> range:
+    """Give the frames that the film shows, counted from 0."""
+    return shown_frames(pixels.dataset, len(pixels.frames))
 
 
 def _microseconds(timing: Timing) -> tuple[int, ...]:

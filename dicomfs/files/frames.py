@@ -1,15 +1,20 @@
 """The frames as pictures: `frames/`, the same through each further window in `windows/`, one of them small."""
 
+from dicomfs.dicom.elements import DataSet
 from dicomfs.display.fit import shrunk_to
 from dicomfs.display.voi import voi_names
 from dicomfs.files.dependence import Depends
 from dicomfs.files.pictures import MONOCHROME, Look, frame_pictures
+from dicomfs.files.slide import slide_picture
 from dicomfs.files.subject import Subject
 from dicomfs.files.video import video_picture
 from dicomfs.image.instance import Instance
 from dicomfs.image.pixels import Pixels
+from dicomfs.image.slide import level_of
 from dicomfs.naming import safe_name
 from dicomfs.nodes import NamedChildren, Node, NumberedChildren, ReadyDirectory
+
+_REPRESENTATIVE = 0x00286010
 
 THUMBNAIL = 256
 """Pixels along the longer side of a small picture: the "large" size of the freedesktop thumbnail specification."""
@@ -53,25 +58,39 @@ class Windows:
 
 
 class Thumbnail:
-    """The middle frame, small; of a stored video the first picture that stands alone."""
+    """The representative or middle frame, small; the whole level of a slide; of a stored video the first picture."""
 
     name = "thumbnail.png"
     depends = Depends.WINDOW
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
-        """Serve it where there are frames or a video."""
+        """Serve it where there are frames or a video; of a level of very many tiles the icon, if there is one."""
         if instance.video is not None:
             return video_picture(instance, subject, THUMBNAIL)
         pixels = _pixels(instance)
         if pixels is None:
             return None
-        look = Look(shrunk=shrunk_to(THUMBNAIL, pixels.format.rows, pixels.format.columns))
-        return frame_pictures(subject, instance, look)(len(pixels.frames) // 2)
+        level = level_of(pixels.dataset, pixels.format)
+        if level is None:
+            look = Look(shrunk=shrunk_to(THUMBNAIL, pixels.format.rows, pixels.format.columns))
+            return frame_pictures(subject, instance, look)(representative(pixels.dataset, len(pixels.frames)))
+        if level.is_small:
+            return slide_picture(subject, instance, level, THUMBNAIL)
+        return frame_pictures(subject, instance, Look(icon=True))(0) if instance.icon else None
 
 
 def _pixels(instance: Instance) -> Pixels | None:
     """Give the pixels of an object that has at least one frame."""
     return instance.pixels if instance.pixels and len(instance.pixels.frames) else None
+
+
+def representative(dataset: DataSet, count: int) -> int:
+    """Give the frame, counted from 0, that stands for all *count*: the stated one, or else the middle one.
+
+    PS3.3 C.7.6.6 states Representative Frame Number, counted from 1.
+    """
+    stated = dataset.integer(_REPRESENTATIVE) or 0
+    return stated - 1 if 1 <= stated <= count else count // 2
 
 
 def _directory(instance: Instance, subject: Subject, look: Look) -> ReadyDirectory:

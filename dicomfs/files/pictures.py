@@ -72,14 +72,19 @@ def frame_pictures(subject: Subject, instance: Instance, look: Look) -> Callable
     return _files(subject, len(pixels.frames), size, lambda frame: ("picture", frame, look), prepare, note)
 
 
-def frame_pixels(subject: Subject, instance: Instance) -> Callable[[int], Make]:
-    """Give what prepares making the pixels of the picture of each frame, 8 bits a sample in rows, without the PNG."""
-    pixels = _pixels(instance, Look())
-    size = pixels.format.pixels * pixels.picture_samples
+def frame_pixels(subject: Subject, instance: Instance, shrunk: Shrunk | None = None) -> Callable[[int], Make]:
+    """Give what prepares making the pixels of the picture of each frame, 8 bits a sample in rows, without the PNG.
+
+    They are *shrunk* where the pictures shall be smaller than the frames.
+    """
+    look = Look(shrunk=shrunk)
+    pixels = _pixels(instance, look)
+    shape = shrunk or pixels.format
+    size = shape.rows * shape.columns * pixels.picture_samples
     window = subject.services.window
 
     def prepare(frame: int) -> _Prepare:
-        return lambda instance, stream: _frame(instance, stream, frame, Look(), "picture", size, window)
+        return lambda instance, stream: _frame(instance, stream, frame, look, "picture", size, window)
 
     return lambda frame: _task(subject, prepare(frame))
 
@@ -281,6 +286,11 @@ def _pixels(instance: Instance, look: Look) -> Pixels:
     pixels = instance.icon if look.icon else instance.pixels
     assert pixels is not None  # noqa: S101 - no file is made where there are none
     return pixels
+
+
+def profile_of(instance: Instance) -> Profile | None:
+    """Give the ICC profile that goes along with pictures of the frames."""
+    return _profile(instance, Look())
 
 
 def _profile(instance: Instance, look: Look) -> Profile | None:

@@ -4,7 +4,7 @@ Only this module reads rates. What it finds absurd it leaves out, and says so.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from dicomfs.dicom.elements import DataSet
@@ -14,6 +14,7 @@ _INCREMENT_POINTER, _FRAME_TIME, _FRAME_TIME_VECTOR = 0x00280009, 0x00181063, 0x
 # Frames per second, in the order in which they are asked when no frame time is there.
 _RATES = ((0x00082144, "Recommended Display Frame Rate"), (0x00180040, "Cine Rate"))
 _DURATION = 0x00181242
+_START_TRIM, _STOP_TRIM = 0x00082142, 0x00082143
 # Rates that no film has: less than one frame in ten seconds, more than one a millisecond.
 _SLOWEST, _FASTEST = 0.1, 1000.0
 # Frames per second of classes whose frames follow each other in time, where a file states none: what such
@@ -55,6 +56,10 @@ class Timing:
         last = self.offsets[-1]
         return last + (last - self.offsets[-2] or last / (len(self.offsets) - 1))
 
+    def part(self, frames: range) -> "Timing":
+        """Give the times of at least two *frames*, counted from the first of them."""
+        return replace(self, offsets=tuple([self.offsets[frame] - self.offsets[frames.start] for frame in frames]))
+
 
 def timing_of(dataset: DataSet, count: int) -> Timing | None:
     """Find the times of *count* frames; None where nothing sensible is stated."""
@@ -77,6 +82,22 @@ def film_timing(dataset: DataSet, count: int) -> Timing:
         return timing
     rate = _OF_CLASS.get(dataset.text(_SOP_CLASS) or "", _OTHERWISE)
     return _even(1000.0 / rate, count, "default")
+
+
+def shown_frames(dataset: DataSet, count: int) -> range:
+    """Give those of *count* frames, counted from 0, that are to be shown as a film.
+
+    Start Trim and Stop Trim number the first and the last one from 1 (PS3.3 C.7.6.5). What makes no sense, or leaves no
+    film, is not used.
+    """
+    first, last = _trim(dataset, count)
+    return range(first - 1, last) if 1 <= first < last <= count else range(count)
+
+
+def _trim(dataset: DataSet, count: int) -> tuple[int, int]:
+    """Give the numbers of the first and the last frame as they are stated."""
+    first, last = dataset.integer(_START_TRIM), dataset.integer(_STOP_TRIM)
+    return 1 if first is None else first, count if last is None else last
 
 
 def moves(dataset: DataSet, count: int) -> bool:
@@ -107,6 +128,9 @@ def wrong_times(dataset: DataSet, count: int) -> Iterator[str]:
     steps = dataset.numbers(_FRAME_TIME_VECTOR)
     if steps and count > 1 and not _is_sensible_vector(dataset, steps, count):
         yield f"the Frame Time Vector does not give sensible times for {count} frames and is not used"
+    first, last = _trim(dataset, count)
+    if count > 1 and not 1 <= first < last <= count:
+        yield f"Start Trim and Stop Trim do not name a part of {count} frames and are not used"
     for tag, name, unit in ((_FRAME_TIME, "Frame Time", 1000.0), *((tag, name, 0.0) for tag, name in _RATES)):
         value = dataset.number(tag)
         if value is not None and count > 1 and not _sensible(*((unit, value) if unit else (value, 1.0))):

@@ -16,8 +16,15 @@ from dicomfs.dicom.stream import Stream
 from dicomfs.image.extents import Extent
 from dicomfs.image.fragments import Fragments, Joined, JoinedStream
 
-KINDS = ("mp4", "ts", "mpg", "m2v", "h264", "h265", "bin")
+KINDS = ("mp4", "ts", "mpg", "m2v", "h264", "h265", "avi", "wmv", "mkv", "bin")
 """What a stream may be, as extensions of file names; the last is for all else."""
+
+# Containers that DICOM does not provide for and players know: AVI (RIFF), ASF (by its GUID), Matroska and WebM (EBML).
+_FOREIGN = {
+    "avi": re.compile(rb"RIFF....AVI ", re.DOTALL),
+    "wmv": re.compile(re.escape(bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"))),
+    "mkv": re.compile(re.escape(bytes.fromhex("1a45dfa3"))),
+}
 
 # MPEG-2, H.264 and HEVC with their fragmentable variants (PS3.5 10.5 and following).
 _SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
@@ -70,6 +77,8 @@ def video_of(parsed: Parsed, element: Element, fragments: Fragments | None) -> t
     ]
     if kind == "bin":
         problems.append("the video is of a kind that is not known here; players may know it")
+    elif kind in _FOREIGN:
+        problems.append(f"the video is a file of the kind {kind}, which DICOM does not provide for; players know it")
     elif (end is not None and end > size) or (fragments is not None and fragments.cut):
         problems.append("the video is cut short; players show what is there of it")
     return Video(kind, joined, size - padded), tuple(problems)
@@ -79,6 +88,8 @@ def kind_of(head: bytes, size: int) -> str:
     """Tell what a stream of *size* bytes is by its first ones."""
     if head[4:8] in _BOXES and (int.from_bytes(head[:4], "big") >= 8 or head[:4] in (bytes(4), b"\0\0\0\1")):
         return "mp4"
+    if foreign := next((kind for kind, start in _FOREIGN.items() if start.match(head)), None):
+        return foreign
     if _packet(head, size):
         return "ts"
     zeros = _ZEROS.match(head)
@@ -191,6 +202,13 @@ def _end_of_units(stream: Stream) -> int | None:
     return stream.size - 1 if len(tail) == 2 and tail[1] == 0 != tail[0] else None
 
 
+def _end_of_riff(stream: Stream) -> int | None:
+    """Read the length of the one chunk that an AVI file is; files above 1 GiB have more of them (OpenDML)."""
+    head = stream.pread(8, 0)
+    end = 8 + int.from_bytes(head[4:], "little")
+    return end if stream.pread(4, end) != b"RIFF" else None
+
+
 _END: dict[str, Callable[[Stream], int | None]] = {
     "mp4": _end_of_boxes,
     "ts": _end_of_packets,
@@ -198,4 +216,5 @@ _END: dict[str, Callable[[Stream], int | None]] = {
     "m2v": _end_of_sequence,
     "h264": _end_of_units,
     "h265": _end_of_units,
+    "avi": _end_of_riff,
 }

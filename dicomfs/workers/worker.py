@@ -126,7 +126,8 @@ def perform(task: Task, data: memoryview) -> memoryview:
     if task.display is None:
         raise ValueError("a picture needs a display")
     if task.output == "picture":
-        return np.ascontiguousarray(picture(decoded, task.fmt, task.display)).reshape(-1).data
+        shown = picture(decoded, task.fmt, task.display)
+        return np.ascontiguousarray(task.fit.apply(shown) if task.fit else shown).reshape(-1).data
     if task.output == "png":
         shown = picture(decoded, task.fmt, task.display)
         chunks = [task.chunks]
