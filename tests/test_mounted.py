@@ -48,7 +48,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mount(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
-    with mounted(archive, tmp_path_factory.mktemp("mount")) as mount:
+    """Mount the archive with all entries: what copies all of it has copies in other syntaxes built, too."""
+    with mounted(archive, tmp_path_factory.mktemp("mount"), "--show=all") as mount:
         yield mount
 
 

@@ -296,7 +296,7 @@ def test_directories_are_marked_as_such(home: Home) -> None:
         )
     )
     samples = [str(rich), *(str(PYDICOM / name) for name in ("MR_small_RLE.dcm", "MR_truncated.dcm"))]
-    listed = home.run("dicomfs", "ls", "-l", *samples).stdout
+    listed = home.run("dicomfs", "ls", "-l", "--show=all", *samples).stdout
     kinds = {line.split()[-1]: line[0] == "d" for line in listed.splitlines()}
     marked = set(entries()) - VIDEOS
     assert marked == {f"{name}/" if is_directory else name for name, is_directory in kinds.items()}
