@@ -95,7 +95,7 @@ def test_films_and_copies_of_a_real_mount(small: Path, tmp_path: Path) -> None:
                 assert len(path.read_bytes()) == path.stat().st_size
         figures = mount.statistics()
         assert (figures["build_failures"], figures["cancelled_builds"]) == (0, 0)
-        assert figures["builds"] == 20
+        assert figures["builds"] >= 20  # what made way is built again when it is opened after it was measured
     assert errno_of(lambda: os.rmdir(small)) == errno.EBUSY  # still there, and nothing in it
     assert os.listdir(small) == []
 
