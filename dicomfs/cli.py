@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Exit codes, as the README states them.
 DONE, FAILED, USAGE = 0, 1, 2
 
+# Processes that draw frames for `info`, one after another.
+_INFO_WORKERS = 1
+
 _VERBS = ("mount", "umount", "unmount", "info", "doctor", "ls", "cat", "cp")
 
 
@@ -200,7 +203,8 @@ def _umount(options: argparse.Namespace) -> int:
 
 def _info(options: argparse.Namespace) -> int:
     from dicomfs.image.instance import load
-    from dicomfs.info import describe
+    from dicomfs.info import describe, drawn
+    from dicomfs.offline import opened
     from dicomfs.source import Source
 
     check_archive(options.file)
@@ -216,6 +220,10 @@ def _info(options: argparse.Namespace) -> int:
         source.close()
     for line in describe(instance):
         print(line)
+    if instance.pixels is not None and len(instance.pixels.frames):
+        with opened(os.fsencode(options.file), _INFO_WORKERS, 0) as tree:
+            for line in trio.run(drawn, tree.top):
+                print(line)
     return FAILED if instance.parsed is None else DONE
 
 

@@ -30,7 +30,7 @@ from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.processes import Call, python
 from dicomfs.workers.worker import Task
 
-_PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal")
+_PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal", "simplejpeg")
 _TRIAL_SECONDS = 30
 _POLL = 0.05
 _PROBE = b"read through the kernel"

@@ -11,7 +11,17 @@ from importlib.metadata import PackageNotFoundError, distribution
 from dicomfs import __version__
 
 # Those that decode, encode, calculate or compress; some may be absent, which is an answer too.
-_PACKAGES = ("av", "imagecodecs", "isal", "numpy", "pillow", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
+_PACKAGES = (
+    "av",
+    "imagecodecs",
+    "isal",
+    "numpy",
+    "pillow",
+    "pylibjpeg",
+    "pylibjpeg-libjpeg",
+    "pylibjpeg-openjpeg",
+    "simplejpeg",
+)
 
 
 @cache

@@ -1,11 +1,15 @@
 """`dicomfs info`: what one DICOM file holds, how its frames are found and what is wrong with it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dicomfs.codecs.table import CODECS
 from dicomfs.dicom.dataset import Parsed
 from dicomfs.dicom.dictionary import is_known_uid, uid_name
+from dicomfs.formats.png import text_of
+from dicomfs.image.inspection import named
 from dicomfs.image.instance import Instance
+from dicomfs.image.remarks import LONGEST, read
+from dicomfs.nodes import Directory, File
 from dicomfs.printable import printable
 
 # Defined terms of PS3.3 C.7.3.1.1.1, retired ones included.
@@ -30,6 +34,8 @@ PHOTOMETRIC_INTERPRETATIONS = frozenset(
 )  # fmt: skip
 _SOP_CLASS = 0x00080016
 _MODALITY = 0x00080060
+# Frames that are drawn to see what only that shows.
+_MOST_DRAWN = 16
 
 
 def describe(instance: Instance) -> Iterator[str]:
@@ -45,6 +51,37 @@ def describe(instance: Instance) -> Iterator[str]:
         yield _line("frames", "none")
     yield _line("problems", "" if instance.problems else "none")
     yield from (f"  {problem}" for problem in instance.problems)
+
+
+async def drawn(top: Directory) -> list[str]:
+    """Draw some frames of the object whose directory is *top*; give what their pictures say, or why there is none."""
+    directory = await top.lookup(b"frames")
+    if directory is None or not isinstance(directory.node, Directory):
+        return []
+    frames = await directory.node.listing()
+    chosen: Sequence[int] = range(len(frames))
+    if len(frames) > _MOST_DRAWN:
+        chosen = sorted({place * (len(frames) - 1) // (_MOST_DRAWN - 1) for place in range(_MOST_DRAWN)})
+    found: dict[str, list[int]] = {}
+    for frame in chosen:
+        node = frames[frame].node
+        for sentence in await _said(node) if isinstance(node, File) else ():
+            found.setdefault(sentence, []).append(frame + 1)
+    if not found:
+        return []
+    lines = [f"  {named(numbers)}: {sentence}" for sentence, numbers in found.items()]
+    return [_line("drawn", f"{len(chosen)} of {len(frames)} frames"), *lines]
+
+
+async def _said(picture: File) -> tuple[str, ...]:
+    """Make one picture, and read what it says."""
+    content = await picture.open()
+    try:
+        return read(text_of(bytes(await content.read(0, content.size)), LONGEST))
+    except OSError as error:
+        return (f"cannot be read: {error.strerror or error}",)
+    finally:
+        content.close()
 
 
 def _identity(parsed: Parsed) -> Iterator[str]:

@@ -82,7 +82,7 @@ def entries(text: str) -> Collection[str]:
     found: list[str] = []
     for word in re.split("[,:+]", text):
         wanted = word.strip().removesuffix("/")
-        meant = [name for name in names if wanted in (name, name.partition(".")[0])] or [ALL] * (wanted == ALL)
+        meant = [wanted] if wanted in (*names, ALL) else [name for name in names if wanted == name.partition(".")[0]]
         if not meant:
             raise argparse.ArgumentTypeError(f"{word!r} is not an entry; there are {', '.join(names)}, and all")
         found += meant

@@ -341,7 +341,7 @@ def test_a_directory_replaced_by_a_closed_one_is_closed_at_once(shared: Path, pr
             (place / f"{text}.txt").touch()
     (source / "next").chmod(0o700)
     with mounted(source, shared, "--allow-other") as mount:
-        paths = [mount.path / "patient" / path for path in ("x.txt", "deep/x.txt", "", "deep", "SECRET.txt")]
+        paths = [mount.path / "patient" / path for path in ("", "deep", "SECRET.txt")]
         stranger = [program("setpriv"), "--reuid=1001", "--regid=1001", "--clear-groups"]
         command = [*stranger, sys.executable, "-c", WATCH, *map(str, paths)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher:
@@ -350,7 +350,7 @@ def test_a_directory_replaced_by_a_closed_one_is_closed_at_once(shared: Path, pr
             wait_for(lambda: mount.statistics()["requests"] > 10)
             (source / "patient").rename(shared / "aside")
             (source / "next").rename(source / "patient")
-            assert watcher.stdout.read() == "['deep', 'open', 'open.txt', 'x.txt']\n"
+            assert watcher.stdout.read() == "['deep', 'open.txt', 'x.txt']\n"
         # For those who may read it, it is there, under the same name.
         assert (mount.path / "patient" / "deep" / "x.txt").read_text() == "SECRET"
 

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import json
 import mmap
 import os
 import re
@@ -237,6 +238,89 @@ def test_a_real_world_value_map_comes_first(loop: Loop, tmp_path: Path) -> None:
     more: dict[int, tuple[str, Value]] = {MAPS: ("SQ", maps), SLOPE: ("DS", "2"), INTERCEPT: ("DS", "1")}
     expected = np.where((RAMP >= 160) & (RAMP <= 3200), RAMP * 0.25 + 10, np.nan)
     close(array(Shown.of(loop, tmp_path, ramp(more)), "rescaled.npy"), expected)
+
+
+def labelled(mapping: DataSet, label: str, units: str = "") -> DataSet:
+    return {**mapping, 0x00409210: ("SH", label), 0x004008EA: ("SQ", [{0x00080100: ("SH", units)}])}
+
+
+def test_real_world_value_maps_in_parts(loop: Loop, tmp_path: Path) -> None:
+    """Each value by the map that reaches to it; not a number where none does."""
+    pieces = [real(1, 0, 0, 999), real(2, -1000, 2000, 4000), real(3, 5, 1000, 1900)]
+    more: dict[int, tuple[str, Value]] = {MAPS: ("SQ", pieces)}
+    expected = np.select(
+        [RAMP <= 999, (RAMP >= 1000) & (RAMP <= 1900), (RAMP >= 2000) & (RAMP <= 4000)],
+        [RAMP * 1.0, RAMP * 3.0 + 5, RAMP * 2.0 - 1000],
+        np.nan,
+    )
+    assert 0 < np.isnan(expected).sum() < 30
+    close(array(Shown.of(loop, tmp_path, ramp(more)), "rescaled.npy"), expected)
+    shared = {SHARED_GROUPS: ("SQ", [more])}
+    close(array(Shown.of(loop, tmp_path, ramp(shared)), "rescaled.npy"), expected)
+    own = {PER_FRAME_GROUPS: ("SQ", [more, {MAPS: ("SQ", pieces[::-1])}])}
+    close(array(Shown.of(loop, tmp_path, ramp(own, 2)), "rescaled.npy"), np.stack((expected, expected)))
+
+
+def test_a_line_and_a_table_are_parts_of_one_range_and_the_first_has_the_value_they_share(
+    loop: Loop, tmp_path: Path
+) -> None:
+    table = {FIRST: ("US", 160), LAST: ("US", 400), MAP_TABLE: ("FD", list(np.sqrt(np.arange(160.0, 401.0))))}
+    more: dict[int, tuple[str, Value]] = {MAPS: ("SQ", [real(0.5, 1, 0, 160), table])}
+    expected = np.where(RAMP <= 160, RAMP * 0.5 + 1, np.where(RAMP <= 400, np.sqrt(RAMP), np.nan))
+    close(array(Shown.of(loop, tmp_path, ramp(more)), "rescaled.npy"), expected)
+
+
+def test_maps_of_one_label_overlap_and_those_of_other_quantities_are_not_mixed(loop: Loop, tmp_path: Path) -> None:
+    first, second = real(1, 0, 100, 999), real(7, 7, 0, 4095)
+    both = RAMP * 7.0 + 7
+    both[(RAMP >= 100) & (RAMP <= 999)] = RAMP[(RAMP >= 100) & (RAMP <= 999)]
+    alone = np.where((RAMP >= 100) & (RAMP <= 999), RAMP * 1.0, np.nan)
+    for pair, expected in (
+        ((labelled(first, "SUV", "g/ml"), labelled(second, "SUV", "g/ml")), both),
+        ((labelled(first, "SUV", "g/ml"), labelled(second, "SUL", "g/ml")), alone),
+        ((labelled(first, "A", "HU"), labelled(real(7, 7, 1000, 4095), "A", "mg/cm3")), alone),
+    ):
+        close(array(Shown.of(loop, tmp_path, ramp({MAPS: ("SQ", list(pair))})), "rescaled.npy"), expected)
+
+
+@pytest.mark.parametrize("vr", ["US", "SS"])
+def test_the_range_of_a_map_has_the_sign_of_the_pixels(vr: str, loop: Loop, tmp_path: Path) -> None:
+    limits = {FIRST: (vr, 65536 - 1024 if vr == "US" else -1024), LAST: (vr, 1000)}
+    more: DataSet = {MAPS: ("SQ", [limits | {MAP_SLOPE: ("FD", 2.0), MAP_INTERCEPT: ("FD", 0.0)}])}
+    values = RAMP - 2048
+    expected = np.where((values >= -1024) & (values <= 1000), values * 2.0, np.nan)
+    shown = Shown.of(loop, tmp_path, ramp(more, signed=True))
+    close(array(shown, "rescaled.npy"), expected)
+    assert json.loads(shown.read("frames.json"))["real_world_values"][0]["first"] == -1024
+
+
+@pytest.mark.parametrize(("vr", "first", "last", "signed"), [("US", 0, 65535, True), ("SS", -1024, 3000, False)])
+def test_a_range_that_only_the_other_sign_puts_in_order(
+    vr: str, first: int, last: int, signed: bool, loop: Loop, tmp_path: Path
+) -> None:
+    limits = {FIRST: (vr, first), LAST: (vr, last)}
+    more: DataSet = {MAPS: ("SQ", [limits | {MAP_SLOPE: ("FD", 2.0), MAP_INTERCEPT: ("FD", 0.0)}])}
+    values = RAMP - (2048 if signed else 0)
+    expected = np.where((values >= first) & (values <= last), values * 2.0, np.nan)
+    close(array(Shown.of(loop, tmp_path, ramp(more, signed=signed)), "rescaled.npy"), expected)
+
+
+@pytest.mark.parametrize("having", [{1, 3}, {1}, {2}, {3}])
+def test_a_frame_is_refused_whichever_others_are_rescaled(having: set[int], loop: Loop, tmp_path: Path) -> None:
+    """The first, the middle and the last of five are as good as all others."""
+    for group, reason in ((rescaling(2, 1), "Transformation"), ({MAPS: ("SQ", [real(2, 1, 0, 4095)])}, "map")):
+        groups = [group if frame in having else {} for frame in range(5)]
+        shown = Shown.of(loop, tmp_path, ramp({PER_FRAME_GROUPS: ("SQ", groups)}, 5))
+        size = 4 * RAMP.size
+        with pytest.raises(OSError, match=f"has no .*{reason}"):
+            shown.read("rescaled.npy")
+        for frame in range(5):
+            if reason == "map":
+                break
+            if frame in having:
+                assert shown.picture(frame + 1).size * 4 == size
+            else:
+                assert "G6" in shown.refusal(frame + 1)
 
 
 @pytest.mark.parametrize("long", [False, True])

@@ -290,6 +290,8 @@ def test_a_second_read_costs_the_daemon_nothing(
     with serve(archive, tmp_path / "m", *arguments) as mount:
         path = mount.path / "0.dcm" / "grown.bin"
         assert path.stat().st_size == SIZES["grown.bin"]
+        if len(options) == 2:
+            wait_until_closed(mount)
         reads = []
         for _ in range(6):
             before = mount.statistics()["requests"]
@@ -333,9 +335,10 @@ def test_a_size_once_told_stays(first: str, archive: Path, tmp_path: Path, contr
             assert answer_of_path(large) == digest("shrunk.bin")
         assert large.stat().st_size == SIZES["shrunk.bin"]
         inode = large.stat().st_ino
+        wait_until_closed(mount)
         control.more()
         for _ in range(2):
-            assert errno_of(lambda: open(large, "rb")) == errno.EIO
+            assert errno_of(large.read_bytes) == errno.EIO
             os.listdir(large.parent)
             assert (large.stat().st_size, large.stat().st_ino) == (SIZES["shrunk.bin"], inode)
         assert path.stat().st_size == SIZES["tiny.bin"] + 1
@@ -401,11 +404,13 @@ def lingerless(control: Control) -> Control:
     return control
 
 
-def known(path: Path, sized: bool = False) -> Path:
+def known(mount: Mount, folder: str, name: str, sized: bool = False) -> Path:
     """Have the kernel know a path, so that whoever opens it asks for nothing but its size, or not even that."""
+    path = mount.path / folder / name
     os.listdir(path.parent)
     if sized:
         path.stat()
+        wait_until_closed(mount)
     return path
 
 
@@ -413,7 +418,7 @@ def known(path: Path, sized: bool = False) -> Path:
 def test_eight_openers_one_build(sized: bool, archive: Path, tmp_path: Path, lingerless: Control) -> None:
     control = lingerless
     with serve(archive, tmp_path / "m", SMALL) as mount:
-        path = known(mount.path / "0.dcm" / "grown.bin", sized)
+        path = known(mount, "0.dcm", "grown.bin", sized)
         control.hold()
         waiting = [subprocess.Popen(["sha256sum", path], stdout=subprocess.PIPE) for _ in range(8)]
         wait_for(lambda: control.count() == sized + 1)
@@ -434,7 +439,7 @@ def test_a_killed_opener_ends_its_build(
 ) -> None:
     control = lingerless
     with serve(archive, tmp_path / "m", SMALL) as mount:
-        path = known(mount.path / "0.dcm" / "grown.bin", sized)
+        path = known(mount, "0.dcm", "grown.bin", sized)
         control.hold()
         waiting = opener(path)
         wait_for(lambda: control.count() == sized + 1)
@@ -454,7 +459,7 @@ def test_who_asks_for_a_size_can_be_interrupted(archive: Path, tmp_path: Path, c
     )
     control.hold()
     with serve(archive, tmp_path / "m") as mount:
-        path = known(mount.path / "0.dcm" / "grown.bin")
+        path = known(mount, "0.dcm", "grown.bin")
         waiting = subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE)
         wait_for(control.count)
         wait_for_openers(mount, waiting)
@@ -469,10 +474,10 @@ def test_what_takes_too_long_goes_on_and_is_kept(sized: bool, archive: Path, tmp
     control.seconds("linger", 0)
     control.seconds("limit", 2)
     with serve(archive, tmp_path / "m", *((SMALL,) if sized else ()), warn=True) as mount:
-        path = known(mount.path / "0.dcm" / "grown.bin", sized)
+        path = known(mount, "0.dcm", "grown.bin", sized)
         control.hold()
         for _ in range(2):
-            assert errno_of(lambda: open(path, "rb") if sized else path.stat()) == errno.ETIMEDOUT
+            assert errno_of(path.read_bytes if sized else path.stat) == errno.ETIMEDOUT
         assert control.count() == sized + 1
         assert mount.statistics()["cancelled_builds"] == 0
         control.let_go()
@@ -486,7 +491,7 @@ def test_what_takes_too_long_goes_on_and_is_kept(sized: bool, archive: Path, tmp
 def test_a_killed_opener_leaves_the_build_to_the_others(archive: Path, tmp_path: Path, control: Control) -> None:
     control.hold()
     with serve(archive, tmp_path / "m") as mount:
-        path = known(mount.path / "0.dcm" / "shrunk.bin")
+        path = known(mount, "0.dcm", "shrunk.bin")
         first = opener(path)
         wait_for(control.count)
         second = opener(path)
@@ -518,7 +523,7 @@ def test_a_failure_reaches_every_opener_and_leaves_nothing(
     control.hold()
     control.fate(fate)
     with serve(archive, tmp_path / "m", "--cache-dir", str(tmp_path / "cache"), warn=True) as mount:
-        path = known(mount.path / "0.dcm" / "grown.bin")
+        path = known(mount, "0.dcm", "grown.bin")
         waiting = [subprocess.Popen(["cat", path], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(3)]
         wait_for_openers(mount, *waiting)
         control.let_go()
@@ -534,6 +539,11 @@ def test_a_failure_reaches_every_opener_and_leaves_nothing(
         assert "secret" not in mount.log.read_text()
 
 
+def wait_until_closed(mount: Mount) -> None:
+    """Wait until nothing that was built, and is too large to be kept, is open."""
+    wait_for(lambda: not open_files(mount, "/var/tmp") + open_files(mount, "/cache/"))
+
+
 def open_files(mount: Mount, what: str) -> list[str]:
     """Name the open files of the daemon that contain *what*."""
     folder = Path(f"/proc/{mount.process.pid}/fd")
@@ -543,7 +553,7 @@ def open_files(mount: Mount, what: str) -> list[str]:
 def test_the_daemon_ends_while_somebody_builds(archive: Path, tmp_path: Path, control: Control) -> None:
     control.hold()
     with serve(archive, tmp_path / "m", warn=True) as mount:
-        waiting = opener(known(mount.path / "0.dcm" / "grown.bin"))
+        waiting = opener(known(mount, "0.dcm", "grown.bin"))
         wait_for(control.count)
         mount.process.terminate()
         assert mount.process.wait(10) == 0

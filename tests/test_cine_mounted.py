@@ -215,8 +215,8 @@ def test_an_encode_ends_with_its_last_reader(number: int, tmp_path: Path) -> Non
 
 
 def test_a_reader_killed_in_the_middle_of_its_bytes(tmp_path: Path) -> None:
-    noise = np.random.default_rng(1).integers(0, 256, (60, 240, 320), np.uint8)
-    data = dicom(image(240, 320, noise.tobytes(), frames=60, more={0x00080016: ("UI", US)}))
+    noise = np.random.default_rng(1).integers(0, 256, (60, 480, 640), np.uint8)
+    data = dicom(image(480, 640, noise.tobytes(), frames=60, more={0x00080016: ("UI", US)}))
     with mounted(archive_in(tmp_path, a=data), tmp_path) as mount:
         path = mount.path / "a.dcm" / VIDEO
         with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as process:

@@ -258,7 +258,7 @@ def test_nothing_is_written_behind_the_promised_end() -> None:
 @pytest.mark.expects_log
 def test_what_is_left_out_is_logged_once_a_film(caplog: pytest.LogCaptureFixture) -> None:
     told = Told(1000)
-    for number in range(2000):
+    for number in range(50):
         told.call(LEFT_OUT, number)
     assert [record.getMessage() for record in caplog.records] == [
         "0 streams of a video are left out of its film, as MP4 does not hold them"

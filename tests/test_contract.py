@@ -6,15 +6,18 @@ EIO, always. A program that searches for DICOM finds each object once.
 """
 
 import errno
+import hashlib
 import os
 import random
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pydicom
 import pytest
+import SimpleITK
 import trio
 from archives import PYDICOM, PYDICOM_DATA, SAMPLES, sample_id
 from mounting import Loop, Mount, answer, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
@@ -192,15 +195,14 @@ def test_a_search_for_dicom_finds_each_object_once(tmp_path: Path) -> None:
     """Whoever looks into every file, as ITK and dcm2niix do, finds the objects of the archive, each once."""
 
     def found(folder: Path) -> list[str]:
-        paths = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
-        heads = [
-            (path, path.open("rb").read(132)) for path in paths if errno_of(lambda path=path: path.open("rb")) is None
-        ]  # type: ignore[misc]
-        return sorted(
-            str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID)
-            for path, head in heads
-            if head[128:] == b"DICM"
-        )
+        uids = []
+        for place, _, names in os.walk(folder):
+            for name in names:
+                with open(os.path.join(place, name), "rb") as file:
+                    if file.read(132)[128:] == b"DICM":
+                        file.seek(0)
+                        uids.append(str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID))
+        return sorted(uids)
 
     archive, place = tmp_path / "archive", tmp_path / "mount"
     archive.mkdir()
@@ -212,3 +214,42 @@ def test_a_search_for_dicom_finds_each_object_once(tmp_path: Path) -> None:
         assert len(found(archive)) == 4
     with mounted(archive, place, "--show=native,transcoded") as mount:
         assert len(found(mount.path)) == 4 + 4 + 3 * 4
+
+
+def test_other_programs_build_the_volume_of_the_archive(tmp_path: Path, program: Callable[[str], str]) -> None:
+    """ITK and dcm2niix, over a folder of slices and over its mount."""
+    archive, place = tmp_path / "archive", tmp_path / "mount"
+    archive.mkdir()
+    place.mkdir()
+    slices = 5
+    for number in range(slices):
+        dataset = pydicom.dcmread(PYDICOM / "CT_small.dcm")
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.77{number}"
+        dataset.InstanceNumber = number + 1
+        dataset.ImagePositionPatient[2] = 5.0 * number
+        dataset.SliceThickness = dataset.SpacingBetweenSlices = 5
+        dataset.PixelData = (dataset.pixel_array + 10 * number).astype("<i2").tobytes()
+        dataset.save_as(archive / f"IM{number:04}")
+
+    def itk(folder: Path) -> tuple[object, ...]:
+        reader = SimpleITK.ImageSeriesReader()
+        # Of whatever series, below folders too.
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), "", False, True))
+        image = reader.Execute()
+        values = SimpleITK.GetArrayFromImage(image)
+        return image.GetSize(), image.GetSpacing(), image.GetOrigin(), hashlib.sha256(values.tobytes()).digest()
+
+    def niix(folder: Path, target: Path) -> dict[str, bytes]:
+        target.mkdir()
+        subprocess.run(
+            [program("dcm2niix"), "-o", target, "-f", "%s", "-b", "n", folder], capture_output=True, check=True
+        )
+        return {path.name: path.read_bytes() for path in target.iterdir()}
+
+    with mounted(archive, place) as mount:
+        volume = itk(mount.path)
+        assert volume == itk(archive)
+        assert volume[0] == (128, 128, slices)
+        converted = niix(mount.path, tmp_path / "of-mount")
+        assert len(converted) == 1
+        assert converted == niix(archive, tmp_path / "of-archive")

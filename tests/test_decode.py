@@ -290,6 +290,61 @@ def test_a_frame_that_needs_too_much_memory() -> None:
     run(test, memory=24 << 20)
 
 
+def test_a_worker_that_failed_serves_no_other_object() -> None:
+    """It goes on for the object whose bytes it failed at, and retires when the object changes."""
+
+    async def test(decoder: Decoder) -> None:
+        assert await decoder.run(SMALL, FRAME, "a") == FRAME
+        (first,) = workers()
+        assert await decoder.run(SMALL, FRAME, "b") == FRAME
+        assert workers() == [first]
+        for _ in range(2):
+            with failing("cut short"):
+                await decoder.run(SMALL, b"\0", "b")
+            assert await decoder.run(SMALL, FRAME, "b") == FRAME
+            assert workers() == [first]
+        assert await decoder.run(SMALL, FRAME, "c") == FRAME
+        await until(lambda: fields(first) is None)
+        (second,) = workers()
+        assert second != first
+        assert await decoder.run(SMALL, FRAME, "a") == FRAME
+        assert workers() == [second]
+        assert decoder.stats.replaced == 0
+
+    run(test)
+
+
+def test_what_outlives_the_mount_is_made_where_no_other_object_was() -> None:
+    async def test(decoder: Decoder) -> None:
+        assert await decoder.run(SMALL, FRAME, "a", lasting=True) == FRAME
+        (first,) = workers()
+        assert await decoder.run(SMALL, FRAME, "a", lasting=True) == FRAME
+        assert workers() == [first]
+        assert await decoder.run(SMALL, FRAME, "b", lasting=True) == FRAME
+        await until(lambda: fields(first) is None)
+        (second,) = workers()
+        assert await decoder.run(SMALL, FRAME, "a") == FRAME  # not kept, so it does not matter
+        assert workers() == [second]
+        assert await decoder.run(SMALL, FRAME, "b", lasting=True) == FRAME
+        await until(lambda: fields(second) is None)
+
+    run(test)
+
+
+def test_with_several_workers_the_one_that_failed_is_avoided_and_replaced() -> None:
+    async def test(decoder: Decoder) -> None:
+        await both(decoder)
+        before = set(workers())
+        with failing("cut short"):
+            await decoder.run(SMALL, b"\0", "bad")
+        assert await decoder.run(SMALL, FRAME, "good") == FRAME
+        await until(lambda: len(set(workers()) & before) == 1)
+        await until(lambda: len(workers()) == 2)
+        assert decoder.stats.replaced == 0
+
+    run(test, 2)
+
+
 # What happens to processes
 
 

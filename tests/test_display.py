@@ -23,6 +23,7 @@ from dicomfs.display.display import (
     pixel_format,
     wants_automatic_window,
 )
+from dicomfs.display.reach import declared_values
 from dicomfs.display.render import Display, Window, modality
 from dicomfs.image.pixelformat import PixelFormat
 
@@ -100,7 +101,7 @@ def test_pixel_format_reads_all_attributes() -> None:
         ("N8", {"BitsAllocated": 24}),
         ("N19", {"SamplesPerPixel": 2}),
         ("N19", {"SamplesPerPixel": 3}),
-        ("N19", {"PhotometricInterpretation": "RGB"}),
+        ("N19", {"PhotometricInterpretation": "RGB", "PixelData": bytes(36)}),
         ("L4", {"Rows": 65535, "Columns": 65535}),
     ],
 )
@@ -255,6 +256,76 @@ def test_g9_a_voi_lut_without_entries_is_a_problem_and_the_window_holds() -> Non
     assert "G9" in problems
 
 
+def test_g9_a_voi_lut_that_states_the_bits_of_its_words_is_taken_by_its_largest_entry() -> None:
+    entries = (np.arange(4096)[::-1]).astype("<u2").tobytes()
+    display, problems = shown(image(VOILUTSequence=[lut_item([4096, 0, 16], "OW", entries)]))
+    assert display.voi_lut is not None
+    assert display.voi_lut.bits == 12
+    assert "a VOI LUT says 16 bits, but its entries use 12" in problems
+    sound = (np.arange(4096) * 16).astype("<u2").tobytes()
+    display, problems = shown(image(VOILUTSequence=[lut_item([4096, 0, 16], "OW", sound)]))
+    assert display.voi_lut is not None
+    assert (display.voi_lut.bits, problems) == (16, "")
+    dim = np.full(4096, 100, "<u2").tobytes()  # never less than a picture has
+    display, _ = shown(image(VOILUTSequence=[lut_item([4096, 0, 16], "OW", dim)]))
+    assert display.voi_lut is not None
+    assert display.voi_lut.bits == 8
+
+
+# Signs
+
+
+@pytest.mark.parametrize("vr", ["US", "SS"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_signs_of_descriptors_follow_the_values_and_not_their_vr(vr: str, signed: bool) -> None:
+    stored_as = {"PixelRepresentation": int(signed), "BitsStored": 16, "HighBit": 15}
+    first = -100 if signed else 40000
+    written = first % 65536 if vr == "US" else (first + 32768) % 65536 - 32768
+    data = np.arange(100, dtype="<u2").tobytes()
+    table = lut_item([100, written, 8], "OW", data, vr)
+    for sequence in ("ModalityLUTSequence", "VOILUTSequence"):
+        display, _ = shown(image(**{sequence: [table]}, **stored_as))
+        lut = display.modality_lut if sequence.startswith("Modality") else display.voi_lut
+        assert lut is not None
+        assert lut.first == first
+    dataset = palette_image(8, 0, [bytes(100)] * 3, 100)
+    dataset.PixelRepresentation = int(signed)
+    for tag in (0x00281101, 0x00281102, 0x00281103):
+        dataset.add_new(tag, vr, [100, written, 8])
+    palette = shown(dataset)[0].palette
+    assert palette is not None
+    assert palette.first == first
+
+
+def test_signs_of_padding_and_of_the_smallest_and_largest_value_follow_the_pixels() -> None:
+    signed = image(PixelRepresentation=1, BitsStored=16, HighBit=15)
+    for tag, value in ((0x00280106, 65036), (0x00280107, 500), (0x00280120, 63536)):
+        signed.add_new(tag, "US", value)
+    parsed = stored(signed)
+    assert shown(signed)[0].padding == (-2000, -2000)
+    assert declared_values(parsed.dataset, pixel_format(parsed.dataset, LITTLE)) == (-500, 500)
+    unsigned = image(BitsStored=16, HighBit=15)
+    for tag, value in ((0x00280106, -5000), (0x00280107, -10), (0x00280120, -1)):
+        unsigned.add_new(tag, "SS", value)
+    parsed = stored(unsigned)
+    assert shown(unsigned)[0].padding == (65535, 65535)
+    assert declared_values(parsed.dataset, pixel_format(parsed.dataset, LITTLE)) == (60536, 65526)
+
+
+def test_one_function_signs_all_that_is_us_or_ss() -> None:
+    """The histogram, which nothing here uses, as what the pictures are made of; other US and SS stay what they are."""
+    bins = item(HistogramNumberOfBins=2)
+    bins.add_new(0x00603004, "US", 65535)
+    dataset = image(PixelRepresentation=1, HistogramSequence=[bins])
+    dataset.add_new(0x00280011, "SS", 3)
+    parsed = stored(dataset).dataset
+    (inner,) = parsed.items(0x00603000)
+    assert (inner.integer(0x00603004), inner.number(0x00603004), inner.integer(0x00603002)) == (-1, -1.0, 2)
+    assert parsed.integer(0x00280010) == 2
+    dataset.add_new(0x00280106, "US", 65535)
+    assert stored(dataset).dataset.integers(0x00280106) == (-1,)
+
+
 # Polarity, padding, automatic window
 
 
@@ -304,6 +375,37 @@ def test_g13_who_needs_a_window_from_the_pixels(attributes: dict[str, object], w
     assert wants_automatic_window(parsed.dataset, fmt, display_of(parsed.dataset, 0, fmt)[0]) == wanted
 
 
+@pytest.mark.parametrize(("ends", "used"), [((0, 4095), False), ((4095, 0), False), ((0, 4094), True), ((5, 5), True)])
+def test_g14_padding_that_covers_all_values_is_none(ends: tuple[int, int], used: bool) -> None:
+    display, problems = shown(image(PixelPaddingValue=ends[0], PixelPaddingRangeLimit=ends[1]))
+    assert display.padding == (ends if used else None)
+    assert ("cover all values" in problems) != used
+
+
+# What is said of the object
+
+
+@pytest.mark.parametrize("stated", ["MONOCHROME", "RGB", "GREYSCALE", "DOEJANE"])
+def test_n19_one_sample_is_grey_whatever_its_photometric_interpretation(stated: str) -> None:
+    parsed = stored(image(PhotometricInterpretation=stated))
+    assert pixel_format(parsed.dataset, LITTLE).photometric == "MONOCHROME2"
+    problems = shown(image(PhotometricInterpretation=stated))[1]
+    assert "MONOCHROME2 (N19)" in problems
+    assert (stated in problems) == (stated != "DOEJANE")
+
+
+def test_g23_mask_subtraction_and_shutters_are_told() -> None:
+    assert "SUB" in shown(image(RecommendedViewingMode="SUB"))[1]
+    assert shown(image(RecommendedViewingMode="NAT"))[1] == ""
+    shutter = item(FrameDisplayShutterSequence=[item(ShutterShape="RECTANGULAR")])
+    for attributes in (
+        {"ShutterShape": "RECTANGULAR"},
+        {"SharedFunctionalGroupsSequence": [shutter]},
+        {"PerFrameFunctionalGroupsSequence": [shutter]},
+    ):
+        assert "shutter" in shown(image(**attributes))[1]
+
+
 # Palettes
 
 
@@ -339,6 +441,22 @@ def test_g15_8_bit_entries_in_bytes_and_8_in_16() -> None:
     assert colours_of(palette_image(8, 0, [row + b"\0" for row in rows], 3), [0, 1, 2]) == expected
     assert colours_of(palette_image(8, 0, words, 3), [0, 1, 2]) == expected
     assert colours_of(palette_image(16, 0, words, 3), [0, 1, 2]) == expected
+
+
+@pytest.mark.parametrize("bits", [8, 0, 12])
+def test_g15_8_bit_values_in_high_bytes(bits: int) -> None:
+    expected = [[10, 40, 70], [20, 50, 80], [30, 60, 90]]
+    rows = [np.array(row, "<u2") << 8 for row in ([10, 20, 30], [40, 50, 60], [70, 80, 90])]
+    display, problems = shown(palette_image(bits, 0, [row.tobytes() for row in rows], 3))
+    assert display.palette is not None
+    assert display.palette.apply(np.array([0, 1, 2], "<u2")).tolist() == expected
+    assert f"the palette says {bits} bits" in problems
+
+
+def test_g15_colours_whose_descriptors_differ_are_told() -> None:
+    dataset = palette_image(8, 0, [bytes([1, 2])] * 3, 2)
+    dataset.add_new(0x00281101, "US", [2, 1, 8])
+    assert "differ" in shown(dataset)[1]
 
 
 def test_g16_segments_are_expanded() -> None:

@@ -26,10 +26,10 @@ def test_what_the_encoder_may_spend_fits_with_room_for_an_index(rows: int, colum
     assert (tried[-1].factor, tried[-1].frame_bits) == (51, 0)
 
 
-@given(st.integers(100, 8192), st.integers(100, 8192), st.integers(16, 216_000))
+@given(st.integers(240, 8192), st.integers(240, 8192), st.integers(16, 216_000))
 def test_a_film_takes_about_a_bit_a_pixel(rows: int, columns: int, frames: int) -> None:
     blocks = -(-rows // 16) * -(-columns // 16)
-    assert 1.1 < 8 * film_size(rows, columns, frames) / (256 * blocks * frames) < 1.6
+    assert 1.125 < 8 * film_size(rows, columns, frames) / (256 * blocks * frames) < 1.7
 
 
 def test_every_frame_adds_as_much() -> None:

@@ -8,10 +8,13 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from archives import SAMPLES, sample_id
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mounting import Loop
+from pictures import Shown
 from PIL import Image
 from samples import (
     DEFLATED,
@@ -138,7 +141,8 @@ def test_no_pixels() -> None:
     elements = image(4, 4, b"")
     del elements[PIXEL_DATA]
     instance = load(Memory(dicom(elements)))
-    assert (instance.pixels, instance.fragments, instance.problems) == (None, None, ())
+    assert (instance.pixels, instance.fragments) == (None, None)
+    assert instance.problems == ("the object is an image by its class, but has no Pixel Data (M7)",)
     elements[0x00287FE0] = ("UR", "http://127.0.0.1:9/pixels")
     instance = load(Memory(dicom(elements)))
     assert instance.pixels is None
@@ -206,6 +210,122 @@ def test_n02_longer() -> None:
     found, instance = frames_of(dicom(image(4, 4, bytes(range(40)), frames=2)))
     assert found == [bytes(range(16)), bytes(range(16, 32))]
     assert told(instance, "N2")
+
+
+@pytest.mark.parametrize("last_padded", [True, False])
+@pytest.mark.parametrize("unit", [1, 2])
+def test_n02_frames_that_each_begin_at_a_byte_or_are_padded_to_even(unit: int, last_padded: bool) -> None:
+    """13 x 13 single bits take 22 bytes, 3 x 3 of RGB 27: the length tells how each is padded."""
+    mask = [bytes(22 * [frame + 1])[:-1] + bytes([frame & 1]) for frame in range(5)]
+    colour = [bytes([frame + 1] * 27) for frame in range(5)]
+    for frames, more in (
+        (mask, {"bits": 1, "rows": 13, "columns": 13}),
+        (colour, {"samples": 3, "rows": 3, "columns": 3}),
+    ):
+        if unit == 1 and more is not None and "samples" in more:
+            continue  # each begins at a byte anyway
+        padded = [frame + bytes(-len(frame) % unit) for frame in frames]
+        if not last_padded:
+            padded[-1] = frames[-1]
+        shape = dict(more)
+        rows, columns = int(str(shape.pop("rows"))), int(str(shape.pop("columns")))
+        found, instance = frames_of(
+            dicom(image(rows, columns, b"".join(padded), frames=5, vr="OB", **shape))  # type: ignore[arg-type]
+        )
+        assert found == frames
+        assert told(instance, "N2")
+
+
+def test_n02_single_bits_without_padding_stay_packed() -> None:
+    packed = bits([[1] * 169, [0] * 169, [1] * 169])
+    found, instance = frames_of(dicom(image(13, 13, packed, frames=3, bits=1, vr="OB")))
+    assert instance.problems == ()
+    assert found[1] == packed[21:43]
+
+
+@pytest.mark.parametrize(("rows", "spare"), [(3, 1), (3, 7), (3, 15)])
+def test_n02_frames_are_refused_where_nothing_tells_where_they_begin(rows: int, spare: int) -> None:
+    """Five frames of nine bytes each, and a few more bytes than their padding would be."""
+    data = bytes(range(45 + 2 * spare))
+    instance = load(Memory(dicom(image(rows, 3, data, frames=5, vr="OB"))))
+    if len(data) in (46, 50, 49):
+        assert instance.pixels is not None
+        return
+    assert instance.pixels is None
+    assert told(instance, "N2")
+
+
+def test_n02_padded_frames_of_overlays() -> None:
+    plane = {
+        0x60000010: ("US", 13), 0x60000011: ("US", 13), 0x60000015: ("IS", "3"), 0x60000040: ("CS", "G"),
+        0x60000050: ("SS", (1, 1)), 0x60000051: ("US", 1), 0x60000100: ("US", 1), 0x60000102: ("US", 0),
+        0x60003000: ("OB", bytes([1] * 22 + [2] * 22 + [3] * 22)),
+    }  # fmt: skip
+    instance = load(Memory(dicom(image(13, 13, bytes(507), frames=3, more=plane))))
+    (overlay,) = instance.overlays
+    assert overlay.frames is not None
+    assert [overlay.frames.bit_offset(frame) for frame in (0, 1)] == [0, 0]
+    (first,), (second,) = (overlay.frames.extents(frame) for frame in (0, 1))
+    assert (second.offset - first.offset, second.length) == (22, 22)
+    assert told(instance, "G20")
+
+
+def test_padded_frames_reach_every_file(tmp_path: Path) -> None:
+    """Arrays, pictures and copies: the padding is in none of them."""
+    frames = (np.arange(5 * 27).reshape(5, 3, 3, 3) * 3 % 251).astype(np.uint8)
+    padded = b"".join(frame.tobytes() + b"\xee" for frame in frames)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(dicom(image(3, 3, padded, frames=5, samples=3, vr="OB")))
+    loop = Loop()
+    try:
+        shown = Shown(loop, path)
+        assert np.array_equal(np.load(io.BytesIO(shown.read("pixels.npy"))), frames)
+        for frame in range(5):
+            assert np.array_equal(shown.picture(frame + 1), frames[frame])
+            assert shown.read(f"raw/{frame + 1:04}.bin") == frames[frame].tobytes()
+        copy = pydicom.dcmread(io.BytesIO(shown.read("native.dcm")))
+        assert np.array_equal(copy.pixel_array, frames)
+    finally:
+        loop.close()
+
+
+def test_h21_more_or_longer_values_are_told_where_they_were_used() -> None:
+    more: dict[int, tuple[str, Value]] = {
+        0x00280010: ("US", (4, 7)),
+        0x00281052: ("DS", "0\\5"),
+        0x00281053: ("DS", "1.2345678901234567"),
+        0x00180050: ("DS", "1.2345678901234567"),  # of no importance for pixels
+        0x00181020: ("LO", "several\\values"),
+    }
+    assert load(Memory(dicom(image(4, 4, bytes(16), more=more)))).problems == (
+        "Rows has 2 values instead of one; the first is used (H21)",
+        "RescaleIntercept has 2 values instead of one; the first is used (H21)",
+        "RescaleSlope is longer than its VR allows; it is used all the same (H21)",
+    )
+
+
+@pytest.mark.parametrize("creator", ["ELSCINT1", "DOE^JANE"])
+def test_m7_pixels_in_a_private_element_are_named(creator: str) -> None:
+    elements = image(32, 32, b"") | {0x07A10010: ("LO", creator), 0x07A1100A: ("OW", bytes(900))}
+    del elements[PIXEL_DATA]
+    (problem,) = load(Memory(dicom(elements))).problems
+    assert "(07A1,100A)" in problem
+    assert ("of ELSCINT1" in problem) == (creator == "ELSCINT1")
+    assert "DOE" not in problem
+    inner = {0x7FE10010: ("LO", "GEMS_Ultrasound_MovieGroup_001"), 0x7FE11060: ("OB", bytes(2000))}
+    nested = {0x7FE10010: ("LO", "GEMS_Ultrasound_MovieGroup_001"), 0x7FE11001: ("SQ", [{0x7FE11010: ("SQ", [inner])}])}
+    nested[0x7FE11010] = ("SQ", [inner])
+    elements = {tag: value for tag, value in elements.items() if tag >> 16 != 0x07A1} | nested
+    assert "(7FE1,1060) of GEMS_Ultrasound_MovieGroup_001" in str(load(Memory(dicom(elements))).problems)
+
+
+def test_m7_objects_that_are_no_images_lack_no_pixels() -> None:
+    for sop_class in ("1.2.840.10008.5.1.4.1.1.4.2", "1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.481.5"):
+        elements = image(4, 4, b"") | {0x00080016: ("UI", sop_class)}
+        del elements[PIXEL_DATA]
+        assert load(Memory(dicom(elements))).problems == ()
+    elements[0x00080016] = ("UI", "1.2.3.4.5")  # of a class that nobody knows, but with a size
+    assert told(load(Memory(dicom(elements))), "M7")
 
 
 def test_n03_shorter() -> None:

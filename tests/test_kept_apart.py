@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from archives import PYDICOM
 from by_lookup import numbered_by_lookup
-from mounting import mounted, wait_for
+from mounting import Loop, answer, files_below, mounted, tree_of, wait_for
 from samples import dicom, image
 from test_diskcache import files
+
+from dicomfs.source import Version
+from dicomfs.workers.processes import Worker
+from dicomfs.workers.worker import Task
 
 PATIENTS = {"a.dcm": "DOE^JANE", "b.dcm": "ROE^RICH"}
 
@@ -94,3 +99,30 @@ def test_equal_headers_and_different_middles_are_two_contents(tmp_path: Path) ->
             assert copy_of(mount.path / "a.dcm").read_bytes()
             assert mount.statistics()["builds"] == 1
         assert len(files(tmp_path / "cache")) == number + 1
+
+
+@pytest.mark.parametrize(
+    "name", ["MR_small_RLE.dcm", "examples_ybr_color.dcm", "JPEG2000.dcm", "MR_small_bigendian.dcm"]
+)
+def test_every_frame_is_decoded_in_the_name_of_its_object(
+    name: str, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a worker could not know when the object changes."""
+    owners: list[object] = []
+    right = Worker.request
+
+    def request(self: Worker, task: Task, data: bytes, owner: object) -> None:
+        owners.append(owner)
+        right(self, task, data, owner)
+
+    monkeypatch.setattr(Worker, "request", request)
+
+    async def act() -> None:
+        with tree_of(loop, PYDICOM / name, every_film=True) as top:
+            for _, file in await files_below(top, frames=1):
+                await answer(file)
+
+    loop.run(act)
+    assert owners
+    assert {owner.path for owner in owners if isinstance(owner, Version)} == {name.encode()}
+    assert all(isinstance(owner, Version) for owner in owners)

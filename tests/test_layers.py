@@ -23,6 +23,7 @@ files.samples
 files.built
 files.subject
 files.selection
+files.remark_log
 nodes
 workers.decode workers.ahead workers.pool workers.processes workers.worker workers.film workers.sandbox
 workers.still workers.remux workers.channel
@@ -38,24 +39,29 @@ image.dimensions
 image.films
 image.pixels
 image.uncompressed
-image.video
+image.video image.absent
 image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json dicom.attributes
 image.volume
-display.quantities
+display.quantities display.automatic
 image.timing image.geometry image.place image.quantity image.regions
+display.notice
 display.reach
-display.display display.voi image.functional display.luts display.scale display.render display.colour
+display.display
+display.findings
+display.voi image.functional display.luts display.scale display.render display.colour
+image.bare
 image.inspection
 codecs.encoders
-codecs.table codecs.rle codecs.decoders codecs.predictor codecs.native
+codecs.table codecs.rle codecs.decoders codecs.damage codecs.lossless_end codecs.predictor codecs.native
+codecs.colour
 codecs.order codecs.timeline codecs.film_size
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
-dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.dictionary
+dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.charsets dicom.dictionary
 image.offsets
 image.fragments
 image.extents
-image.pixelformat
+image.pixelformat image.remarks
 recent
 threads
 source

@@ -4,6 +4,7 @@ import argparse
 import gzip
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -226,6 +227,9 @@ def test_no_verb_imports_from_the_working_directory(user: int, trap: Path, tmp_p
     for name in ("JPEG2000.dcm", "examples_ybr_color.dcm"):
         (sample / name).write_bytes((PYDICOM / name).read_bytes())
     script = Path(sys.executable).with_name("dicomfs")
+    reaches = subprocess.run(["setpriv", f"--reuid={user}", "--clear-groups", script, "--version"], check=False)
+    if reaches.returncode:
+        pytest.skip("this interpreter lies where ordinary users have no access")
     ways = [[str(script)], [sys.executable, "-P", "-m", "dicomfs"]]
     for way in ways:
         for words in (
@@ -250,9 +254,8 @@ def test_no_verb_imports_from_the_working_directory(user: int, trap: Path, tmp_p
 @pytest.mark.parametrize("path", [":", ".", "/usr/share:", "../trap"])
 def test_an_empty_part_of_the_search_path_is_no_way_in(path: str, trap: Path, tmp_path: Path) -> None:
     """Those that Python itself looks for before it starts us are beyond our reach."""
-    for name in ("encodings", "sitecustomize", "usercustomize", "dicomfs", "importlib", "importlib/metadata"):
-        for file in (trap / name).glob("*.py"):
-            file.unlink()
+    for name in ("encodings", "sitecustomize", "usercustomize", "dicomfs", "importlib"):
+        shutil.rmtree(trap / name)
     script = [sys.executable, "-P", "-c", "from dicomfs.__main__ import main; main()"]
     done = subprocess.run(
         [*script, "cat", str(PYDICOM / "JPEG2000.dcm" / "frames" / "0001.png")], cwd=trap, capture_output=True,
@@ -264,9 +267,7 @@ def test_an_empty_part_of_the_search_path_is_no_way_in(path: str, trap: Path, tm
 
 def test_python_dash_m_does_not_either(trap: Path) -> None:
     for name in ("dicomfs", "encodings"):
-        for file in (trap / name).glob("*.py"):
-            file.unlink()
-        (trap / name).rmdir()
+        shutil.rmtree(trap / name)
     picture = PYDICOM / "JPEG2000.dcm" / "frames" / "0001.png"
     done = subprocess.run([*DICOMFS, "cat", picture], cwd=trap, capture_output=True, check=False)
     assert done.stdout.startswith(b"\x89PNG"), done.stderr

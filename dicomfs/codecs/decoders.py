@@ -6,19 +6,27 @@ is compared with the Image Pixel attributes before a decoder sees it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegxl_decode
 
-from dicomfs.codecs import codestream, native, predictor
+from dicomfs.codecs import codestream, damage, native, predictor
 from dicomfs.codecs import jpeg as jpeg_stream
 from dicomfs.codecs import jpeg2000 as jpeg2000_stream
+from dicomfs.codecs.colour import colour_of, decoded_photometric
 from dicomfs.codecs.encoded import CodecError, Codestream
 from dicomfs.dicom.stream import Memory
 from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.image.remarks import Remark
 
+# Bits of the samples that have one byte, and of what they are decoded to where more of them are to be seen.
+_NARROW, _WIDE = 8, 12
 # What decoders raise on bad input; imagecodecs' own errors are RuntimeErrors.
 _DECLINED = (RuntimeError, ValueError, TypeError, OverflowError, MemoryError, IndexError, OSError)
+
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +34,14 @@ class Decoded:
     """The stored values of one frame.
 
     *values* has the shape and type that the PixelFormat states. *photometric* says what they are now, which is
-    "RGB" where a decoder undid a colour transform. *repairs* are sentences on what was mended or overruled.
+    "RGB" where a decoder undid a colour transform. *repairs* are sentences on what was mended or overruled, *remarks*
+    what the picture of the frame shall say.
     """
 
     values: np.ndarray
     photometric: str
     repairs: tuple[str, ...] = ()
-
-
-def plain_photometric(fmt: PixelFormat) -> str:
-    """Name what native samples are: 4:2:2 has been brought to full resolution, RCT and ICT are JPEG 2000's."""
-    if fmt.photometric in ("YBR_RCT", "YBR_ICT"):
-        return "RGB"
-    return {"YBR_FULL_422": "YBR_FULL", "YBR_PARTIAL_422": "YBR_PARTIAL"}.get(fmt.photometric, fmt.photometric)
-
-
-def decoded_photometric(header: Codestream, fmt: PixelFormat) -> str:
-    """Say what the samples of a frame are once they are decoded, by the header of the frame (C1 to C4)."""
-    if header.kind == "jpg":
-        return _jpeg_colour(header, fmt)[2]
-    if fmt.samples == 3 and (header.mct or header.kind == "jxl"):
-        return "RGB"
-    return plain_photometric(fmt)
+    remarks: tuple[Remark, ...] = ()
 
 
 def check_header(header: Codestream, fmt: PixelFormat) -> None:
@@ -68,7 +62,7 @@ def _checked_header(stream: bytes, fmt: PixelFormat) -> Codestream:
     return header
 
 
-def run(decoder: Callable[[], np.ndarray]) -> np.ndarray:
+def run(decoder: Callable[[], Made]) -> Made:
     """Call *decoder*; turn every failure into a CodecError.
 
     No other decoder is tried. Of 190,000 damaged streams that imagecodecs declined, Pillow and pylibjpeg-openjpeg took
@@ -76,6 +70,8 @@ def run(decoder: Callable[[], np.ndarray]) -> np.ndarray:
     """
     try:
         return decoder()
+    except CodecError:
+        raise
     except _DECLINED as error:
         raise CodecError(f"the frame cannot be decoded: {error}") from error
 
@@ -99,6 +95,15 @@ def _from_stream(values: np.ndarray, fmt: PixelFormat, precision: int) -> np.nda
     return native.cut(values, fmt.dtype, precision)
 
 
+def _decoded(values: np.ndarray, header: Codestream, fmt: PixelFormat, repairs: tuple[str, ...] = ()) -> Decoded:
+    """Say what *values* are, and what of the clues to that was overruled."""
+    colour = colour_of(header, fmt)
+    repairs += (colour.overruled,) if colour.overruled else ()
+    remarks: tuple[Remark, ...] = (Remark.COLOUR_OVERRULED,) if colour.overruled else ()
+    remarks += (Remark.COLOUR_SHOWN,) if colour.by_picture else ()
+    return Decoded(values, decoded_photometric(header, fmt), repairs, remarks)
+
+
 def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
     """Decode any JPEG process but JPEG-LS (T.81)."""
     header = _checked_header(stream, fmt)
@@ -109,29 +114,33 @@ def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
     mended = jpeg_stream.mend_spectral_selection(stream, scans)
     if mended is not None:
         stream, repairs = mended, (jpeg_stream.MENDED,)
-    source, target, photometric = _jpeg_colour(header, fmt)
-
-    def decoded(data: bytes) -> np.ndarray:
-        return run(lambda: jpeg8_decode(data, colorspace=source, outcolorspace=target))
-
-    values = decoded(stream)
-    if _may_be_made_up(values, scans, header) and not np.array_equal(values, decoded(jpeg_stream.with_filler(stream))):
-        raise CodecError("the JPEG frame has an end, but not all data before it (E16)")
+    colour = colour_of(header, fmt)
+    values = run(lambda: _decode_jpeg(stream, header, scans, ybr=colour.ybr))
+    if colour.inverted:
+        values = ((1 << header.precision) - 1) - values
     if header.lossless and values.dtype == np.uint16 and jpeg_stream.predictor(stream, scans) == 6:
         values, repairs = _mend_predictor(values, fmt, repairs)
-    return Decoded(_from_stream(values, fmt, header.precision), photometric, repairs)
+    return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs)
 
 
-def _may_be_made_up(values: np.ndarray, scans: jpeg_stream.Scans, header: Codestream) -> bool:
-    """Tell whether the end of a decoded JPEG looks like what libjpeg fills in for missing data: middle grey.
-
-    It does so behind the group of blocks (of a lossless JPEG: the row) in which the data ended, so that a gap within
-    the last one is not noticed. After a gap before a restart marker or in one of several scans the end looks right.
-    """
-    if scans.restarts or not scans.one:
-        return True
-    last = values.reshape(len(values), -1)[-1, -header.components :]
-    return bool((last == 1 << (header.precision - 1)).all())
+def _decode_jpeg(stream: bytes, header: Codestream, scans: jpeg_stream.Scans, *, ybr: bool) -> np.ndarray:
+    """Decode a JPEG, a lossy one of three components to RGB, any other to what was coded, and look for damage."""
+    source = target = {1: None, 3: "RGB", 4: "CMYK"}.get(header.components)
+    if not header.lossless:
+        source = {3: "YCbCr", 4: "YCCK"}[header.components] if ybr else source
+        values = jpeg8_decode(stream, colorspace=source, outcolorspace=target)
+        damage.check_jpeg(stream, header, scans)
+        return values
+    if header.precision > _NARROW:
+        values = jpeg8_decode(stream, colorspace=source, outcolorspace=target)
+        damage.check_lossless(stream, header, scans, values)
+        return values
+    # Decoded as if they had more bits, samples that no such picture has are seen. They are coded as differences from
+    # half of the range (T.81 H.1.2.1).
+    wide = jpeg8_decode(jpeg_stream.with_precision(stream, _WIDE), colorspace=source, outcolorspace=target)
+    values = wide - np.uint16((1 << (_WIDE - 1)) - (1 << (header.precision - 1)))
+    damage.check_lossless(stream, header, scans, values)
+    return values.astype(np.uint8)
 
 
 def _mend_predictor(
@@ -150,25 +159,6 @@ def _mend_predictor(
     return np.stack(mended, -1).reshape(values.shape), (*repairs, "undid a faulty predictor of a JPEG encoder (C8)")
 
 
-def _jpeg_colour(header: Codestream, fmt: PixelFormat) -> tuple[str | None, str | None, str]:
-    """Choose the colour space of a JPEG, the one to decode to, and what the values then are (C1, C2)."""
-    if header.components != 3:
-        return None, None, fmt.photometric
-    stated = fmt.photometric.startswith("YBR")
-    if header.transform is not None:
-        ybr = header.transform == 1
-    elif header.lossless:
-        ybr = stated
-    elif header.ids == b"RGB":
-        ybr = False
-    else:
-        ybr = header.jfif or stated
-    if header.lossless:
-        # Nothing is transformed, so that the stored values are the ones that were compressed.
-        return "RGB", "RGB", "YBR_FULL" if ybr else "RGB"
-    return ("YCbCr" if ybr else "RGB"), "RGB", "RGB"
-
-
 def jpegls(stream: bytes, fmt: PixelFormat) -> Decoded:
     """Decode JPEG-LS (T.87)."""
     header = _checked_header(stream, fmt)
@@ -178,13 +168,14 @@ def jpegls(stream: bytes, fmt: PixelFormat) -> Decoded:
     values = run(lambda: jpegls_decode(stream))
     if values.shape != fmt.shape and values.shape == fmt.shape[2:] + fmt.shape[:2]:
         values = values.transpose(1, 2, 0)
-    return Decoded(_from_stream(values, fmt, header.precision), decoded_photometric(header, fmt), repairs)
+    return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs)
 
 
 def jpeg2000(stream: bytes, fmt: PixelFormat) -> Decoded:
-    """Decode JPEG 2000 part 1 and HTJ2K (T.800, T.814)."""
+    """Decode JPEG 2000 part 1 and HTJ2K (T.800, T.814): the codestream, without what a JP2 file says of its colours."""
     header = _checked_header(stream, fmt)
-    end = jpeg2000_stream.end_of_tiles(Memory(stream), jpeg2000_stream.codestream_offset(stream))
+    stream = stream[jpeg2000_stream.codestream_offset(stream) :]
+    end = jpeg2000_stream.end_of_tiles(Memory(stream), 0)
     if end is None:
         raise CodecError(jpeg2000_stream.CUT)
     repairs = jpeg2000_repairs(header, fmt)
@@ -193,18 +184,17 @@ def jpeg2000(stream: bytes, fmt: PixelFormat) -> Decoded:
         stream, repairs = mended, (*repairs, jpeg2000_stream.MENDED)
     # OpenJPEG for HTJ2K too: imagecodecs' OpenJPH is twice as fast, but drops the errors of damaged streams and
     # lets samples beyond the range wrap around, so that white shows as black.
-    values = run(lambda: jpeg2k_decode(stream))
-    return Decoded(_from_stream(values, fmt, header.precision), decoded_photometric(header, fmt), repairs)
+    values = run(
+        lambda: damage.check_jpeg2000(lambda: jpeg2k_decode(jpeg2000_stream.with_termination(stream), verbose=2))
+    )
+    return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs)
 
 
 def jpeg2000_repairs(header: Codestream, fmt: PixelFormat) -> tuple[str, ...]:
-    """Say where the header of a JPEG 2000 stream overrules the Image Pixel attributes (C4, C5)."""
-    repairs: tuple[str, ...] = ()
-    if header.components == 3 and not header.mct and fmt.photometric in ("YBR_RCT", "YBR_ICT"):
-        repairs = (f"{fmt.photometric}, but the stream has no colour transform: taken as RGB (C4)",)
+    """Say where the header of a JPEG 2000 stream overrules Pixel Representation (C5)."""
     if header.signed != fmt.signed:
-        repairs += ("the sign of the JPEG 2000 stream contradicts Pixel Representation (C5)",)
-    return repairs
+        return ("the sign of the JPEG 2000 stream contradicts Pixel Representation (C5)",)
+    return ()
 
 
 def jpegxl(stream: bytes, fmt: PixelFormat) -> Decoded:
@@ -213,4 +203,4 @@ def jpegxl(stream: bytes, fmt: PixelFormat) -> Decoded:
     values = run(lambda: jpegxl_decode(stream, index=0))
     if values.dtype.itemsize > fmt.dtype.itemsize:
         raise CodecError(f"the frame decodes to {values.dtype}, the header says {fmt.dtype} (C6)")
-    return Decoded(_from_stream(values, fmt, fmt.bits_stored), decoded_photometric(header, fmt))
+    return _decoded(_from_stream(values, fmt, fmt.bits_stored), header, fmt)

@@ -32,8 +32,8 @@ class Codestream:
 
     *kind* is jpg, jls, j2k or jxl. *precision* is the bits of a sample and *components* their number, 0 where the
     header was not read that far. *lossless* is a lossless JPEG process, *transform* the colour transform of an
-    Adobe APP14 segment, *ids* are the component identifiers of a JPEG; *mct* says that JPEG 2000 has mixed the
-    components, or stores those of colour smaller.
+    Adobe APP14 segment, *ids* are the component identifiers of a JPEG. *smaller* says that a component has fewer
+    samples than the first, *mct* that JPEG 2000 has mixed the components.
     """
 
     kind: str
@@ -46,6 +46,7 @@ class Codestream:
     jfif: bool = False
     transform: int | None = None
     ids: bytes = b""
+    smaller: bool = False
     mct: bool = False
 
 

@@ -23,23 +23,22 @@ UNENDED = "the JPEG-LS frame has no end marker (E16)"
 _NO_FRAME = "the JPEG stream has no frame header"
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _RESTARTS = b"\xff\xdd\0\4"
+# An Adobe segment that says so (T.81 B.2.4.6 has the form).
+_NO_TRANSFORM = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
-_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-# Without a pattern, so that it decodes to anything but a flat grey; without FF, so that it holds no marker.
-_FILLER = bytes([(7 + place * place * 89 + place * 31) % 251 for place in range(256)])
 
 
 def read_header(data: bytes) -> Codestream:
     """Walk the segments up to the frame header."""
     jfif, transform = False, None
-    for marker, position in _segments(data):
+    for marker, position in segments(data):
         length = struct.unpack_from(">H", data, position)[0]
         body = data[position + 2 : position + length]
         if marker == 0xE0 and body.startswith(b"JFIF\0"):
             jfif = True
         elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
             transform = body[11]
-        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+        elif _is_frame(marker):
             precision, rows, columns, components = struct.unpack_from(">BHHB", body)
             # APP14 may still follow; nobody writes it behind the frame header, but it is as valid there.
             transform = _late_transform(data, position + length) if transform is None else transform
@@ -53,13 +52,25 @@ def read_header(data: bytes) -> Codestream:
                 jfif=jfif,
                 transform=transform,
                 ids=body[6 : 6 + 3 * components : 3],
+                smaller=_smaller(body[7 : 7 + 3 * components : 3]),
             )
         elif marker in (0xDA, 0xD9):
             break
     raise CodecError(_NO_FRAME)
 
 
-def _segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int]]:
+def _is_frame(marker: int) -> bool:
+    """Tell whether a frame header follows, of JPEG or JPEG-LS."""
+    return marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC))
+
+
+def _smaller(sampling: bytes) -> bool:
+    """Tell by the sampling factors of the components whether one has fewer samples than the first (T.81 A.1.1)."""
+    first = sampling[:1]
+    return any(factor >> 4 < first[0] >> 4 or factor & 15 < first[0] & 15 for factor in sampling[1:])
+
+
+def segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int]]:
     """Give the second byte of each marker from *position* on but SOI and TEM, and where its length field is.
 
     Entropy-coded data is searched through where a scan is gone past. Raises HeaderCut and struct.error at the end.
@@ -77,7 +88,7 @@ def _segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int]]:
 def _late_transform(data: bytes, position: int) -> int | None:
     """Look for an Adobe segment between the frame header and the first scan."""
     with contextlib.suppress(CodecError, struct.error):
-        for marker, segment in _segments(data, position):
+        for marker, segment in segments(data, position):
             length = struct.unpack_from(">H", data, segment)[0]
             if marker == 0xEE and data[segment + 2 : segment + 7] == b"Adobe" and length >= 14:
                 return data[segment + 13]
@@ -110,7 +121,7 @@ def scans_of(data: bytes, components: int) -> Scans:
     process, first = 0, None
     with contextlib.suppress(CodecError, struct.error):
         process = frame_marker(data)
-        marker, place = next(found for found in _segments(data) if found[0] in (0xDA, 0xD9))
+        marker, place = next(found for found in segments(data) if found[0] in (0xDA, 0xD9))
         first = place if marker == 0xDA else None
     one = first is not None and data[first + 2 : first + 3] == bytes([components]) and process not in _PROGRESSIVE
     return Scans(process, first, one, _RESTARTS in (data[:first] if one else data))
@@ -120,7 +131,7 @@ def scan_headers(data: bytes) -> tuple[list[int], int | None]:
     """Walk a whole JPEG: the offsets of its SOS segments' length fields, and of the byte after EOI (None without)."""
     scans: list[int] = []
     with contextlib.suppress(CodecError, struct.error):
-        for marker, position in _segments(data):
+        for marker, position in segments(data):
             if marker == 0xD9:
                 return scans, position
             if marker == 0xDA:
@@ -160,23 +171,6 @@ def predictor(data: bytes, scans: Scans) -> int:
     return 0 if shifts & 0x0F else selection
 
 
-def with_filler(data: bytes) -> bytes:
-    """Put filler behind the entropy-coded data of each restart interval and scan (T.81 B.1.1.5).
-
-    A decoder that has all it needs never reads it; one that had to make up for missing data makes another picture
-    of it. That is how streams that lost some data but not their end are found out: libjpeg only warns, and the
-    warning is not passed on.
-    """
-    parts, position = [], 0
-    for header in scan_headers(data)[0]:
-        start = header + int.from_bytes(data[header : header + 2], "big")
-        end = _MARKER.search(data, start)
-        stop = end.start() if end else len(data)
-        parts += [data[position:start], _RESTART.sub(lambda marker: _FILLER + marker[0], data[start:stop]), _FILLER]
-        position = stop
-    return b"".join(parts) + data[position:]
-
-
 def mend_spectral_selection(data: bytes, scans: Scans) -> bytes | None:
     """Write 0..63 into scans of a sequential JPEG that claim Ss=0, Se=0 (E22); None when there is nothing to mend.
 
@@ -193,6 +187,89 @@ def mend_spectral_selection(data: bytes, scans: Scans) -> bytes | None:
     return bytes(mended)
 
 
+def huffman_tables(data: bytes) -> dict[int, dict[int, tuple[int, int]]]:
+    """Read the tables of class 0 before the first scan: word and length by symbol, by number (T.81 Annex C)."""
+    tables: dict[int, dict[int, tuple[int, int]]] = {}
+    for marker, position in segments(data):
+        if marker == 0xDA:
+            break
+        if marker != 0xC4:
+            continue
+        place, end = position + 2, position + int.from_bytes(data[position : position + 2], "big")
+        while place + 17 <= end:
+            selector, counts = data[place], data[place + 1 : place + 17]
+            symbols = iter(data[place + 17 : place + 17 + sum(counts)])
+            table, word = {}, 0
+            for length, count in enumerate(counts, 1):
+                for _, symbol in zip(range(count), symbols, strict=False):
+                    table[symbol] = word, length
+                    word += 1
+                word <<= 1
+            if selector < 16:
+                tables[selector] = table
+            place += 17 + sum(counts)
+    return tables
+
+
+def end_of_scan(data: bytes, start: int) -> int:
+    """Find where the entropy-coded data that begin at *start* end, without bytes that fill up to a marker."""
+    found = _MARKER.search(data, start)
+    return start + len(data[start : found.start() if found else len(data)].rstrip(b"\xff"))
+
+
+def with_precision(data: bytes, precision: int) -> bytes:
+    """State that samples have *precision* bits."""
+    changed = bytearray(data)
+    for marker, position in segments(data):
+        if _is_frame(marker):
+            changed[position + 2] = precision
+            break
+    return bytes(changed)
+
+
+def for_probe(data: bytes, header: Codestream, scans: Scans, precision: int) -> tuple[bytes, tuple[int, ...]]:
+    """Give a JPEG whose entropy-coded data are the same, for a decoder that looks for damage in them.
+
+    It has *precision* bits a sample, nothing that makes decoders convert colours or warn of what is no damage, and the
+    mean of each block is all that is left of it, not multiplied by its quantiser. These quantisers follow, one a
+    component; none where the process has none or they cannot be told.
+    """
+    probe, used = bytearray(data), b""
+    tables: dict[int, int] = {}
+    for marker, position in segments(data):
+        body = position + 2
+        if marker == 0xE0 or marker == 0xEE:
+            probe[body : body + 1] = b"X"
+        elif marker == 0xDB:
+            tables.update(_flattened(probe, position))
+        elif marker == scans.process:
+            probe[body] = precision
+            used = data[body + 8 : body + 6 + 3 * header.components : 3]
+        elif marker in (0xDA, 0xD9):
+            break
+    if scans.process in (0xC0, 0xC1) and scans.first is not None:
+        for offset in [scans.first] if scans.one else scan_headers(data)[0]:
+            end = offset + int.from_bytes(data[offset : offset + 2], "big")
+            probe[end - 3 : end] = b"\0\x3f\0"
+    known = not header.lossless and all(table in tables for table in used)
+    if known and not scans.one and scans.first is not None:
+        known = data.find(b"\xff\xdb", scans.first) < 0  # none is replaced between the scans
+    quantisers = tuple(tables[table] for table in used) if known else ()
+    return bytes(probe[:2]) + _NO_TRANSFORM + bytes(probe[2:]), quantisers
+
+
+def _flattened(probe: bytearray, position: int) -> Iterator[tuple[int, int]]:
+    """Take all but the means out of the quantisation tables of a segment; give the number and quantiser of each."""
+    end = position + int.from_bytes(probe[position : position + 2], "big")
+    place = position + 2
+    while place < end:
+        size, number = (probe[place] >> 4) + 1, probe[place] & 15
+        yield number, int.from_bytes(probe[place + 1 : place + 1 + size], "big")
+        table = (1).to_bytes(size, "big") + bytes(63 * size)
+        probe[place + 1 : place + 1 + len(table)] = table
+        place += 1 + len(table)
+
+
 def _claims_nothing(data: bytes, header: int) -> bool:
     """Tell whether a scan claims Ss=0, Se=0."""
     selection = header + int.from_bytes(data[header : header + 2], "big") - 3
@@ -201,8 +278,8 @@ def _claims_nothing(data: bytes, header: int) -> bool:
 
 def frame_marker(data: bytes) -> int:
     """Give the second byte of the frame header's marker (0xC0 baseline, 0xC3 lossless, 0xF7 JPEG-LS ...)."""
-    for marker, position in _segments(data):
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+    for marker, position in segments(data):
+        if _is_frame(marker):
             return marker
         if marker in (0xDA, 0xD9) or position + 2 > len(data):
             break

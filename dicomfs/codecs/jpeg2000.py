@@ -4,6 +4,7 @@ Only this module walks their marker segments, and only it mends them.
 """
 
 import struct
+from collections.abc import Iterator
 
 from dicomfs.codecs.encoded import JP2_SIGNATURE, CodecError, Codestream, box, end_without
 from dicomfs.dicom.stream import Stream
@@ -11,6 +12,8 @@ from dicomfs.dicom.stream import Stream
 CUT = "the JPEG 2000 frame is cut short (E16)"
 MENDED = "dropped a misplaced comment from the JPEG 2000 stream (C9)"
 EOC, COMMENT = b"\xff\xd9", b"\xff\x64"
+# Bits of the style of code-blocks (T.800 table A.19, T.814 table A.4).
+_PREDICTABLE, _HIGH_THROUGHPUT = 0x10, 0x40
 UNSCRAMBLED = "undid the scrambling of a Zeiss JPEG 2000 file (C12)"
 
 
@@ -34,9 +37,8 @@ def read_header(data: bytes) -> Codestream:
     depth, step_x, step_y = struct.unpack_from("BBB", data, start + 42)
     if not (step_x and step_y and tile_x and tile_y and x1 > x0 and y1 > y0):
         raise CodecError("the JPEG 2000 stream states an impossible size")
-    # Of components of different sizes decoders make RGB, as of mixed ones: they can only be luminance and chrominance.
     sizes = {data[place + 1 : place + 3] for place in range(start + 42, start + 42 + 3 * components, 3)}
-    mct, position = len(sizes) > 1, start + 4
+    mct, position = False, start + 4
     while True:
         position += struct.unpack_from(">H", data, position)[0]
         marker = struct.unpack_from(">H", data, position)[0]
@@ -55,8 +57,42 @@ def read_header(data: bytes) -> Codestream:
         components,
         (depth & 0x7F) + 1,
         signed=bool(depth & 0x80),
+        smaller=len(sizes) > 1,
         mct=mct,
     )
+
+
+def with_termination(data: bytes) -> bytes:
+    """Say in a codestream that each code-block ends predictably, so that a decoder looks whether it does (T.800 A.6.1).
+
+    The picture stays the same, bit for bit. Blocks of HTJ2K have no such ending (T.814 A.3).
+    """
+    wide = int.from_bytes(data[40:42], "big") > 256
+    marked = bytearray(data)
+    for marker, position in _coding_styles(data):
+        style = position + (10 if marker == 0xFF52 else 8 if wide else 7)
+        if not marked[style] & _HIGH_THROUGHPUT:
+            marked[style] |= _PREDICTABLE
+    return bytes(marked)
+
+
+def _coding_styles(data: bytes) -> Iterator[tuple[int, int]]:
+    """Give COD and COC of the main header and of the tile-parts, and where the length field of each is."""
+    position, part, end = 2, 0, 2
+    while position + 12 <= len(data):
+        marker, length = struct.unpack_from(">HH", data, position)
+        if marker == 0xFF90:
+            part, end = position, position + int.from_bytes(data[position + 6 : position + 10], "big")
+        elif marker in (0xFF52, 0xFF53):
+            yield marker, position + 2
+        if marker == 0xFF93:
+            if end <= part:
+                return  # the last one has no length
+            position = end
+        elif marker < 0xFF00 or marker == 0xFFD9:
+            return
+        else:
+            position += 2 + length
 
 
 def mend_after_tiles(data: bytes, end: int) -> bytes | None:

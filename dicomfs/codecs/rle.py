@@ -8,7 +8,8 @@ import numpy as np
 from imagecodecs import packbits_decode
 
 from dicomfs.codecs import native
-from dicomfs.codecs.decoders import Decoded, plain_photometric
+from dicomfs.codecs.colour import plain_photometric
+from dicomfs.codecs.decoders import Decoded
 from dicomfs.codecs.encoded import CodecError
 from dicomfs.image.pixelformat import PixelFormat
 
@@ -77,9 +78,9 @@ def _end_of_plane(segment: bytes, length: int, row: int) -> tuple[int, int]:
     """Find the end of the run in which a plane of *length* bytes ends, and how many bytes that goes on behind it.
 
     An RLE frame does not state its size, and some encoders write more than it has. What follows must be zeros, which
-    PS3.5 G.3 asks for one of. The last run may go on where all others keep to the rows (G.3.1), for that proves their
-    length; by a whole row or more it may not. Anything else may be a larger frame, which would be shown askew or
-    cut. Raises CodecError.
+    PS3.5 G.3 asks for one of, or a single byte of any other value, which is no run either. The last run may go on
+    where all others keep to the rows (G.3.1), for that proves their length; by a whole row or more it may not. Anything
+    else may be a larger frame, which would be shown askew or cut. Raises CodecError.
     """
     position = reached = 0
     keeps_to_rows = row > 0
@@ -93,7 +94,7 @@ def _end_of_plane(segment: bytes, length: int, row: int) -> tuple[int, int]:
             keeps_to_rows = reached // row == (min(reached + count, length) - 1) // row
         position, reached = stop, reached + count
     excess = reached - length
-    if any(segment[position:]) or (excess and not (keeps_to_rows and excess < row)):
+    if (len(segment) - position > 1 and any(segment[position:])) or (excess and not (keeps_to_rows and excess < row)):
         raise CodecError(f"an RLE segment has more than the {length} bytes that the header asks for (E21)")
     return position, excess
 

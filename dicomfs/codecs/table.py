@@ -12,7 +12,8 @@ import imagecodecs
 
 from dicomfs.codecs import codestream, decoders, jpeg2000, native
 from dicomfs.codecs.codestream import sniff
-from dicomfs.codecs.decoders import Decoded, plain_photometric
+from dicomfs.codecs.colour import plain_photometric
+from dicomfs.codecs.decoders import Decoded
 from dicomfs.codecs.encoded import CodecError
 from dicomfs.codecs.rle import rle
 from dicomfs.dicom.stream import Memory, Stream
@@ -71,15 +72,23 @@ def _encapsulated(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
 
 
 def _deflated(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
-    """Inflate a native frame (PS3.5 A.4.13), never to more bytes than it has."""
+    """Inflate a native frame (PS3.5 A.4.13), never to more bytes than it has and the one that pads it.
+
+    The stream ends where the frame does, and no more than a pad byte follows; else it is damaged.
+    """
     size = -(-fmt.frame_bits // 8)
     errors = []
     for wbits in (-15, 15, 31):  # as the standard has it; with the head of zlib; of gzip
+        inflater = zlib.decompressobj(wbits)
         try:
-            frame = zlib.decompressobj(wbits).decompress(data, size)
+            frame = inflater.decompress(data, size + size % 2 + 1)
         except zlib.error as error:
             errors.append(str(error))
             continue
+        if len(frame) > size + size % 2:
+            raise CodecError(f"the frame inflates to more than the {size} bytes that the header asks for (E21)")
+        if len(frame) >= size and not (inflater.eof and inflater.unused_data in (b"", b"\0")):
+            raise CodecError("the data of the frame are damaged: they do not end where the frame does (E16)")
         return _encapsulated(frame, fmt, 0)
     raise CodecError(f"the frame cannot be inflated: {errors[0]}")
 

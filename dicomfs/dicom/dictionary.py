@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "is_known_creator",
     "is_private",
     "is_private_creator",
     "keyword",
@@ -58,6 +59,11 @@ def is_private(tag: int) -> bool:
 def is_private_creator(tag: int) -> bool:
     """Tell whether *tag* reserves a block of private elements, (gggg,0010) to (gggg,00FF) (PS3.5 7.8.1)."""
     return bool(tag & 0x10000) and 0x10 <= tag & 0xFFFF <= 0xFF
+
+
+def is_known_creator(creator: str) -> bool:
+    """Tell whether *creator* is the name under which a known maker reserves private elements."""
+    return creator in _PRIVATE
 
 
 def _entry(tag: int) -> _Entry | None:

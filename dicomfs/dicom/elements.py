@@ -7,6 +7,7 @@ left in the stream or not what its VR promises reads as None or as nothing.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dicomfs.dicom.dictionary import public_vr
 from dicomfs.dicom.values import TEXT, decode_text, parse_integer, parse_number, unpack, unpack_tags
 
 __all__ = ["DataSet", "Element"]
@@ -36,7 +37,7 @@ class DataSet:
     both inherited from the data set around this one. *length* is that of the Item or data set, as present.
     """
 
-    __slots__ = ("big_endian", "charset", "elements", "explicit", "length", "signed", "undefined")
+    __slots__ = ("_told", "big_endian", "charset", "elements", "explicit", "length", "signed", "undefined")
 
     def __init__(
         self, explicit: bool = True, big_endian: bool = False, charset: tuple[str, ...] = (), signed: bool = False
@@ -49,6 +50,7 @@ class DataSet:
         self.signed = signed
         self.length = 0
         self.undefined = False
+        self._told: dict[tuple[int, int], bool] | None = None  # most data sets are never asked
 
     def __contains__(self, tag: int) -> bool:
         """Tell whether there is an element of that tag."""
@@ -90,7 +92,7 @@ class DataSet:
         if element.vr in TEXT:
             parsed = [parse_number(text) for text in decode_text(element.value, element.vr, ())]
             return tuple([number for number in parsed if number is not None])
-        return tuple([float(number) for number in unpack(element.value, element.vr, self.big_endian)])
+        return tuple([float(number) for number in unpack(element.value, self._vr(element), self.big_endian)])
 
     def number(self, tag: int) -> float | None:
         """Give the first value as a number; None when it is absent or none."""
@@ -102,7 +104,7 @@ class DataSet:
         element = self.elements.get(tag)
         if element is None or element.value is None:
             return ()
-        vr = element.vr
+        vr = self._vr(element)
         if vr == "AT":
             return unpack_tags(element.value, self.big_endian)
         if vr in TEXT:
@@ -121,6 +123,24 @@ class DataSet:
         """Give the Items of a sequence; () when there is none."""
         element = self.elements.get(tag)
         return element.items or () if element else ()
+
+    def any_item_has(self, sequence: int, nested: int) -> bool:
+        """Tell whether any Item of *sequence* has Items in *nested*; found out once."""
+        told = self._told = {} if self._told is None else self._told
+        key = sequence, nested
+        if key not in told:
+            told[key] = any(item.items(nested) for item in self.items(sequence))
+        return told[key]
+
+    def _vr(self, element: Element) -> str:
+        """Give the VR to read numbers by: one of "US or SS" follows Pixel Representation, whatever was written.
+
+        Writers do not see the Pixel Representation from within a sequence, and write US there (PS3.3 C.7.6.3.1.1,
+        C.7.6.16.2.11.1).
+        """
+        if element.vr in ("US", "SS") and "US or SS" in public_vr(element.tag):
+            return "SS" if self.signed else "US"
+        return element.vr
 
 
 def _whole(text: str) -> tuple[int, ...]:

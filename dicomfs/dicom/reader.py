@@ -7,6 +7,7 @@ cut keeps what is there, and budgets bound what a hostile file can cost (rules L
 
 from typing import NamedTuple
 
+from dicomfs.dicom.charsets import charset_faults
 from dicomfs.dicom.dictionary import is_private, private_vr, public_vr
 from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.encoding import (
@@ -20,7 +21,7 @@ from dicomfs.dicom.encoding import (
     measure_unknown,
 )
 from dicomfs.dicom.stream import Stream
-from dicomfs.dicom.values import decode_text, unpack
+from dicomfs.dicom.values import CHARSET_TEXT, decode_text, text_fault
 from dicomfs.image.fragments import ITEM, Fragments, scan_fragments
 
 # Values up to here are kept in memory; longer ones stay in the stream.
@@ -164,8 +165,12 @@ class Reader:
                 ambiguous.append(element)
             if tag == _CHARSET and element.value is not None:
                 here.charset = decode_text(element.value, "CS", ())
+                for fault in charset_faults(here.charset):
+                    self.flag(fault)
             elif tag == _PIXEL_REPRESENTATION and element.value is not None:
-                here.signed = unpack(element.value[:2], "US", big_endian) == (1,)
+                here.signed = here.integer(tag) == 1
+            elif element.vr in CHARSET_TEXT and (wrong := text_fault(element.value, element.vr, here.charset)):
+                self.flag(wrong)
         else:
             if undefined and not self.stopped:
                 self.flag("an Item ends without its delimiter (E13)")

@@ -10,23 +10,19 @@ from dataclasses import replace
 
 from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
+from dicomfs.display.findings import PIXEL_VALUE_TRANSFORMATION, RESCALE_SLOPE, object_findings
 from dicomfs.display.luts import read_lut, read_palette
-from dicomfs.display.render import Display, Lut, Palette, Window
-from dicomfs.display.voi import FRAME_VOI_LUT, Voi, voi_source, vois_of
-from dicomfs.image.functional import PER_FRAME_GROUPS, SHARED_GROUPS, functional_group
+from dicomfs.display.render import Display, Lut, Palette, Window, modality_range
+from dicomfs.display.voi import Voi, voi_source, vois_of
+from dicomfs.image.functional import functional_group, some_frame_has
 from dicomfs.image.pixelformat import PixelFormat
 
+__all__ = [
+    "MOST_SAMPLES", "PIXEL_VALUE_TRANSFORMATION", "GroupMissing", "PixelsUnusable", "VoiMissing", "check_groups",
+    "display_of", "frame_display", "has_groups", "pixel_format", "wants_automatic_window", "whole_segment",
+]  # fmt: skip
+
 PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
-
-# Functional group macros (PS3.3 C.7.6.16.2.9, C.7.6.16.2.10).
-PIXEL_VALUE_TRANSFORMATION, RESCALE_SLOPE = 0x00289145, 0x00281053
-_MACROS = {PIXEL_VALUE_TRANSFORMATION: "Pixel Value Transformation", FRAME_VOI_LUT: "Frame VOI LUT"}
-
-_RETIRED = {
-    "ARGB": "its alpha, which may stand for an overlay, is left out",
-    "CMYK": "it is shown without a profile",
-    "HSV": "it cannot be shown",
-}
 
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 GE_PRIVATE = "1.2.840.113619.5.2"
@@ -71,14 +67,23 @@ def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
     columns = _needed(dataset, 0x00280011, "Columns")
     samples = dataset.integer(0x00280002)
     samples = 1 if samples is None else samples
-    real, allocated = _allocated(dataset)
     if samples not in (1, 3, 4):
         raise PixelsUnusable(f"frames of {samples} samples a pixel cannot be shown (N19)")
     if rows * columns * samples > MOST_SAMPLES:
         raise PixelsUnusable(f"frames of {columns} x {rows} pixels are too large (L4)")
     photometric = (dataset.text(0x00280004) or "").strip().upper()
     photometric = photometric or ("MONOCHROME2" if samples == 1 else "RGB")
-    if (samples == 1) != (photometric in ONE_SAMPLE):
+    real, allocated = _allocated(dataset)
+    tag = next((tag for tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA) if tag in dataset), None)
+    element = dataset.get(tag) if tag is not None else None
+    if samples == 1 and photometric not in ONE_SAMPLE:
+        frames = max(dataset.integer(0x00280008) or 1, 1)
+        full = rows * columns * 3 * allocated // 8 * frames
+        coloured = photometric.startswith(("RGB", "YBR", "ARGB", "HSV", "CMYK")) and transfer_syntax in _NATIVE
+        if coloured and element is not None and element.length >= full:
+            raise PixelsUnusable("one sample a pixel contradicts Pixel Data, which is as long as three (N19)")
+        photometric = "MONOCHROME2"  # the values do not depend on it; `findings` says so
+    if samples != 1 and photometric in ONE_SAMPLE:
         raise PixelsUnusable(f"{samples} samples a pixel contradict the photometric interpretation (N19)")
     stored = dataset.integer(0x00280101) or 0
     if not 0 < stored <= allocated or real:
@@ -86,8 +91,6 @@ def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
     high = dataset.integer(0x00280102)
     if high is None or not stored - 1 <= high < allocated:
         high = stored - 1
-    tag = next((tag for tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA) if tag in dataset), None)
-    element = dataset.get(tag) if tag is not None else None
     fmt = PixelFormat(
         rows=rows,
         columns=columns,
@@ -111,14 +114,20 @@ def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
 def display_of(
     dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None, place: int | None = None
 ) -> tuple[Display, tuple[str, ...]]:
+    """Read how frame *frame* (from 0) is shown, as `frame_display` does, with what is odd of the object (frame 0)."""
+    display, problems = frame_display(dataset, frame, fmt, stream, place)
+    return display, (*(object_findings(dataset, fmt) if frame == 0 else ()), *problems)
+
+
+def frame_display(
+    dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None, place: int | None = None
+) -> tuple[Display, tuple[str, ...]]:
     """Read how frame *frame* (from 0) is shown; give it with a sentence for each thing that makes no sense.
 
     *stream* is what the offsets in *dataset* refer to: long look-up tables are still in it. *place* chooses a VOI LUT
     or window (see `voi`) other than the first that can be used; raises VoiMissing where it cannot be used.
     """
     problems: dict[str, None] = {}
-    if frame == 0:
-        _object_problems(dataset, fmt, problems)
     if fmt.samples != 1:
         return Display(), tuple(problems)
     palette = _palette(dataset, fmt, stream, problems)
@@ -126,8 +135,10 @@ def display_of(
         return Display(palette=palette), tuple(problems)
     modality_lut = _modality_lut(dataset, fmt, stream, problems)
     slope, intercept = (1.0, 0.0) if modality_lut else _rescale(dataset, frame, problems)
-    negative = modality_lut is None and (fmt.signed or intercept < 0)
-    vois = vois_of(voi_source(dataset, frame), negative, stream, problems)
+    inputs = (-math.inf, math.inf)
+    if not fmt.real:
+        inputs = modality_range(fmt.stored_range, Display(slope, intercept, modality_lut))
+    vois = vois_of(voi_source(dataset, frame), inputs, stream, problems)
     if place is not None:
         vois = vois[place : place + 1]
     voi = next((voi for voi in vois if voi.usable), None)
@@ -144,7 +155,7 @@ def display_of(
     shape = dataset.text(0x20500020)
     if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != invert:
         problems["Presentation LUT Shape contradicts the photometric interpretation, which is followed (G2)"] = None
-    padding = _padding(dataset, fmt)
+    padding = _padding(dataset, fmt, problems)
     return Display(slope, intercept, modality_lut, window, voi.lut, invert, palette, padding), tuple(problems)
 
 
@@ -155,17 +166,19 @@ def whole_segment(dataset: DataSet) -> int | None:
     return most if most and most > 0 else None
 
 
+def has_groups(dataset: DataSet, frame: int) -> bool:
+    """Tell whether a frame has a Pixel Value Transformation, or none has one, so that none is missing (G6)."""
+    if RESCALE_SLOPE in dataset or not some_frame_has(dataset, PIXEL_VALUE_TRANSFORMATION):
+        return True
+    return functional_group(dataset, frame, PIXEL_VALUE_TRANSFORMATION) is not None
+
+
 def check_groups(dataset: DataSet, frame: int) -> None:
     """Refuse a frame that has no Pixel Value Transformation where others have one (G6). Raises GroupMissing.
 
     Nothing else that the file states would then be right for it: neither another frame's rescaling nor none.
     """
-    own = dataset.items(PER_FRAME_GROUPS)
-    # The ends and the middle stand for all: slides have 100,000 frames and this is asked for each that is read.
-    some = [own[place] for place in sorted({0, len(own) // 2, len(own) - 1})] if own else []
-    if not any(group.items(PIXEL_VALUE_TRANSFORMATION) for group in some):
-        return
-    if functional_group(dataset, frame, PIXEL_VALUE_TRANSFORMATION) is None and RESCALE_SLOPE not in dataset:
+    if not has_groups(dataset, frame):
         raise GroupMissing(frame)
 
 
@@ -217,28 +230,6 @@ def _is_full_444(fmt: PixelFormat, length: int, dataset: DataSet) -> bool:
     return fmt.transfer_syntax in _NATIVE and length >= full
 
 
-# What concerns all frames
-
-
-def _object_problems(dataset: DataSet, fmt: PixelFormat, problems: dict[str, None]) -> None:
-    """Say what is wrong with the functional groups, and what of the object is not shown (G6, G7, G22, N18)."""
-    own, shared = dataset.items(PER_FRAME_GROUPS), dataset.items(SHARED_GROUPS)
-    frames = dataset.integer(0x00280008) or 1
-    if own and len(own) < frames:
-        problems["the Per-frame Functional Groups Sequence has fewer Items than there are frames (G6)"] = None
-    for tag, name in _MACROS.items():
-        having = sum([bool(group.items(tag)) for group in own])
-        common = any(group.items(tag) for group in shared[:1])
-        if having and common:
-            problems[f"{name} is both shared and per frame; a frame's own is used (G7)"] = None
-        elif 0 < having < len(own):
-            problems[f"some frames have no {name}, others have one (G6)"] = None
-    if 0x00181600 in dataset:
-        problems["there is a display shutter; it is not applied (G22)"] = None
-    if fmt.photometric in _RETIRED:
-        problems[f"{fmt.photometric} is a retired colour model; {_RETIRED[fmt.photometric]} (N18)"] = None
-
-
 # Modality
 
 
@@ -247,7 +238,7 @@ def _modality_lut(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, pro
     items = dataset.items(0x00283000)
     if not items or dataset.text(0x00080016) in _INTENSITY:
         return None
-    lut = read_lut(items[0], fmt.signed, stream)
+    lut = read_lut(items[0], fmt.stored_range, stream)
     if lut is None:
         problems["the Modality LUT cannot be used (G3)"] = None
     return lut
@@ -270,15 +261,21 @@ def _rescale(dataset: DataSet, frame: int, problems: dict[str, None]) -> tuple[f
     return slope, intercept
 
 
-def _padding(dataset: DataSet, fmt: PixelFormat) -> tuple[float, float] | None:
+def _padding(dataset: DataSet, fmt: PixelFormat, problems: dict[str, None]) -> tuple[float, float] | None:
     """Read the range of padding values, in the sign of the stored values (PS3.3 C.7.5.1.1.2, G14)."""
     if fmt.real:
         value = dataset.number(0x00280122) if fmt.bits_allocated == 32 else dataset.number(0x00280123)
         limit = dataset.number(0x00280124) if fmt.bits_allocated == 32 else dataset.number(0x00280125)
         return None if value is None else (value, value if limit is None else limit)
-    ends = [dataset.integers(tag, fmt.signed)[:1] for tag in (0x00280120, 0x00280121)]
+    ends = [dataset.integers(tag)[:1] for tag in (0x00280120, 0x00280121)]
     values = [_stored(end[0], fmt) for end in ends if end]
-    return (values[0], values[-1]) if ends[0] else None
+    if not ends[0]:
+        return None
+    low, high = fmt.stored_range
+    if min(values) <= low and max(values) >= high:
+        problems["Pixel Padding Value and its limit cover all values; no value is taken as padding (G14)"] = None
+        return None
+    return values[0], values[-1]
 
 
 def _stored(value: int, fmt: PixelFormat) -> int:
@@ -294,6 +291,6 @@ def _palette(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, problems
     supplemental = fmt.photometric != "PALETTE COLOR"
     if supplemental and (dataset.text(0x00089205) not in ("COLOR", "MIXED") or 0x00281101 not in dataset):
         return None
-    palette, wrong = read_palette(dataset, fmt.signed, stream, supplemental)
+    palette, wrong = read_palette(dataset, fmt.stored_range, stream, supplemental)
     problems.update(dict.fromkeys(wrong))
     return palette

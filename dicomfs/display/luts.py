@@ -32,21 +32,24 @@ class Descriptor:
     bits: int
 
 
-def read_descriptor(dataset: DataSet, tag: int, signed: bool) -> Descriptor | None:
-    """Read a LUT descriptor; its second value is signed where the input is (PS3.3 C.11.1.1.1, G3)."""
+def read_descriptor(dataset: DataSet, tag: int, inputs: tuple[float, float]) -> Descriptor | None:
+    """Read a LUT descriptor, whose second value has the sign of the *inputs* (PS3.3 C.11.1.1.1, G3).
+
+    *inputs* are the least and the greatest value that is looked up. The VR that was written counts for nothing: a
+    first value beyond all inputs is a negative one, too.
+    """
     values = dataset.integers(tag)
-    element = dataset.get(tag)
-    if len(values) != 3 or element is None:
+    if len(values) != 3:
         return None
     first = values[1] & 0xFFFF
-    if first > 0x7FFF and (signed or element.vr == "SS"):
+    if first > 0x7FFF and (inputs[0] < 0 or first > inputs[1]):
         first -= 0x10000
     return Descriptor((values[0] & 0xFFFF) or MOST_ENTRIES, first, values[2] & 0xFFFF)
 
 
-def read_lut(dataset: DataSet, signed: bool, stream: Stream | None) -> Lut | None:
+def read_lut(dataset: DataSet, inputs: tuple[float, float], stream: Stream | None) -> Lut | None:
     """Read one Item of a Modality or VOI LUT Sequence; None when there is no table to be used."""
-    descriptor = read_descriptor(dataset, LUT_DESCRIPTOR, signed)
+    descriptor = read_descriptor(dataset, LUT_DESCRIPTOR, inputs)
     if descriptor is None:
         return None
     entries = _entries(dataset, LUT_DATA, descriptor.count, stream)
@@ -58,17 +61,27 @@ def read_lut(dataset: DataSet, signed: bool, stream: Stream | None) -> Lut | Non
     return Lut(descriptor.first, bits, entries.astype("<u2").tobytes())
 
 
+def bits_in_use(lut: Lut) -> int:
+    """Give the bits that the largest entry of a table takes: at least 8, and no more than are stated.
+
+    Some writers state the bits of the words that hold the entries (G9).
+    """
+    return min(lut.bits, max(8, int(np.frombuffer(lut.entries, "<u2").max()).bit_length()))
+
+
 def read_palette(
-    dataset: DataSet, signed: bool, stream: Stream | None, supplemental: bool = False
+    dataset: DataSet, inputs: tuple[float, float], stream: Stream | None, supplemental: bool = False
 ) -> tuple[Palette | None, tuple[str, ...]]:
     """Read the Palette Color Lookup Tables, also segmented ones (PS3.3 C.7.9); None without all three colours."""
     tables = []
     problems: dict[str, None] = {}
-    descriptor = None
+    descriptor: Descriptor | None = None
     for index in range(3):
-        descriptor = read_descriptor(dataset, _DESCRIPTORS[index], signed)
+        before, descriptor = descriptor, read_descriptor(dataset, _DESCRIPTORS[index], inputs)
         if descriptor is None:
             return None, ("the palette has no usable descriptor (G15)",)
+        if before is not None and before != descriptor:
+            problems["the descriptors of the palette's colours differ; the last one's is used (G15)"] = None
         if _TABLES[index] in dataset:
             table = _entries(dataset, _TABLES[index], descriptor.count, stream)
         else:
@@ -82,7 +95,20 @@ def read_palette(
     assert descriptor is not None  # noqa: S101  the loop ran
     length = max(map(len, tables))
     red, green, blue = (np.pad(table, (0, length - len(table)), mode="edge") for table in tables)
-    return Palette.of_tables(descriptor.first, descriptor.bits, red, green, blue, supplemental), tuple(problems)
+    used = max(int(table.max()) for table in tables).bit_length()
+    bits = _palette_bits(descriptor.bits, used)
+    if bits != descriptor.bits:
+        told = f"the palette says {descriptor.bits} bits, but its entries use {used}"
+        problems[f"{told}; the highest 8 of {bits} are shown (G15)"] = None
+    return Palette.of_tables(descriptor.first, bits, red, green, blue, supplemental), tuple(problems)
+
+
+def _palette_bits(stated: int, used: int) -> int:
+    """Tell how many bits the entries of a palette have, of which the largest one uses *used*.
+
+    Where all fit into the low byte, `Palette.of_tables` takes that; entries of 8 bits in high bytes use 16 (G15).
+    """
+    return stated if used <= 8 or used <= stated <= 16 else 16
 
 
 def _bytes(dataset: DataSet, tag: int, stream: Stream | None) -> tuple[Element | None, bytes]:

@@ -4,6 +4,7 @@ Only this module chooses between real world value maps, the Modality LUT, rescal
 """
 
 import errno
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,9 +13,9 @@ from dicomfs.dicom.stream import Stream
 from dicomfs.display.display import PIXEL_VALUE_TRANSFORMATION, check_groups, display_of, whole_segment
 from dicomfs.display.luts import read_lut
 from dicomfs.display.scale import Scale
-from dicomfs.image.functional import PER_FRAME_GROUPS
+from dicomfs.image.functional import frames_with_groups, own_items, some_frame_has
 from dicomfs.image.pixelformat import PixelFormat
-from dicomfs.image.quantity import MAPPINGS, Mapping, has_own_mappings, mapping_of
+from dicomfs.image.quantity import MAPPINGS, Mapping, has_own_mappings, mappings_of
 
 _MODALITY_LUT = 0x00283000
 
@@ -34,14 +35,14 @@ def scale_of(dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | No
     (PS3.3 C.7.6.16.2.11, C.11.1); what is part of a segment is a fraction of 1 (C.8.20.2, M2). *stream* is what the
     offsets in *dataset* refer to. Raises GroupMissing and MappingMissing for a frame without what others have (G6).
     """
-    found = mapping_of(dataset, frame)
-    if found is not None:
-        return _mapped(*found, dataset, stream)
+    found = [_mapped(*each, dataset, stream) for each in mappings_of(dataset, frame)]
+    if found:
+        return replace(found[0], further=tuple(found[1:]))
     if has_own_mappings(dataset):
         raise MappingMissing(frame)
     check_groups(dataset, frame)
     luts = dataset.items(_MODALITY_LUT)
-    lut = read_lut(luts[0], fmt.signed, stream) if luts else None
+    lut = read_lut(luts[0], fmt.stored_range, stream) if luts else None
     if lut is not None:
         return Scale(lut=lut)
     display, _ = display_of(dataset, frame, fmt, stream)
@@ -53,16 +54,18 @@ def shared_scale(dataset: DataSet, frames: int, fmt: PixelFormat) -> Scale | Non
     """Give the slope and intercept that hold for all *frames*; None where frames differ, or a table is used."""
     if dataset.items(_MODALITY_LUT):
         return None
-    own = dataset.items(PER_FRAME_GROUPS)[:frames]
+    own = min(frames, frames_with_groups(dataset))
     for sequence in (MAPPINGS, PIXEL_VALUE_TRANSFORMATION):
-        first = own[0].items(sequence) if own else ()
-        if any(not _alike(groups.items(sequence), first) for groups in own) or (first and len(own) < frames):
+        if not some_frame_has(dataset, sequence):
+            continue
+        first = own_items(dataset, 0, sequence)
+        if own < frames or any(not _alike(own_items(dataset, frame, sequence), first) for frame in range(own)):
             return None
     try:
         scale = scale_of(dataset, 0, fmt)
     except MappingMissing:
         return None
-    return None if scale.table else scale
+    return None if scale.table or scale.further else scale
 
 
 def _alike(one: tuple[DataSet, ...], other: tuple[DataSet, ...]) -> bool:
@@ -91,9 +94,8 @@ def _mapped(mapping: Mapping, table: Element | None, dataset: DataSet, stream: S
     if data is None:
         data = stream.pread(table.length, table.offset) if stream else b""
     order = ">" if dataset.big_endian else "<"
-    last = (mapping.first or 0.0) + mapping.entries - 1
     return Scale(
         first=mapping.first,
-        last=last if mapping.last is None else min(last, mapping.last),
+        last=mapping.end,
         table=np.frombuffer(data, order + "f8", mapping.entries).astype("<f8").tobytes(),
     )

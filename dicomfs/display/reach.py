@@ -1,4 +1,4 @@
-"""Which values the pixels can have, by the header alone, and which windows lie beside all of them (G12).
+"""What is wrong with how frames are shown, by the header alone; which windows lie beside all possible values (G12).
 
 Such a window is applied like any other. Its pictures are black or white from end to end, which looks like a fault of
 whoever draws them, so that it has to be said.
@@ -8,54 +8,59 @@ import numpy as np
 
 from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
-from dicomfs.display.display import PIXEL_VALUE_TRANSFORMATION, display_of
-from dicomfs.display.render import WHITE, Display, Window
+from dicomfs.display.display import frame_display
+from dicomfs.display.findings import PIXEL_VALUE_TRANSFORMATION, object_findings
+from dicomfs.display.render import WHITE, Display, Window, modality_range
 from dicomfs.display.voi import FRAME_VOI_LUT, voi_source, windows_of
-from dicomfs.image.functional import PER_FRAME_GROUPS
+from dicomfs.image.functional import some_frame_has
 from dicomfs.image.inspection import named
 from dicomfs.image.pixelformat import PixelFormat
 
 _SMALLEST, _LARGEST = 0x00280106, 0x00280107
 _GROUPS = (FRAME_VOI_LUT, PIXEL_VALUE_TRANSFORMATION)
+# Frames that stand for all, and those of them that one sentence names.
+_MOST_FRAMES, _MOST_NAMED = 64, 8
 
 
-def windows_beside(dataset: DataSet, frames: int, fmt: PixelFormat, stream: Stream | None) -> tuple[str, ...]:
-    """Say which windows of the file miss all values that its pixels can have.
+def frame_findings(dataset: DataSet, frames: int, fmt: PixelFormat, stream: Stream | None) -> tuple[str, ...]:
+    """Say what is wrong with how frames are shown, and which windows miss all values that the pixels can have.
 
-    Where frames have windows or rescaling of their own, the first, the middle and the last stand for all. *stream* is
-    what the offsets in *dataset* refer to.
+    Where frames have windows or rescaling of their own, some of them stand for all; what concerns others, their
+    pictures say. *stream* is what the offsets in *dataset* refer to.
     """
-    if frames == 0 or fmt.real or fmt.samples != 1 or fmt.photometric == "PALETTE COLOR":
-        return ()
-    chosen = sorted({0, frames // 2, frames - 1})
-    own = dataset.items(PER_FRAME_GROUPS)
-    if not any(group.items(tag) for frame in chosen for group in own[frame : frame + 1] for tag in _GROUPS):
-        chosen = [0]
+    if frames == 0:
+        return tuple(object_findings(dataset, fmt))
+    own = fmt.samples == 1 and any(some_frame_has(dataset, tag) for tag in _GROUPS)
+    chosen = sorted({place * (frames - 1) // (_MOST_FRAMES - 1) for place in range(_MOST_FRAMES)}) if own else [0]
     found: dict[str, list[int]] = {}
     for frame in chosen:
-        for sentence in _beside(dataset, frame, fmt, stream):
+        display, wrong = frame_display(dataset, frame, fmt, stream)
+        for sentence in (*wrong, *_beside(dataset, frame, fmt, display)):
             found.setdefault(sentence, []).append(frame + 1)
-    return tuple(
-        [
-            sentence if len(numbers) == len(chosen) else f"{named(numbers)}: {sentence}"
-            for sentence, numbers in found.items()
-        ]
-    )
+    told = [
+        sentence if len(numbers) == len(chosen) else f"{_some(numbers)}: {sentence}"
+        for sentence, numbers in found.items()
+    ]
+    return (*object_findings(dataset, fmt), *told)
 
 
-def _beside(dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None) -> list[str]:
+def _some(numbers: list[int]) -> str:
+    """Name a few frames; those between the ones that were looked at are not known anyway."""
+    return named(numbers) if len(numbers) <= _MOST_NAMED else f"{named(numbers[:_MOST_NAMED])} and others"
+
+
+def _beside(dataset: DataSet, frame: int, fmt: PixelFormat, display: Display) -> list[str]:
     """Look at the windows of one frame."""
-    windows = windows_of(voi_source(dataset, frame))
-    if not windows:
+    if fmt.real or fmt.samples != 1 or fmt.photometric == "PALETTE COLOR":
         return []
-    display, _ = display_of(dataset, frame, fmt, stream)
+    windows = windows_of(voi_source(dataset, frame))
     ranges = [("all values that Bits Stored allows", fmt.stored_range)]
-    if declared := _declared(dataset, fmt):
+    if windows and (declared := declared_values(dataset, fmt)):
         ranges.append(("all values from Smallest to Largest Image Pixel Value", declared))
     sentences = []
     for place, window in windows:
         for those, stored in ranges:
-            side = _side(window, _after_modality(stored, display))
+            side = _side(window, modality_range(stored, display))
             if side is not None:
                 colour = "black" if (side == "above") != display.invert else "white"
                 sentences.append(f"window {place + 1} lies {side} {those}; its pictures are all {colour} (G12)")
@@ -63,24 +68,13 @@ def _beside(dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | Non
     return sentences
 
 
-def _declared(dataset: DataSet, fmt: PixelFormat) -> tuple[int, int] | None:
+def declared_values(dataset: DataSet, fmt: PixelFormat) -> tuple[int, int] | None:
     """Read the smallest and the largest stored value that the file says it has; None unless they can be right."""
-    smallest, largest = (dataset.integers(tag, fmt.signed)[:1] for tag in (_SMALLEST, _LARGEST))
+    smallest, largest = (dataset.integers(tag)[:1] for tag in (_SMALLEST, _LARGEST))
     low, high = fmt.stored_range
     if smallest and largest and low <= smallest[0] < largest[0] <= high:
         return smallest[0], largest[0]
     return None
-
-
-def _after_modality(stored: tuple[int, int], display: Display) -> tuple[float, float]:
-    """Bring a range of stored values through the Modality LUT or rescaling."""
-    lut = display.modality_lut
-    if lut is None:
-        ends = sorted(end * display.slope + display.intercept for end in stored)
-        return ends[0], ends[1]
-    table = np.frombuffer(lut.entries, "<u2")
-    first, last = (min(max(end - lut.first, 0), len(table) - 1) for end in stored)
-    return float(table[first : last + 1].min()), float(table[first : last + 1].max())
 
 
 def _side(window: Window, values: tuple[float, float]) -> str | None:

@@ -102,7 +102,7 @@ class Display:
     """All that turns the stored values of one frame into a picture, in the order in which it is applied.
 
     *padding* is an inclusive range of stored values that are background. Without *window* and *voi_lut* the full
-    range of the stored values goes from black to white.
+    range of the stored values goes from black to white. *automatic* says that nobody stated the window.
     """
 
     slope: float = 1.0
@@ -113,6 +113,7 @@ class Display:
     invert: bool = False
     palette: Palette | None = None
     padding: tuple[float, float] | None = None
+    automatic: bool = False
 
 
 def automatic_window(low: float, high: float) -> Window:
@@ -120,6 +121,17 @@ def automatic_window(low: float, high: float) -> Window:
     if not high > low:
         high = low + max(1.0, abs(low) * 1e-6)
     return Window(low / 2 + high / 2, high - low, "LINEAR_EXACT")
+
+
+def modality_range(stored: tuple[float, float], display: Display) -> tuple[float, float]:
+    """Bring a range of stored values through the Modality LUT or rescaling; give its lower end first."""
+    lut = display.modality_lut
+    if lut is None:
+        ends = sorted(float(end) * display.slope + display.intercept for end in stored)
+        return ends[0], ends[1]
+    table = np.frombuffer(lut.entries, "<u2")
+    first, last = (int(min(max(end - lut.first, 0), len(table) - 1)) for end in stored)
+    return float(table[first : last + 1].min()), float(table[first : last + 1].max())
 
 
 def picture_samples(fmt: PixelFormat, display: Display) -> int:
@@ -140,20 +152,24 @@ def value_range(decoded: Decoded, fmt: PixelFormat, display: Display) -> tuple[f
     """Find the least and greatest finite value after the Modality LUT, padding left out; None without any."""
     if fmt.samples != 1 or decoded.photometric == "PALETTE COLOR":
         return None
-    values = decoded.values
+    values = without_padding(decoded.values, fmt, display)
+    if values.size == 0:
+        return None
+    if display.modality_lut is not None:
+        values = display.modality_lut.apply(values)
+        return float(values.min()), float(values.max())
+    return modality_range((values.min(), values.max()), display)
+
+
+def without_padding(values: np.ndarray, fmt: PixelFormat, display: Display) -> np.ndarray:
+    """Give the finite stored values, in a row or as they are, without padding and what lossy coding has made of it."""
     if display.padding is not None:
         values = values[~_within(values, display.padding)]
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
-    if values.size == 0:
-        return None
-    if display.padding is not None and CODECS[fmt.transfer_syntax].lossy:
+    if display.padding is not None and values.size and CODECS[fmt.transfer_syntax].lossy:
         values = _without_blur(values, display.padding)
-    if display.modality_lut is not None:
-        values = display.modality_lut.apply(values)
-        return float(values.min()), float(values.max())
-    ends = sorted(float(end) * display.slope + display.intercept for end in (values.min(), values.max()))
-    return ends[0], ends[1]
+    return values
 
 
 def _without_blur(values: np.ndarray, padding: tuple[float, float]) -> np.ndarray:
@@ -246,8 +262,7 @@ def _full_range(fmt: PixelFormat, display: Display, values: np.ndarray) -> tuple
     if fmt.real:
         finite = values[np.isfinite(values)]
         return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    ends = sorted(end * display.slope + display.intercept for end in fmt.stored_range)
-    return ends[0], ends[1]
+    return modality_range(fmt.stored_range, display)
 
 
 def _within(values: np.ndarray, padding: tuple[float, float]) -> np.ndarray:

@@ -16,7 +16,7 @@ class Scale:
     """How stored values become real ones: by *lut*, else by *table*, else by *slope* and *intercept*.
 
     *table* holds little endian float64, the first for the stored value *first*. Stored values below *first* or above
-    *last* have no meaning (PS3.3 C.7.6.16.2.11).
+    *last* have no meaning here; the first of *further* that reaches to one has it (PS3.3 C.7.6.16.2.11).
     """
 
     slope: float = 1.0
@@ -25,21 +25,35 @@ class Scale:
     first: float | None = None
     last: float | None = None
     table: bytes = b""
+    further: tuple["Scale", ...] = ()
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Scale *values* in float64 and round once, to little endian float32; what has no meaning is NaN."""
         with np.errstate(over="ignore", invalid="ignore"):
-            if self.lut is not None:
-                scaled = self.lut.apply(values)
-            elif self.table:
-                scaled = self._looked_up(values)
-            else:
-                scaled = values.astype(np.float64) * self.slope + self.intercept
-            if self.first is not None:
-                scaled[values < self.first] = np.nan
-            if self.last is not None:
-                scaled[values > self.last] = np.nan
+            scaled = self._scaled(values)
+            if self.first is None and self.last is None:
+                return scaled.astype("<f4")
+            beyond = self._beyond(values)
+            for scale in self.further:
+                taken = beyond & ~scale._beyond(values)
+                scaled[taken] = scale._scaled(values[taken])
+                beyond &= ~taken
+            scaled[beyond] = np.nan
             return scaled.astype("<f4")
+
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        if self.lut is not None:
+            return self.lut.apply(values)
+        return self._looked_up(values) if self.table else values.astype(np.float64) * self.slope + self.intercept
+
+    def _beyond(self, values: np.ndarray) -> np.ndarray:
+        """Mark the values that this does not reach to."""
+        beyond = np.zeros(values.shape, np.bool_)
+        if self.first is not None:
+            beyond |= values < self.first
+        if self.last is not None:
+            beyond |= values > self.last
+        return beyond
 
     def _looked_up(self, values: np.ndarray) -> np.ndarray:
         table = np.frombuffer(self.table, "<f8")

@@ -6,17 +6,20 @@ one that cannot be used keeps its place.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
 from dicomfs.dicom.values import parse_number
-from dicomfs.display.luts import read_lut
+from dicomfs.display.luts import bits_in_use, read_lut
 from dicomfs.display.render import Lut, Window
-from dicomfs.image.functional import PER_FRAME_GROUPS, functional_group
+from dicomfs.image.functional import frames_with_groups, functional_group
 
 FRAME_VOI_LUT = 0x00289132
 """The functional group with the windows of a frame (PS3.3 C.7.6.16.2.10)."""
+
+UNUSABLE = "a window makes no sense and is not used (G10)"
+"""What is said of a window that its function does not allow."""
 
 _SEQUENCE, _LUT_EXPLANATION = 0x00283010, 0x00283003
 _CENTER, _WIDTH, _EXPLANATION, _FUNCTION = 0x00281050, 0x00281051, 0x00281055, 0x00281056
@@ -41,13 +44,26 @@ def voi_source(dataset: DataSet, frame: int) -> DataSet:
     return functional_group(dataset, frame, FRAME_VOI_LUT) or dataset
 
 
-def vois_of(dataset: DataSet, negative: bool, stream: Stream | None, problems: dict[str, None]) -> tuple[Voi, ...]:
-    """Read all VOI LUTs and windows; *negative* says that there are values below 0 (G9, G10, G11)."""
-    luts = [Voi(lut=read_lut(item, negative, stream)) for item in dataset.items(_SEQUENCE)]
+def vois_of(
+    dataset: DataSet, inputs: tuple[float, float], stream: Stream | None, problems: dict[str, None]
+) -> tuple[Voi, ...]:
+    """Read all VOI LUTs and windows; *inputs* are the least and the greatest value that is shown (G9, G10, G11)."""
+    luts = [Voi(lut=_lut(item, inputs, stream, problems)) for item in dataset.items(_SEQUENCE)]
     if luts and not any(voi.usable for voi in luts):
         problems["the VOI LUT cannot be used (G9)"] = None
     windows = [Voi(window) for window in _windows(dataset, problems)]
     return (*luts, *windows)
+
+
+def _lut(item: DataSet, inputs: tuple[float, float], stream: Stream | None, problems: dict[str, None]) -> Lut | None:
+    """Read a VOI LUT, whose largest entry tells its bits where more are stated, as other viewers have it (G9)."""
+    lut = read_lut(item, inputs, stream)
+    if lut is None:
+        return None
+    used = bits_in_use(lut)
+    if used < lut.bits:
+        problems[f"a VOI LUT says {lut.bits} bits, but its entries use {used}, which are taken (G9)"] = None
+    return replace(lut, bits=used)
 
 
 def windows_of(dataset: DataSet) -> list[tuple[int, Window]]:
@@ -62,7 +78,7 @@ def voi_names(dataset: DataSet, frames: int) -> tuple[str | None, ...]:
     Windows and VOI LUTs may differ from frame to frame; a name is that of the first frame which has the place.
     """
     # All frames without groups of their own share one source: the first of them stands for all.
-    count = min(frames, len(dataset.items(PER_FRAME_GROUPS)) + 1)
+    count = min(frames, frames_with_groups(dataset) + 1)
     sources = dict.fromkeys(voi_source(dataset, frame) for frame in range(count))
     names: list[str | None] = []
     for source in sources:
@@ -98,7 +114,7 @@ def _windows(dataset: DataSet, problems: dict[str, None]) -> list[Window | None]
     for center, width in zip(map(parse_number, centers), map(parse_number, widths), strict=False):
         window = None if center is None or width is None else Window(center, width, function)
         if window is None or not (math.isfinite(window.center) and math.isfinite(window.width) and window.valid):
-            problems["a window makes no sense and is not used (G10)"] = None
+            problems[UNUSABLE] = None
             window = None
         windows.append(window)
     return windows

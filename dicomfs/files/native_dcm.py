@@ -13,10 +13,11 @@ from dicomfs.files.dependence import Depends
 from dicomfs.files.samples import FrameMissing, values_row
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats.part10 import Change, Part, element_header, encode, encoded_size
+from dicomfs.image.absent import JPIP
 from dicomfs.image.extents import NativeFrames
 from dicomfs.image.instance import Instance
 from dicomfs.image.pixelformat import PixelFormat
-from dicomfs.image.pixels import EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS, JPIP, PIXEL_DATA, PIXEL_TAGS
+from dicomfs.image.pixels import EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS, PIXEL_DATA, PIXEL_TAGS
 from dicomfs.image.uncompressed import EXPLICIT_LITTLE, LONGEST_VALUE, image_elements, value_length
 from dicomfs.nodes import Node
 from dicomfs.source import SourceFile
@@ -161,7 +162,7 @@ def _values(subject: Subject, instance: Instance, plain: PixelFormat, stream: St
     """Serve the pixels: those of native frames as they stand but for the order of bytes, others as they are decoded."""
     assert instance.pixels is not None  # noqa: S101 - there is a format
     fmt, frames = instance.pixels.format, instance.pixels.frames
-    if not isinstance(frames, NativeFrames) or fmt.bits_allocated == 12:
+    if not isinstance(frames, NativeFrames) or fmt.bits_allocated == 12 or frames.padded:
         row = values_row(subject, instance, "copy")
         return [_Packed(row) if plain.bits_allocated == 1 else row], row
     # Bytes of whole frames, and the pad byte where it is in the last word.

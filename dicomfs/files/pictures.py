@@ -5,28 +5,30 @@ through any window, small ones, the icon's, and overlay planes.
 """
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from struct import unpack
 from typing import Literal, NamedTuple
 
 from dicomfs.content import Buffer, Content, Made
 from dicomfs.dicom.stream import Stream
-from dicomfs.display.display import GroupMissing, check_groups, display_of, wants_automatic_window
+from dicomfs.display.automatic import chosen, frames_alike, kind_of, stated_range
+from dicomfs.display.display import check_groups, frame_display, has_groups, wants_automatic_window
 from dicomfs.display.fit import Placed, Shrunk
 from dicomfs.display.render import Display, Window, automatic_window
-from dicomfs.files.samples import FrameMissing, encoded_frame
+from dicomfs.display.voi import UNUSABLE
+from dicomfs.files.samples import FrameMissing, encoded_frame, is_straight, settled
 from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats.ancillary import PHYSICAL_SIZE, physical, profile_chunk, profile_size
-from dicomfs.formats.png import png_size
+from dicomfs.formats.png import png_size, text_of, text_size
 from dicomfs.image.instance import Instance
 from dicomfs.image.overlays import Overlay
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.profile import Profile
+from dicomfs.image.remarks import LONGEST, Remark, read
 from dicomfs.nodes import File
 from dicomfs.workers.decode import Make, Wish
 from dicomfs.workers.pool import DecodeError, NoAnswer
-from dicomfs.workers.worker import Task
+from dicomfs.workers.worker import RANGE, Task
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
@@ -41,11 +43,11 @@ class Look:
 
 
 class _Prepared(NamedTuple):
-    """What a worker needs; *wants_window* says that a window must be found for it first."""
+    """What a worker needs; the frame *window_for* says which automatic window must be found for it first."""
 
     task: Task
     data: bytes
-    wants_window: bool = False
+    window_for: int | None = None
 
 
 _Prepare = Callable[[Instance, Stream], _Prepared]
@@ -56,14 +58,18 @@ def frame_pictures(subject: Subject, instance: Instance, look: Look) -> Callable
     pixels = _pixels(instance, look)
     shape = look.shrunk or pixels.format
     profile = _profile(instance, look)
-    ancillary = PHYSICAL_SIZE + (profile_size(profile.length) if profile else 0)
+    ancillary = text_size(LONGEST) + PHYSICAL_SIZE + (profile_size(profile.length) if profile else 0)
     size = png_size(shape.rows, shape.columns, pixels.picture_samples, ancillary)
     window = subject.services.window
 
     def prepare(frame: int) -> _Prepare:
         return lambda instance, stream: _frame(instance, stream, frame, look, "png", size, window)
 
-    return _files(subject, len(pixels.frames), size, lambda frame: ("picture", frame, look), prepare)
+    def note(picture: bytes) -> None:
+        if said := read(text_of(picture, LONGEST)):
+            subject.services.remark_log.note(subject.version, said)
+
+    return _files(subject, len(pixels.frames), size, lambda frame: ("picture", frame, look), prepare, note)
 
 
 def frame_pixels(subject: Subject, instance: Instance) -> Callable[[int], Make]:
@@ -96,7 +102,9 @@ def _files(
     size: int,
     key: Callable[[int], tuple[Hashable, ...]],
     prepare: Callable[[int], _Prepare],
+    note: Callable[[bytes], None] = lambda _: None,
 ) -> Callable[[int], File]:
+    """Give what makes the file of each frame; *note* is shown each picture that is made for a reader."""
     attributes = subject.file(size)
     decoder, ahead = subject.services.decoder, subject.services.ahead
     reader = subject.version, key(0)
@@ -113,8 +121,11 @@ def _files(
                 if not begun:
                     # While whoever reads in order takes this one away, idle workers make the next.
                     decoder.ahead(reader, [wish(each) for each in ahead.after(reader, frame) if each < count])
+                made = await decoder.serve(wanted.key, wanted.make, wanted.owner)
+                if not begun:
+                    note(made)
                 begun = True
-                return await decoder.serve(wanted.key, wanted.make, wanted.owner)
+                return made
 
             made = Made(size, picture)
 
@@ -136,40 +147,88 @@ def _task(subject: Subject, prepare: _Prepare) -> Make:
     """Give what prepares the task of making one picture or range, when it is to be made."""
 
     async def make() -> tuple[Task, Buffer]:
-        task, data, wants_window = await subject.glance(prepare)
-        if wants_window and task.display:
-            task = replace(task, display=replace(task.display, window=await _window(subject)))
+        task, data, window_for = await subject.glance(prepare)
+        task = await settled(subject, task)
+        if window_for is not None and task.display:
+            window = await _window(subject, window_for)
+            task = replace(task, display=replace(task.display, window=window, automatic=window is not None))
         return task, data
 
     return make
 
 
-async def _window(subject: Subject) -> Window | None:
-    """Find one window for the whole object, from its first, middle and last frame: a film must not flicker."""
+async def _window(subject: Subject, frame: int) -> Window | None:
+    """Find the window of all frames of one kind: a film must not flicker. None where they have no values."""
     instance = await subject.instance()
-    count = len(instance.pixels.frames) if instance.pixels else 0
-    ranges = []
-    for frame in sorted({0, count // 2, count - 1}):
+    pixels = _pixels(instance, Look())
+    kind = kind_of(pixels.dataset, frame)
+
+    async def make() -> bytes:
+        return await _range(subject, pixels, frame)
+
+    low, high = RANGE.unpack(await subject.services.texts.get((subject.version, "window", kind), make))
+    return None if math.isnan(low) else automatic_window(low, high)
+
+
+async def _range(subject: Subject, pixels: Pixels, frame: int) -> bytes:
+    """Find the range of the values of frames like *frame*, in as many of them as are cheap, as a worker writes it."""
+    inflated = (await subject.instance()).inflated
+    batches, ranges = await subject.read(lambda file: _plan(pixels, frame, inflated or file))
+    for batch in batches:
+        key = subject.version, "range", batch
         try:
-            key = (subject.version, "range", frame)
-            making = subject.services.decoder.verdict(key, _task(subject, _ranged(frame)), subject.version)
-            low, high = unpack("<dd", await making)
+            making = subject.services.decoder.verdict(key, _task(subject, _ranged(batch)), subject.version)
+            low, high = RANGE.unpack(await making)
         except NoAnswer:
-            raise  # without this frame the window would be another one than next time
-        except (DecodeError, GroupMissing):
+            raise  # without these frames the window would be another one than next time
+        except DecodeError:
             continue  # a broken frame says nothing about the others
         if not math.isnan(low):
             ranges.append((low, high))
     if not ranges:
-        return None
-    return automatic_window(min(low for low, _ in ranges), max(high for _, high in ranges))
+        return RANGE.pack(math.nan, math.nan)
+    return RANGE.pack(min(low for low, _ in ranges), max(high for _, high in ranges))
 
 
-def _ranged(frame: int) -> _Prepare:
-    """Ask for the range of a frame's values, after the Modality LUT and without padding."""
+def _plan(pixels: Pixels, frame: int, stream: Stream) -> tuple[list[tuple[int, ...]], list[tuple[float, float]]]:
+    """Choose the frames to look at for the window of *frame*, those that a worker takes at once together; and ranges.
+
+    The range that the file states counts where all frames are of one kind and not all of them are looked at.
+    """
+    dataset, fmt = pixels.dataset, pixels.format
+    straight = is_straight(pixels, "stored")
+    alike, others = frames_alike(dataset, len(pixels.frames), frame)
+    looked_at = chosen(alike, fmt, straight=straight)
+    stated = None
+    if not others and len(looked_at) < len(pixels.frames):
+        stated = stated_range(dataset, fmt, frame_display(dataset, frame, fmt, stream)[0])
+    together: dict[Hashable, list[int]] = {}
+    for each in looked_at:
+        if pixels.frames.extents(each) and has_groups(dataset, each):
+            how: Hashable = _rescaling(frame_display(dataset, each, fmt, stream)[0]) if straight else each
+            together.setdefault(how, []).append(each)
+    return [tuple(batch) for batch in together.values()], [stated] if stated else []
+
+
+def _rescaling(display: Display) -> Hashable:
+    """Give what of a display decides about the range of a frame."""
+    return display.slope, display.intercept, display.modality_lut, display.padding
+
+
+def _ranged(batch: Sequence[int]) -> _Prepare:
+    """Ask for the range of the values of frames that are rescaled alike, after the Modality LUT, without padding.
+
+    Several are given to a worker as one tall frame.
+    """
 
     def prepare(instance: Instance, stream: Stream) -> _Prepared:
-        return _frame(instance, stream, frame, Look(), "range", 16, None)._replace(wants_window=False)
+        task, data, _ = _frame(instance, stream, batch[0], Look(), "range", RANGE.size, None)
+        if len(batch) == 1:
+            return _Prepared(task, data)
+        pixels = _pixels(instance, Look())
+        rest = [encoded_frame(pixels.frames, frame, stream) for frame in batch[1:]]
+        tall = replace(task.fmt, rows=task.fmt.rows * len(batch))
+        return _Prepared(replace(task, fmt=tall), b"".join((data, *rest)))
 
     return prepare
 
@@ -188,7 +247,7 @@ def _frame(
     fmt = pixels.format
     data = encoded_frame(pixels.frames, frame, stream)
     check_groups(pixels.dataset, frame)
-    display, _ = display_of(pixels.dataset, frame, fmt, stream, look.place)
+    display, problems = frame_display(pixels.dataset, frame, fmt, stream, look.place)
     if window is not None and not look.icon and look.place is None and fmt.photometric in MONOCHROME:
         display = replace(display, window=window, voi_lut=None)
     chunks = b""
@@ -198,8 +257,11 @@ def _frame(
         if profile := _profile(instance, look):
             chunks += profile_chunk(stream.pread(profile.length, profile.offset))
     task = Task(fmt, pixels.frames.bit_offset(frame), output, display, size, chunks, look.shrunk)
-    # The one window of an object is found in its frames; an icon's values are shown as they are.
-    return _Prepared(task, data, not look.icon and wants_automatic_window(pixels.dataset, fmt, display))
+    if output == "png":
+        task = replace(task, remarks=(Remark.WINDOW_UNUSABLE,) if UNUSABLE in problems else ())
+    # An automatic window is found in the frames of an object; an icon's values are shown as they are.
+    automatic = not look.icon and wants_automatic_window(pixels.dataset, fmt, display)
+    return _Prepared(task, data, frame if automatic else None)
 
 
 def _plane(instance: Instance, stream: Stream, frame: int, overlay: Overlay, size: int) -> _Prepared:

@@ -4,23 +4,26 @@ Only this module decides what of the values comes straight from the source and w
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from dicomfs.codecs import native
+from dicomfs.codecs.colour import as_coded, shown_by
 from dicomfs.codecs.encoders import source_format
 from dicomfs.content import Buffer, Flipped, Row, StoredRow
 from dicomfs.dicom.stream import Stream
 from dicomfs.display.quantities import scale_of
 from dicomfs.files.subject import Subject
-from dicomfs.image.extents import Frames
+from dicomfs.image.extents import Frames, NativeFrames
+from dicomfs.image.inspection import looked_at
 from dicomfs.image.instance import Instance
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import NATIVE, Pixels
 from dicomfs.workers.decode import Make, Wish
-from dicomfs.workers.pool import DecodeError
-from dicomfs.workers.worker import Task
+from dicomfs.workers.pool import DecodeError, NoAnswer
+from dicomfs.workers.worker import GREYS, Task
 
 Output = Literal["stored", "rgb", "rescaled", "copy"]
 """Values as stored; the same with YBR turned to RGB, as pydicom's `pixel_array`; float32 as `scale_of` says; those of
@@ -108,8 +111,9 @@ def _straight(subject: Subject, fmt: PixelFormat, frames: Frames, indices: Seque
     kind = f"{'f' if fmt.real else 'u'}{size}"
     plain = not fmt.big_endian and fmt.bits_stored == fmt.bits_allocated
     how = (1, None) if plain else (size, change)
-    # Frames that are declared and not there come last.
-    if indices == range(len(frames)) and frames.extents(count - 1):
+    # Frames that are declared and not there come last; some writers leave padding between frames.
+    end_to_end = isinstance(frames, NativeFrames) and not frames.padded
+    if end_to_end and indices == range(len(frames)) and frames.extents(count - 1):
         return StoredRow(1, each * count, offset, subject.open, *how)
     return StoredRow(count, each, offset, subject.open, *how)
 
@@ -157,6 +161,45 @@ def _task(subject: Subject, frame: int, output: Output, size: int) -> Make:
         copy = instance.plain if output == "copy" else None
         fmt = source_format(pixels.format) if copy else pixels.format
         return Task(fmt, pixels.frames.bit_offset(frame), output, None, size, scale=scale, copy=copy), data
+
+    async def make() -> tuple[Task, Buffer]:
+        task, data = await subject.glance(prepare)
+        return await settled(subject, task), data
+
+    return make
+
+
+async def settled(subject: Subject, task: Task) -> Task:
+    """Give the task of decoding a frame with what the pictures show of their colours, where clues leave doubt (C1).
+
+    That is found once for all frames, from those that stand for all: a film must not change its colours. Raises
+    NoAnswer if it fails by chance.
+    """
+    pixels = (await subject.instance()).pixels
+    if pixels is None or not pixels.doubtful_colours or task.fmt.samples != 3 or task.fmt != pixels.format:
+        return task
+    shares = []
+    for frame in looked_at(len(pixels.frames)):
+        try:
+            key = subject.version, "greys", frame
+            found = await subject.services.decoder.verdict(key, _greys(subject, frame), subject.version)
+        except NoAnswer:
+            raise  # without this frame the colours would be others than next time
+        except DecodeError:
+            continue  # a broken frame says nothing about the others
+        shares.append(GREYS.unpack(found))
+    shown = shown_by(shares)
+    return replace(task, fmt=replace(task.fmt, colour=shown)) if shown else task
+
+
+def _greys(subject: Subject, frame: int) -> Make:
+    """Give what prepares measuring the grey in a frame as it is coded."""
+
+    def prepare(instance: Instance, stream: Stream) -> tuple[Task, Buffer]:
+        pixels = instance.pixels
+        assert pixels is not None  # noqa: S101 - it is the same file
+        data = encoded_frame(pixels.frames, frame, stream)
+        return Task(as_coded(pixels.format), pixels.frames.bit_offset(frame), "greys", None, GREYS.size), data
 
     async def make() -> tuple[Task, Buffer]:
         return await subject.glance(prepare)

@@ -7,7 +7,7 @@ header is parsed again when it has fallen out of the cache.
 import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import trio
@@ -19,6 +19,7 @@ from dicomfs.dicom.attributes import attributes
 from dicomfs.dicom.stream import Stream
 from dicomfs.diskcache import DiskCache
 from dicomfs.display.render import Window
+from dicomfs.files.remark_log import RemarkLog
 from dicomfs.files.selection import USUAL, Selection
 from dicomfs.image.extents import Extent
 from dicomfs.image.instance import Instance, load
@@ -70,6 +71,7 @@ class Services:
     window: Window | None = None
     every_film: bool = False
     selection: Selection = USUAL
+    remark_log: RemarkLog = field(default_factory=RemarkLog)
 
     @classmethod
     def of(

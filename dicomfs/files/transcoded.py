@@ -16,7 +16,7 @@ from dicomfs.content import Content, Piece
 from dicomfs.files.built import BuiltFile, Recipe
 from dicomfs.files.dependence import Depends
 from dicomfs.files.native_dcm import can_be_copied, change_of, source_pieces
-from dicomfs.files.samples import encoded_frame
+from dicomfs.files.samples import encoded_frame, settled
 from dicomfs.files.subject import Subject
 from dicomfs.formats.encapsulation import Encapsulation
 from dicomfs.formats.part10 import encode
@@ -91,7 +91,7 @@ async def _build(subject: Subject, transfer_syntax: str, file: BinaryIO) -> None
         async def make(frame: int) -> bytes:
             # No name for what is stored of the frame: the worker lets it go when it has it.
             return await subject.services.decoder.run(
-                _task(pixels, frame, fmt),
+                await settled(subject, _task(pixels, frame, fmt)),
                 await run(Purpose.SOURCE, encoded_frame, pixels.frames, frame, stream, finish=True),
                 subject.version,
                 lasting=True,

@@ -20,6 +20,11 @@ FRAME = 57
 
 GREY, RGB = 0, 2
 
+_CHUNK_FRAME = 12
+_KEYWORD = b"Comment\0"
+# Behind the signature and IHDR, and the head of the chunk itself.
+_TEXT_START = 8 + 25 + 8
+
 
 def png_size(rows: int, columns: int, samples: int, ancillary: int = 0) -> int:
     """Compute the bytes of the PNG of an 8-bit picture; *ancillary* is the bytes of its further chunks."""
@@ -41,6 +46,22 @@ def stored(data: bytes) -> bytes:
 def chunk(kind: bytes, data: bytes) -> bytes:
     """Frame *data* as one chunk of type *kind* (PNG 5.3)."""
     return struct.pack(">I4s", len(data), kind) + data + struct.pack(">I", isal_zlib.crc32(data, isal_zlib.crc32(kind)))
+
+
+def text_size(length: int) -> int:
+    """Compute the bytes of a text chunk of *length* bytes."""
+    return _CHUNK_FRAME + len(_KEYWORD) + length
+
+
+def text_chunk(text: bytes) -> bytes:
+    """Make a text chunk, of Latin-1 without zeros (PNG 11.3.4.3)."""
+    return chunk(b"tEXt", _KEYWORD + text)
+
+
+def text_of(file: bytes, length: int) -> bytes:
+    """Give the text of *length* bytes of a PNG whose first chunk behind IHDR is that of `text_chunk`."""
+    start = _TEXT_START + len(_KEYWORD)
+    return file[start : start + length]
 
 
 def write_png(picture: np.ndarray, chunks: Sequence[bytes] = ()) -> memoryview:

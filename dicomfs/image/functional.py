@@ -6,18 +6,39 @@ SHARED_GROUPS, PER_FRAME_GROUPS = 0x52009229, 0x52009230
 
 
 def functional_group(dataset: DataSet, frame: int, sequence: int) -> DataSet | None:
-    """Give the Item of the functional group *sequence* that holds for *frame*, counted from 0.
+    """Give the Item of the functional group *sequence* that holds for *frame*, counted from 0; None without any."""
+    return next(iter(functional_items(dataset, frame, sequence)), None)
 
-    A per-frame group comes before a shared one. None where neither is there; the groups of another frame are never
+
+def functional_items(dataset: DataSet, frame: int, sequence: int) -> tuple[DataSet, ...]:
+    """Give all Items of the functional group *sequence* that holds for *frame*, counted from 0.
+
+    A per-frame group comes before a shared one. () where neither is there; the groups of another frame are never
     taken instead, however short the Per-Frame Functional Groups Sequence is.
     """
-    per_frame = dataset.items(PER_FRAME_GROUPS)
-    shared = dataset.items(SHARED_GROUPS)
-    for groups in (*per_frame[frame : frame + 1], *shared[:1]):
-        items = groups.items(sequence)
-        if items:
-            return items[0]
-    return None
+    return own_items(dataset, frame, sequence) or shared_items(dataset, sequence)
+
+
+def own_items(dataset: DataSet, frame: int, sequence: int) -> tuple[DataSet, ...]:
+    """Give the Items of the functional group *sequence* that *frame*, counted from 0, states itself."""
+    groups = dataset.items(PER_FRAME_GROUPS)[frame : frame + 1]
+    return groups[0].items(sequence) if groups else ()
+
+
+def shared_items(dataset: DataSet, sequence: int) -> tuple[DataSet, ...]:
+    """Give the Items of the functional group *sequence* that all frames share."""
+    groups = dataset.items(SHARED_GROUPS)[:1]
+    return groups[0].items(sequence) if groups else ()
+
+
+def frames_with_groups(dataset: DataSet) -> int:
+    """Count the frames that can have groups of their own: the first ones."""
+    return len(dataset.items(PER_FRAME_GROUPS))
+
+
+def some_frame_has(dataset: DataSet, sequence: int) -> bool:
+    """Tell whether any frame states the functional group *sequence* itself; asked again, that costs nothing."""
+    return dataset.any_item_has(PER_FRAME_GROUPS, sequence)
 
 
 def in_group(dataset: DataSet, frame: int, sequence: int, tag: int) -> DataSet:

@@ -5,6 +5,7 @@ within; then reading it is an error. One that it calls an error is one for the d
 what these bytes do not show, a Status is not decisive.
 """
 
+import contextlib
 import re
 import struct
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from dicomfs.codecs import jpeg, jpeg2000, rle
 from dicomfs.codecs.codestream import read_header
+from dicomfs.codecs.colour import colour_of
 from dicomfs.codecs.decoders import check_header, jpeg2000_repairs
 from dicomfs.codecs.encoded import CodecError, Codestream, HeaderCut
 from dicomfs.codecs.table import CODECS, Recognised, recognise
@@ -180,15 +182,29 @@ def _judged(frame: _Frame, fmt: PixelFormat) -> Status:
     if header is None:
         return mended(found.repairs)
     check_header(header, fmt)
+    overruled = colour_of(header, fmt).overruled
+    colour = (overruled,) if overruled else ()
     if found.kind == "jpg":
         reasons, sure = _jpeg(frame, header)
-        return mended(found.repairs + reasons, decisive=sure)
+        return mended(found.repairs + reasons + colour, decisive=sure)
     if found.kind == "jls" and not jpeg.is_ended(frame):
         return mended((*found.repairs, jpeg.UNENDED))
     if found.kind == "j2k":
         repairs = found.repairs + jpeg2000_repairs(header, fmt)
-        return mended(repairs if found.scrambled else repairs + _jpeg2000(frame, head))
+        return mended((repairs if found.scrambled else repairs + _jpeg2000(frame, head)) + colour)
     return mended(found.repairs)
+
+
+def doubtful_colours(stream: Stream, fmt: PixelFormat, frames: Frames) -> bool:
+    """Tell whether the headers of frames that stand for all leave doubt about their colours."""
+    if fmt.samples != 3 or not needs_look(fmt):
+        return False
+    for frame in looked_at(len(frames)):
+        with contextlib.suppress(CodecError, struct.error):
+            header = header_of(stream, fmt, frames.extents(frame)) if frames.extents(frame) else None
+            if header is not None and colour_of(header, fmt).doubtful:
+                return True
+    return False
 
 
 def header_of(stream: Stream, fmt: PixelFormat, extents: Sequence[Extent]) -> Codestream | None:

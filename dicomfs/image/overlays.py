@@ -6,9 +6,9 @@ frame of single bits, so all that is found here is a PixelFormat and where the f
 
 from dataclasses import dataclass, replace
 
-from dicomfs.dicom.elements import DataSet, Element
+from dicomfs.dicom.elements import DataSet
 from dicomfs.display.display import MOST_SAMPLES
-from dicomfs.image.extents import MOST_FRAMES, Frames, NativeFrames
+from dicomfs.image.extents import MOST_FRAMES, Frames, NativeFrames, pitch_of
 from dicomfs.image.pixelformat import PixelFormat
 
 MOST_PLANES = 16
@@ -74,16 +74,21 @@ def _overlay(dataset: DataSet, number: int, fmt: PixelFormat | None, frames: int
         return None, ["has too little data and is not shown (G20)"]
     if dataset.integer(group + _ALLOCATED) not in (None, 1) and data.length > -(-bits.frame_bits * declared // 16) * 2:
         return None, ["has more than one bit a pixel and is not shown (G20)"]
+    pitch = pitch_of(data.length, bits.frame_bits, declared)
+    if pitch is None:
+        return None, ["has more data than frames, nothing tells where each begins, and it is not shown (G20)"]
     problems = [f"has data for {there} of {declared} frames (G20)"] if there < declared else []
-    return _laid_out(dataset, number, bits, data, min(there, declared, MOST_FRAMES), frames if fmt else 0, problems)
+    problems += [f"has frames that are padded to {pitch // 8} bytes each (G20)"] if pitch else []
+    count = min(there, declared, MOST_FRAMES)
+    stored = NativeFrames(data.offset, data.length, bits.frame_bits, count, bits.word, pitch)
+    return _laid_out(dataset, number, bits, stored, frames if fmt else 0, problems)
 
 
 def _laid_out(
-    dataset: DataSet, number: int, bits: PixelFormat, data: Element, count: int, frames: int, problems: list[str]
+    dataset: DataSet, number: int, bits: PixelFormat, stored: NativeFrames, frames: int, problems: list[str]
 ) -> tuple[Overlay | None, list[str]]:
-    """Say which of the image's *frames* the *count* frames of a plane belong to, and where they lie on them."""
-    group = _GROUP + (number - 1) * _STEP
-    stored = NativeFrames(data.offset, data.length, bits.frame_bits, count, bits.word)
+    """Say which of the image's *frames* the *stored* frames of a plane belong to, and where they lie on them."""
+    group, count = _GROUP + (number - 1) * _STEP, len(stored)
     if not frames:
         return Overlay(number, bits, stored, 0, 0, 0, count, False), problems
     origin = dataset.integers(group + _ORIGIN, True)

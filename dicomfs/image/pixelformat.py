@@ -5,6 +5,7 @@ worker process can use it.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,8 @@ class PixelFormat:
     *bits_allocated* is 1, 8, 12, 16, 32 or 64; *real* is true for Float and Double Float Pixel Data, whose
     samples are IEEE numbers of *bits_allocated* bits. *photometric* is the Photometric Interpretation in upper
     case without padding. *big_endian* and *pixel_vr* (OB, OW, OL, OV, OF, OD, UN) describe native data only.
+    *colour* tells what is known of colours beside *photometric*: that this one is no more than a default, or what the
+    pictures of the object show, which counts where a codestream leaves doubt.
     *spare_bits* says that the bits beside the stored value are overlays (G21), also in compressed frames.
     """
 
@@ -33,6 +36,7 @@ class PixelFormat:
     big_endian: bool = False
     pixel_vr: str = "OW"
     spare_bits: bool = False
+    colour: Literal["stated", "unstated", "RGB", "YBR"] = "stated"
 
     @property
     def pixels(self) -> int:

@@ -11,11 +11,14 @@ from dicomfs.codecs.table import CODECS
 from dicomfs.dicom.dataset import Parsed
 from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.stream import Stream
-from dicomfs.display.display import PixelsUnusable, display_of, pixel_format
-from dicomfs.display.reach import windows_beside
+from dicomfs.display.display import PixelsUnusable, frame_display, pixel_format
+from dicomfs.display.reach import frame_findings
 from dicomfs.display.render import picture_samples
-from dicomfs.image.extents import Extent, Frames, native_frames
+from dicomfs.image.absent import pixels_elsewhere
+from dicomfs.image.bare import BARE, SYNTAXES, bare_codestream
+from dicomfs.image.extents import Extent, Frames, Unplaced, native_frames
 from dicomfs.image.fragments import Fragments, scan_fragments
+from dicomfs.image.inspection import doubtful_colours
 from dicomfs.image.inspection import problems as problems_of_frames
 from dicomfs.image.offsets import encapsulated_frames, longest_table
 from dicomfs.image.pixelformat import PixelFormat
@@ -26,40 +29,28 @@ PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = (PIXEL_DATA, 0x7FE00008, 0x7FE00009)
 EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00001, 0x7FE00002
 NUMBER_OF_FRAMES = 0x00280008
-PIXEL_DATA_PROVIDER_URL = 0x00287FE0
 ICON_IMAGE = 0x00880200
-# JPEG 2000 and HTJ2K by JPIP (PS3.5 A.6, A.7 and their successors): a server has the pixels, the file their URL.
-JPIP = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
 # SMPTE ST 2110 (PS3.22): live streams, never stored.
 LIVE = tuple(f"1.2.840.10008.1.2.7.{number}" for number in (1, 2, 3))
-# Syntaxes whose Pixel Data is native (PS3.5 A.1 to A.3, A.5) and, where Items were found in spite of that, one for
-# each kind of codestream; within a kind, decoders go by the content.
+# Syntaxes whose Pixel Data is native (PS3.5 A.1 to A.3, A.5), and the one for native frames in Items.
 EXPLICIT_LITTLE, ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.98"
 NATIVE = frozenset(
     (EXPLICIT_LITTLE, "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.113619.5.2")
 )
-_SYNTAXES = {
-    "jpg": "1.2.840.10008.1.2.4.50",
-    "jls": "1.2.840.10008.1.2.4.80",
-    "j2k": "1.2.840.10008.1.2.4.90",
-    "jp2": "1.2.840.10008.1.2.4.90",
-    "jph": "1.2.840.10008.1.2.4.201",
-    "jxl": "1.2.840.10008.1.2.4.110",
-    "rle": "1.2.840.10008.1.2.5",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
     """The frames of an Instance, or its icon: how they are stored, where, and how many samples a pixel has when shown.
 
-    *dataset* says how they are shown.
+    *dataset* says how they are shown; *doubtful_colours* that the headers of frames leave doubt about their colours.
     """
 
     dataset: DataSet
     format: PixelFormat
     frames: Frames
     picture_samples: int
+    doubtful_colours: bool = False
 
 
 def number_of_frames(dataset: DataSet) -> tuple[int, tuple[str, ...]]:
@@ -79,7 +70,7 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | 
     dataset, syntax = parsed.dataset, parsed.transfer_syntax
     present = [tag for tag in PIXEL_TAGS if tag in dataset]
     if not present:
-        return None, None, None, _pixels_elsewhere(parsed)
+        return None, None, None, pixels_elsewhere(parsed)
     problems: list[str] = []
     if len(present) > 1:
         problems.append("there is more than one kind of Pixel Data; the first is used (N22)")
@@ -98,28 +89,28 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | 
         fmt = pixel_format(dataset, syntax)
     except PixelsUnusable as error:
         return None, fragments, None, (*problems, str(error.strerror))
+    if not (dataset.text(0x00280004) or "").strip():
+        fmt = replace(fmt, colour="unstated")
     declared, wrong = number_of_frames(dataset)
     problems += wrong
-    if fragments is not None:
-        fmt, frames, wrong = _encapsulated(parsed, fmt, fragments, declared)
-    else:
-        fmt, frames, wrong = _native(syntax, fmt, Extent(element.offset, element.length), declared)
+    extent = Extent(element.offset, element.length)
+    bare = bare_codestream(parsed.stream, extent, fmt, declared) if fragments is None else None
+    try:
+        if bare is not None:
+            problems.append(BARE)
+            fmt, frames, wrong = _encapsulated(parsed, bare[0], bare[1], declared)
+        elif fragments is not None:
+            fmt, frames, wrong = _encapsulated(parsed, fmt, fragments, declared)
+        else:
+            fmt, frames, wrong = _native(syntax, fmt, extent, declared)
+    except Unplaced as error:
+        return None, fragments, None, (*problems, str(error.strerror))
     problems += wrong
-    display, wrong = display_of(dataset, 0, fmt, parsed.stream)
-    problems += wrong
-    problems += windows_beside(dataset, len(frames), fmt, parsed.stream)
-    return Pixels(dataset, fmt, frames, picture_samples(fmt, display)), fragments, None, tuple(problems)
-
-
-def _pixels_elsewhere(parsed: Parsed) -> tuple[str, ...]:
-    """Say where the pixels are if not in the file (PS3.5 A.6)."""
-    if PIXEL_DATA_PROVIDER_URL in parsed.dataset:
-        return (
-            "the pixels are on a server, at the Pixel Data Provider URL (0028,7FE0); nothing is fetched from there",
-        )
-    if parsed.transfer_syntax in JPIP:
-        return ("the pixels are on a server, but the file does not say where; nothing is fetched",)
-    return ()
+    problems += frame_findings(dataset, len(frames), fmt, parsed.stream)
+    display, _ = frame_display(dataset, 0, fmt, parsed.stream)
+    doubtful = doubtful_colours(parsed.stream, fmt, frames)
+    pixels = Pixels(dataset, fmt, frames, picture_samples(fmt, display), doubtful)
+    return pixels, fragments, None, tuple(problems)
 
 
 def _native(
@@ -140,9 +131,9 @@ def _encapsulated(
     lengths = _table(parsed, EXTENDED_OFFSET_TABLE_LENGTHS, fragments, declared)
     frames, wrong = encapsulated_frames(parsed.stream, fragments, declared, table, lengths)
     problems = [*wrong]
-    if parsed.transfer_syntax in NATIVE:
+    if fmt.transfer_syntax in NATIVE:
         fmt = replace(fmt, transfer_syntax=_syntax_of_content(parsed.stream, frames))
-    elif parsed.transfer_syntax not in CODECS or parsed.transfer_syntax == ENCAPSULATED_NATIVE:
+    elif fmt.transfer_syntax not in CODECS or fmt.transfer_syntax == ENCAPSULATED_NATIVE:
         # Where the syntax tells nothing of codestreams, or the frames are not as long as it says, their content tells.
         content = _syntax_of_content(parsed.stream, frames)
         if content != ENCAPSULATED_NATIVE and not _fits_native(fmt, frames):
@@ -172,11 +163,14 @@ def icon_of(parsed: Parsed) -> tuple[Pixels | None, tuple[str, ...]]:
     if element.undefined or _holds_items(parsed, element):
         frames, _ = encapsulated_frames(parsed.stream, scan_fragments(parsed.stream, element.offset), 1)
         fmt = replace(fmt, transfer_syntax=_syntax_of_content(parsed.stream, frames))
+    elif bare := bare_codestream(parsed.stream, Extent(element.offset, element.length), fmt, 1):
+        fmt = bare[0]
+        frames, _ = encapsulated_frames(parsed.stream, bare[1], 1)
     else:
         frames, _ = native_frames(Extent(element.offset, element.length), fmt.frame_bits, 1, fmt.word)
     if not frames or not frames.extents(0):
         return None, ("the icon is cut short",)
-    display, _ = display_of(item, 0, fmt, parsed.stream)
+    display, _ = frame_display(item, 0, fmt, parsed.stream)
     return Pixels(item, fmt, frames, picture_samples(fmt, display)), ()
 
 
@@ -184,7 +178,7 @@ def _syntax_of_content(stream: Stream, frames: Frames) -> str:
     """Choose a transfer syntax for Items in a file that says native, by the first frame that is there (E19)."""
     for frame in range(len(frames)):
         for offset, length in frames.extents(frame)[:1]:
-            return _SYNTAXES.get(sniff(stream.pread(min(64, length), offset)), ENCAPSULATED_NATIVE)
+            return SYNTAXES.get(sniff(stream.pread(min(64, length), offset)), ENCAPSULATED_NATIVE)
     return ENCAPSULATED_NATIVE
 
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from dicomfs.dicom.elements import DataSet, Element
-from dicomfs.image.functional import PER_FRAME_GROUPS, SHARED_GROUPS, functional_group
+from dicomfs.image.functional import functional_items, own_items, shared_items, some_frame_has
 
 MAPPINGS, _UNITS, _MEANING, _CODE = 0x00409096, 0x004008EA, 0x00080104, 0x00080100
 # The first and last value mapped, as integers (US or SS) or as real numbers.
@@ -32,6 +32,15 @@ class Mapping:
     units: str
     meaning: str
 
+    @property
+    def end(self) -> float | None:
+        """The last value that it reaches to: that of its table where it has one."""
+        line = self.slope is not None and self.intercept is not None
+        if line or not self.entries or self.first is None:
+            return self.last
+        end = self.first + self.entries - 1
+        return end if self.last is None else min(end, self.last)
+
 
 @dataclass(frozen=True, slots=True)
 class Dose:
@@ -44,39 +53,32 @@ class Dose:
 
 def shared_mappings(dataset: DataSet) -> tuple[Mapping, ...]:
     """Read the mappings that hold for all frames without their own: shared, or of the object itself."""
-    for holder in (*dataset.items(SHARED_GROUPS)[:1], dataset):
-        items = holder.items(MAPPINGS)
-        if items:
-            return tuple([_mapping(item) for item in items])
-    return ()
+    return tuple([_mapping(item) for item in shared_items(dataset, MAPPINGS) or dataset.items(MAPPINGS)])
 
 
 def own_mappings(dataset: DataSet, frame: int) -> tuple[Mapping, ...]:
     """Read the mappings of *frame*, counted from 0, alone."""
-    groups = dataset.items(PER_FRAME_GROUPS)[frame : frame + 1]
-    return tuple([_mapping(item) for group in groups for item in group.items(MAPPINGS)])
+    return tuple([_mapping(item) for item in own_items(dataset, frame, MAPPINGS)])
 
 
-def mapping_of(dataset: DataSet, frame: int) -> tuple[Mapping, Element | None] | None:
-    """Read the first mapping that holds for *frame*, counted from 0, with the element that holds its table.
+def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[Mapping, Element | None], ...]:
+    """Read the mappings of one quantity that hold for *frame*, counted from 0, each with the element of its table.
 
-    Several mappings of one frame are several quantities, or parts of the range; the first is what the maker of the
-    file put in front. None where there is none that can be used.
+    The first that can be used is what the maker of the file put in front. Those in the same units go on where it does
+    not reach, if they have its label, or reach to no value that it reaches to: then they are parts of one range, and
+    else other quantities, which one array does not mix. () where there is none that can be used.
     """
-    group = functional_group(dataset, frame, MAPPINGS)
-    for item in (group,) if group is not None else dataset.items(MAPPINGS):
-        mapping, table = _mapping(item), item.get(_TABLE)
-        if mapping.slope is not None and mapping.intercept is not None:
-            return mapping, None
-        if table is not None and mapping.entries and mapping.first is not None:
-            return mapping, table
-    return None
+    items = functional_items(dataset, frame, MAPPINGS) or dataset.items(MAPPINGS)
+    parts: list[tuple[Mapping, Element | None]] = []
+    for mapping, table in [found for item in items for found in _usable(item)]:
+        if all(_are_parts(part, mapping) for part, _ in parts):
+            parts.append((mapping, table))
+    return tuple(parts)
 
 
 def has_own_mappings(dataset: DataSet) -> bool:
-    """Tell whether frames have mappings of their own; the ends and the middle stand for all."""
-    own = dataset.items(PER_FRAME_GROUPS)
-    return bool(own) and any(own[place].items(MAPPINGS) for place in (0, len(own) // 2, -1))
+    """Tell whether any frame has mappings of its own."""
+    return some_frame_has(dataset, MAPPINGS)
 
 
 def dose_of(dataset: DataSet) -> Dose | None:
@@ -87,12 +89,32 @@ def dose_of(dataset: DataSet) -> Dose | None:
     return Dose(scaling, dataset.text(_DOSE_UNITS) or "", dataset.text(_DOSE_TYPE) or "")
 
 
+def _are_parts(one: Mapping, other: Mapping) -> bool:
+    """Tell whether two mappings are parts of one quantity; they may share the value where one ends."""
+    if one.units != other.units:
+        return False
+    (first, last), (low, high) = ((part.first, part.end) for part in (one, other))
+    apart = (last is not None and low is not None and last <= low) or (
+        first is not None and high is not None and high <= first
+    )
+    return apart or one.label == other.label != ""
+
+
+def _usable(item: DataSet) -> tuple[tuple[Mapping, Element | None], ...]:
+    """Read one mapping where it has a line or a table; a line comes first."""
+    mapping, table = _mapping(item), item.get(_TABLE)
+    if mapping.slope is not None and mapping.intercept is not None:
+        return ((mapping, None),)
+    return ((mapping, table),) if table is not None and mapping.entries and mapping.first is not None else ()
+
+
 def _mapping(item: DataSet) -> Mapping:
     units = next(iter(item.items(_UNITS)), None)
     table = item.get(_TABLE)
+    first, last = _reach(item)
     return Mapping(
-        _finite(item, *_FIRST),
-        _finite(item, *_LAST),
+        first,
+        last,
         _finite(item, _SLOPE),
         _finite(item, _INTERCEPT),
         table.length // 8 if table else 0,
@@ -100,6 +122,16 @@ def _mapping(item: DataSet) -> Mapping:
         (units.text(_CODE) or "") if units else "",
         (units.text(_MEANING) or "") if units else "",
     )
+
+
+def _reach(item: DataSet) -> tuple[float | None, float | None]:
+    """Read the first and the last value mapped; in the other sign where only that puts them in order."""
+    first, last = _finite(item, *_FIRST), _finite(item, *_LAST)
+    if first is not None and last is not None and last < first:
+        low, high = (item.integers(tags[0], not item.signed)[:1] for tags in (_FIRST, _LAST))
+        if low and high and low <= high:
+            return float(low[0]), float(high[0])
+    return first, last
 
 
 def _finite(item: DataSet, *tags: int) -> float | None:

@@ -6,12 +6,12 @@ Only this module decides that, from the header and the first frame's codestream;
 import struct
 from dataclasses import replace
 
-from dicomfs.codecs.decoders import decoded_photometric, plain_photometric
+from dicomfs.codecs.colour import decoded_photometric, plain_photometric
 from dicomfs.codecs.encoded import CodecError, Codestream
 from dicomfs.codecs.table import CODECS
 from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.stream import Stream
-from dicomfs.image.extents import Frames
+from dicomfs.image.extents import Frames, NativeFrames
 from dicomfs.image.inspection import header_of, needs_look
 from dicomfs.image.pixelformat import PixelFormat
 
@@ -37,7 +37,7 @@ def uncompressed(stream: Stream, fmt: PixelFormat, frames: Frames) -> PixelForma
     if codec is None or codec.missing:
         return None
     plain = replace(fmt, transfer_syntax=EXPLICIT_LITTLE, big_endian=False)
-    if frames.found_by == "arithmetic" and fmt.bits_allocated != 12:
+    if isinstance(frames, NativeFrames) and not frames.padded and fmt.bits_allocated != 12:
         photometric = "RGB" if fmt.photometric in ("YBR_RCT", "YBR_ICT") else fmt.photometric
         return replace(plain, photometric=photometric, pixel_vr=_pixel_vr(plain, fmt.pixel_vr))
     allocated = 1 if fmt.bits_allocated == 1 else fmt.dtype.itemsize * 8

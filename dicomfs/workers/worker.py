@@ -25,12 +25,15 @@ from typing import Literal
 import numpy as np
 
 from dicomfs.codecs import encoders, table
+from dicomfs.codecs.colour import greys
 from dicomfs.display.colour import rgb
 from dicomfs.display.fit import Placed, Shrunk
+from dicomfs.display.notice import remarks
 from dicomfs.display.render import Display, RenderError, Window, picture, value_range
 from dicomfs.display.scale import Scale
-from dicomfs.formats.png import png_size, write_png
+from dicomfs.formats.png import png_size, text_chunk, write_png
 from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.image.remarks import Remark, written
 from dicomfs.memory import tune_worker
 from dicomfs.workers import film, sandbox
 
@@ -61,6 +64,9 @@ REPAIRS = 1000
 RANGE = struct.Struct("<dd")
 """Lowest and highest value of a frame, both not-a-number when it has none."""
 
+GREYS = struct.Struct("<dd")
+"""How much of a frame is grey if its components are YCbCr, and if they are RGB (see `codecs.colour`)."""
+
 # Decoders leak, and one that was subverted shall not see the frames of others for ever. A new worker costs
 # about as much as one frame, so one in 200 is not felt.
 _TASKS = 200
@@ -80,16 +86,17 @@ class Task:
     """What to make of one encoded frame.
 
     *size* is the bytes that the result must have, or may have where *at_most* says so; *chunks* are ancillary chunks of
-    the PNG, already framed; *fit* brings the picture to another size.
+    the PNG, already framed; *fit* brings the picture to another size. A PNG says *remarks* and what making it shows,
+    unless they are None.
     *display* is needed for "png", "range" and "picture", which is the pixels of one in rows. The others give values,
     little endian, in rows: "stored" as they are stored, "rgb" with YBR turned to RGB, "rescaled" as float32 through
-    *scale*. "repairs" tells what decoding mended.
+    *scale*. "repairs" tells what decoding mended, "greys" what the frame shows of its colours.
     "copy" makes the frame as *copy* has it stored, losslessly encoded or not.
     """
 
     fmt: PixelFormat
     bit_offset: int
-    output: Literal["png", "picture", "range", "stored", "rgb", "rescaled", "repairs", "copy"]
+    output: Literal["png", "picture", "range", "stored", "rgb", "rescaled", "repairs", "greys", "copy"]
     display: Display | None
     size: int
     chunks: bytes = b""
@@ -97,6 +104,7 @@ class Task:
     scale: Scale | None = None
     copy: PixelFormat | None = None
     at_most: bool = False
+    remarks: tuple[Remark, ...] | None = None
 
 
 def perform(task: Task, data: memoryview) -> memoryview:
@@ -104,6 +112,8 @@ def perform(task: Task, data: memoryview) -> memoryview:
     decoded = table.decode(data, task.fmt, task.bit_offset)
     if task.output == "repairs":
         return memoryview("\n".join(decoded.repairs).encode().ljust(REPAIRS))
+    if task.output == "greys":
+        return memoryview(GREYS.pack(*greys(decoded.values, task.fmt.bits_stored)))
     if task.output in ("stored", "rgb", "rescaled"):
         values = decoded.values
         if task.output == "rgb":
@@ -119,8 +129,11 @@ def perform(task: Task, data: memoryview) -> memoryview:
         return np.ascontiguousarray(picture(decoded, task.fmt, task.display)).reshape(-1).data
     if task.output == "png":
         shown = picture(decoded, task.fmt, task.display)
-        shown = task.fit.apply(shown) if task.fit else shown
-        return memoryview(write_png(shown, (task.chunks,) if task.chunks else ()))
+        chunks = [task.chunks]
+        if task.remarks is not None:
+            said = remarks(decoded, task.fmt, task.display, shown)
+            chunks.insert(0, text_chunk(written(task.remarks + said)))
+        return memoryview(write_png(task.fit.apply(shown) if task.fit else shown, chunks))
     return memoryview(RANGE.pack(*(value_range(decoded, task.fmt, task.display) or (math.nan, math.nan))))
 
 

@@ -1,0 +1,33 @@
+"""What only decoding shows of a frame: the closed vocabulary of what is said beside its picture.
+
+`problems.txt` and `frames.json` hold what headers tell and are promised before anything is decoded. What is found out
+later is one of these remarks. It imports nothing of ours, so that codecs and a bare worker process can use it.
+"""
+
+from enum import Enum
+
+
+class Remark(Enum):
+    """One thing that the maker of a picture noticed; its value is the sentence that is shown."""
+
+    WINDOW_BESIDE = "the window misses all values of this frame (G12)"
+    WINDOW_UNUSABLE = "a window of this frame makes no sense and is not used (G10)"
+    CLIPPED = "more than 5 % of the pixels lie beyond the range that is shown (G13)"
+    ALL_PADDING = "all pixels of this frame are padding (G14)"
+    COLOUR_SHOWN = "the pictures decided the colours (C1)"
+    COLOUR_OVERRULED = "the codestream overrules the colour that the header states (C1)"
+    SECOND_DECODER = "the frame was decoded by a second decoder"
+
+
+LONGEST = 400
+"""Bytes that are kept for remarks in a picture: room for all of them at once."""
+
+
+def written(remarks: tuple[Remark, ...]) -> bytes:
+    """Write *remarks*, each once, as text of *LONGEST* bytes: sentences, and spaces behind them."""
+    return "; ".join(remark.value for remark in dict.fromkeys(remarks)).encode("ascii").ljust(LONGEST)
+
+
+def read(text: bytes) -> tuple[str, ...]:
+    """Give the sentences of what `written` wrote."""
+    return tuple(sentence for sentence in text.decode("ascii", "replace").strip().split("; ") if sentence)
