@@ -27,7 +27,6 @@ from dicomfs.files.selection import Selection
 from dicomfs.files.subject import Services
 from dicomfs.image.films import lacking
 from dicomfs.memory import trim, tune
-from dicomfs.nodes import NODE_BYTES
 from dicomfs.nursery import side_by_side
 from dicomfs.operations import Operations
 from dicomfs.source import Source
@@ -45,6 +44,8 @@ MOST_TASKS = 256
 # and forty readers at once instead of twelve. pyfuse3 cannot negotiate either.
 READ_AHEAD_KIB = 1024
 MOST_BACKGROUND = 64
+# What a node that the kernel holds costs in memory, with what is known of its file, on an average.
+HELD_BYTES = 1100
 # Seconds between two times at which unused memory is given back, as long as there are requests.
 TIDY = 10.0
 
@@ -122,7 +123,7 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         ending.callback(services.builds.close)
         operations = Operations(root(services), source.free_space, xattrs=options.xattrs)
         # What the kernel holds cannot be dropped here; listings that are kept to save work make room for it.
-        services.children.share(lambda: NODE_BYTES * len(operations.inodes) + services.builds.weight)
+        services.children.share(lambda: HELD_BYTES * len(operations.inodes) + services.builds.weight)
         # Before the device is opened: a child that held it would keep a dead mount alive.
         ending.callback(decoder.close)
         decoder.start()

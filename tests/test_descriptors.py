@@ -270,7 +270,10 @@ def test_built_files_give_way_and_are_built_again(cached: bool, tmp_path: Path) 
                 begun.append(number)
                 file.write(b"%d" % number)  # type: ignore[attr-defined]
 
-            content = await builds.open(bytes([number] * 20), build)
+            async def name() -> bytes:
+                return bytes([number] * 20)
+
+            content = await builds.open(bytes([number]), build, name=name)
             assert bytes(await content.read(0, 10)) == b"%d" % number
             content.close()
 
@@ -280,8 +283,8 @@ def test_built_files_give_way_and_are_built_again(cached: bool, tmp_path: Path) 
             assert len(builds._idle) <= 5
         for number in (39, 38, 0, 39):
             await read(number)
-        assert begun == [*range(40)] if cached else [*range(40), 0]
-        assert builds.size(bytes(20)) == 1  # once told
+        assert begun == ([*range(40)] if cached else [*range(40), 0])
+        assert builds.size(bytes(1)) == 1  # once told
         builds.close()
         assert budget.kept == 0
         if cache:

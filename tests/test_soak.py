@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from archives import PYDICOM
-from mounting import Mount, mounted, wait_for
+from mounting import Mount, errno_of, mounted, wait_for
 from test_lifecycle import children
 
 SAMPLES = ("CT_small.dcm", "MR_small.dcm", "examples_ybr_color.dcm", "JPEG2000.dcm", "rtplan.dcm", "MR_truncated.dcm")
@@ -160,7 +160,9 @@ def soak(tmp_path: Path, acts: int) -> None:
             life.live(acts)
             # Workers that were killed are replaced when they are next needed; idle threads end after some seconds.
             for number in range(2):
-                (mount.path / f"{number:02}.dcm/original.dcm").read_bytes()
+                # A name that was missing a moment ago is missing for up to 5 seconds.
+                path = mount.path / f"{number:02}.dcm/original.dcm"
+                wait_for(lambda path=path: errno_of(path.read_bytes) is None)
             wait_for(lambda: len(kept_open(mount)) <= len(at_rest) + 2 and threads(mount) <= 4, patience=120)
             memory.append(mount.resident())
             assert mount.statistics()["inodes"] <= 40 * OBJECTS
