@@ -133,18 +133,8 @@ KINDS = [
     _jpeg("JPEG lossless RGB", _RGB, lambda v: lossless(v, 8), 12, 70),
     _jpeg("JPEG lossless 12", GREY12, lambda v: lossless(v, 12), 18, 70),
     _jpeg("JPEG lossless 16", GREY16, lambda v: lossless(v, 16), 22, 70),
-    Kind(
-        "JPEG-LS 8", _of(GREY, "4.80"), imagecodecs.jpegls_encode, imagecodecs.jpegls_decode, 2, "dcmdjpls", gdcm=True
-    ),
-    Kind(
-        "JPEG-LS 16",
-        _of(GREY16, "4.80"),
-        imagecodecs.jpegls_encode,
-        imagecodecs.jpegls_decode,
-        3,
-        "dcmdjpls",
-        gdcm=True,
-    ),
+    Kind("JPEG-LS 8", _of(GREY, "4.80"), imagecodecs.jpegls_encode, imagecodecs.jpegls_decode, 2, "dcmdjpls"),
+    Kind("JPEG-LS 16", _of(GREY16, "4.80"), imagecodecs.jpegls_encode, imagecodecs.jpegls_decode, 3, "dcmdjpls"),
     Kind(
         "JPEG 2000 lossless",
         _of(GREY, "4.90"),
@@ -153,7 +143,7 @@ KINDS = [
         3,
         gdcm=True,
     ),
-    Kind("JPEG 2000 lossy", _of(GREY, "4.91"), lambda v: _j2k(v, level=38), imagecodecs.jpeg2k_decode, 8, gdcm=True),
+    Kind("JPEG 2000 lossy", _of(GREY, "4.91"), lambda v: _j2k(v, level=38), imagecodecs.jpeg2k_decode, 12, gdcm=True),
     Kind(
         "JPEG 2000 colour",
         _of(_RGB, "4.90", photometric="YBR_RCT"),

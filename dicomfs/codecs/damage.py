@@ -19,7 +19,7 @@ from dicomfs.codecs.encoded import CodecError, Codestream
 from dicomfs.codecs.lossless_end import ends_elsewhere
 
 # What the second decoder cannot do, which says nothing about the data.
-_CANNOT = re.compile("not supported|not implemented|[Uu]nsupported|not compiled|Could not determine")
+_CANNOT = re.compile("[Nn]ot supported|not implemented|[Uu]nsupported|omitted|[Mm]emory|Could not determine")
 # How OpenJPEG reports code-blocks that end too early or too late. A few bytes of the latter are rounding: sound ones
 # have been seen to want 11.
 _EXCESS = re.compile(r"(\d+) remaining bytes in code block")
