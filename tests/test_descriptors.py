@@ -436,6 +436,6 @@ def test_the_budget_follows_the_limit() -> None:
         found[limit] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert 8 <= found[64] <= 16
     assert 32 <= found[256] <= 128
-    assert 800 <= found[1024] < 900
+    assert 690 <= found[1024] < 720
     assert list(found.values()) == sorted(found.values())
     assert found[1_000_000] <= 16_384

@@ -174,10 +174,10 @@ def soak(tmp_path: Path, acts: int) -> None:
 
 
 def test_a_short_life(tmp_path: Path) -> None:
-    soak(tmp_path, 60)
+    soak(tmp_path, 30)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_long_life(tmp_path: Path) -> None:
-    soak(tmp_path, 600)
+    soak(tmp_path, 240)
