@@ -6,10 +6,11 @@ may have changed. `--cine`, `--xattrs` and the like decide what is there, not wh
 
 from enum import Enum
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
 from dicomfs import __version__
 from dicomfs.display.render import Window
+from dicomfs.edition import edition
 from dicomfs.files.pictures import MONOCHROME
 from dicomfs.image.instance import Instance
 
@@ -23,12 +24,6 @@ class Depends(Enum):
     WINDOW = "the window of the mount, where grey frames are shown through it"
 
 
-# Packages of which another version may give other bytes. The names of elements are pydicom's.
-_PARSERS = ("pydicom",)
-_DECODERS = (*_PARSERS, "imagecodecs", "numpy", "av")
-_PACKAGES = {Depends.PARSER: _PARSERS, Depends.DECODERS: _DECODERS, Depends.WINDOW: _DECODERS}
-
-
 def mark_of(depends: Depends, instance: Instance, window: Window | None) -> bytes:
     """Give the mark of an entry for *instance*, in a mount with a *window* of its own or none (see `nodes.Child`)."""
     grey = instance.pixels is not None and instance.pixels.format.photometric in MONOCHROME
@@ -39,12 +34,6 @@ def mark_of(depends: Depends, instance: Instance, window: Window | None) -> byte
 def _mark(depends: Depends, window: Window | None) -> bytes:
     if depends is Depends.SOURCE:
         return b""
-    versions = [f"{package} {_version(package)}" for package in _PACKAGES[depends]]
-    return ", ".join([f"dicomfs {__version__}", *versions, f"window {window}"]).encode()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "is missing"
+    code = f"dicomfs {__version__}" if depends is Depends.PARSER else edition()
+    # The names of elements are from its dictionary.
+    return f"{code}; pydicom {version('pydicom')}; window {window}".encode()
