@@ -1,6 +1,10 @@
 """The functional groups of a multi-frame object: what holds for one frame, and where it says so (PS3.3 C.7.6.16)."""
 
+from collections.abc import Sequence
+from itertools import islice
+
 from dicomfs.dicom.elements import DataSet
+from dicomfs.dicom.long_sequence import LongSequence
 
 SHARED_GROUPS, PER_FRAME_GROUPS = 0x52009229, 0x52009230
 
@@ -10,7 +14,7 @@ def functional_group(dataset: DataSet, frame: int, sequence: int) -> DataSet | N
     return next(iter(functional_items(dataset, frame, sequence)), None)
 
 
-def functional_items(dataset: DataSet, frame: int, sequence: int) -> tuple[DataSet, ...]:
+def functional_items(dataset: DataSet, frame: int, sequence: int) -> Sequence[DataSet]:
     """Give all Items of the functional group *sequence* that holds for *frame*, counted from 0.
 
     A per-frame group comes before a shared one. () where neither is there; the groups of another frame are never
@@ -19,13 +23,15 @@ def functional_items(dataset: DataSet, frame: int, sequence: int) -> tuple[DataS
     return own_items(dataset, frame, sequence) or shared_items(dataset, sequence)
 
 
-def own_items(dataset: DataSet, frame: int, sequence: int) -> tuple[DataSet, ...]:
+def own_items(dataset: DataSet, frame: int, sequence: int) -> Sequence[DataSet]:
     """Give the Items of the functional group *sequence* that *frame*, counted from 0, states itself."""
-    groups = dataset.items(PER_FRAME_GROUPS)[frame : frame + 1]
-    return groups[0].items(sequence) if groups else ()
+    groups = dataset.items(PER_FRAME_GROUPS)
+    if frame >= len(groups):
+        return ()
+    return groups.items(frame, sequence) if isinstance(groups, LongSequence) else groups[frame].items(sequence)
 
 
-def shared_items(dataset: DataSet, sequence: int) -> tuple[DataSet, ...]:
+def shared_items(dataset: DataSet, sequence: int) -> Sequence[DataSet]:
     """Give the Items of the functional group *sequence* that all frames share."""
     groups = dataset.items(SHARED_GROUPS)[:1]
     return groups[0].items(sequence) if groups else ()
@@ -38,7 +44,30 @@ def frames_with_groups(dataset: DataSet) -> int:
 
 def some_frame_has(dataset: DataSet, sequence: int) -> bool:
     """Tell whether any frame states the functional group *sequence* itself; asked again, that costs nothing."""
-    return dataset.any_item_has(PER_FRAME_GROUPS, sequence)
+    groups = dataset.items(PER_FRAME_GROUPS)
+    return groups.any_has(sequence) if isinstance(groups, LongSequence) else dataset.any_item_has(
+        PER_FRAME_GROUPS, sequence
+    )
+
+
+def each_frame_has(dataset: DataSet, sequence: int) -> bool:
+    """Tell whether each frame that has groups of its own states the functional group *sequence*."""
+    groups = dataset.items(PER_FRAME_GROUPS)
+    if isinstance(groups, LongSequence):
+        return groups.all_have(sequence)
+    return all(item.items(sequence) for item in groups)
+
+
+def distinct_frames(dataset: DataSet, frames: int, sequence: int) -> list[int]:
+    """Choose of the first *frames* frames those that state the functional group *sequence* in other words.
+
+    Of objects with few frames, all; of others the first for each content of the group, and one without any.
+    """
+    groups = dataset.items(PER_FRAME_GROUPS)
+    count = min(frames, len(groups) + 1)
+    if not isinstance(groups, LongSequence):
+        return list(range(count))
+    return [frame for frame in groups.distinct(sequence) if frame < count] + [len(groups)] * (len(groups) < count)
 
 
 def in_group(dataset: DataSet, frame: int, sequence: int, tag: int) -> DataSet:
@@ -55,12 +84,21 @@ def in_groups(dataset: DataSet, frames: int, sequence: int, tag: int) -> list[Da
     per_frame = dataset.items(PER_FRAME_GROUPS)
     common = in_group(dataset, len(per_frame), sequence, tag)
     holders = []
+    if isinstance(per_frame, LongSequence):
+        for holder in islice(per_frame.holders(sequence, tag), frames):
+            holders.append(common if holder is None else holder if tag in holder else dataset)
+        return _shortest(holders, common, frames)
     for groups in per_frame[:frames]:
         items = groups.items(sequence)
         if not items:
             holders.append(common)
         else:
             holders.append(items[0] if tag in items[0] else dataset)
+    return _shortest(holders, common, frames)
+
+
+def _shortest(holders: list[DataSet], common: DataSet, frames: int) -> list[DataSet]:
+    """Leave out the last of *holders* where one holds for all, and add what holds for those that follow."""
     if all(holder is common for holder in holders):
         return [common]
     return [*holders, common] if len(holders) < frames else holders
