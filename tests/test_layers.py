@@ -57,7 +57,8 @@ codecs.table codecs.rle codecs.decoders codecs.damage codecs.lossless_end codecs
 codecs.colour
 codecs.order codecs.timeline codecs.film_size
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
-dicom.dataset dicom.reader dicom.long_sequence dicom.encoding dicom.elements dicom.values dicom.charsets dicom.dictionary
+dicom.dataset dicom.reader dicom.inflated dicom.long_sequence
+dicom.encoding dicom.elements dicom.values dicom.charsets dicom.dictionary
 image.offsets
 image.fragments
 image.extents

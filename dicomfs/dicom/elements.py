@@ -18,7 +18,7 @@ class Element(NamedTuple):
 
     *offset* and *length* say where the value field lies in the stream and how much of it is there; where the
     length is undefined they include the delimiter. *value* is None for sequences, for pixel data and for what is
-    too long to keep; *items* is None for all but sequences. Those of a long sequence are parsed when they are asked for.
+    too long to keep; *items* is None for all but sequences. Those of a long sequence are parsed when somebody asks.
     """
 
     tag: int

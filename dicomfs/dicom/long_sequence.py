@@ -30,10 +30,13 @@ _MOST_KEPT = 64 << 20
 _MOST_WALKED = 10_000_000
 # Layouts that are told apart; of those of one length, how many are tried. Values and blocks that are remembered.
 _MOST_LAYOUTS, _TRIED, _REMEMBERED = 512, 8, 4096
+# Items that only the walk that mends can read, each as a whole.
+_MOST_ODD = 2000
 _ITEM_TAG, _ITEM_END_TAG, _SEQUENCE_END_TAG = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 # What changes how the elements behind it are read.
 _CONTEXT = frozenset((0x00080005, 0x00280103))
 _LONGEST_VALUE = 64 * 1024
+_NEVER = -1
 
 
 class _Malformed(ValueError):
@@ -45,7 +48,7 @@ class _More(Exception):
 
 
 class Head(NamedTuple):
-    """An element's or Item's head: where it begins, its value begins, and ends (delimiter not counted); what follows."""
+    """Where an element begins, where its value does and ends, its delimiter left out, and where what follows begins."""
 
     tag: int
     vr: str
@@ -124,6 +127,7 @@ class _Layout:
     plain: bool
     top: dict[int, Head] = field(default_factory=dict)
     nested: dict[tuple[int, int], Head] = field(default_factory=dict)
+    known: list[tuple[int, int]] = field(default_factory=list)
     pattern: "re.Pattern[bytes] | None" = None
 
 
@@ -138,7 +142,7 @@ def _has_items(head: Head | None) -> bool:
 def _elements(data: bytes, start: int, stop: int | None, limit: int, encoding: Encoding) -> tuple[list[Head], int]:
     """Give the heads of a data set from *start* to *stop*, or to its delimiter, and say where it ended."""
     heads: list[Head] = []
-    position, last = start, -1
+    position, seen = start, set(_CONTEXT)
     while stop is None or position < stop:
         bound = limit if stop is None else stop
         tag, vr, value, length = _head(data, position, bound, encoding)
@@ -146,9 +150,9 @@ def _elements(data: bytes, start: int, stop: int | None, limit: int, encoding: E
             if stop is None and tag == _ITEM_END_TAG:
                 return heads, position
             raise _Malformed
-        if tag <= last or tag in _CONTEXT or (vr == "UN" and public_vr(tag)):
+        if tag in seen or (vr == "UN" and public_vr(tag)):
             raise _Malformed
-        last = tag
+        seen.add(tag)
         if length == UNDEFINED:
             if vr != "SQ":
                 raise _Malformed
@@ -175,8 +179,8 @@ def _laid_out(data: bytes, encoding: Encoding) -> _Layout:
     _, _, value, length = _head(data, 0, len(data), encoding)
     heads, end = _elements(data, value, None if length == UNDEFINED else value + length, len(data), encoding)
     layout = _Layout(True, {head.tag: head for head in heads})
-    # The pattern of an Item laid out alike: all heads as they are, values of any content.
-    known: list[tuple[int, int]] = [(0, value)]
+    known = layout.known
+    known.append((0, value))
     for head in heads:
         known.append((head.start, head.value))
         if head.vr != "SQ" or head.stop - head.value < 8:
@@ -193,13 +197,25 @@ def _laid_out(data: bytes, encoding: Encoding) -> _Layout:
             layout.nested[head.tag, each.tag] = each
         known.append((stop, head.end) if head.undefined or length == UNDEFINED else (head.stop, head.end))
     known.append((end, len(data)))
+    return layout
+
+
+def _pattern(layout: _Layout, data: bytes) -> "re.Pattern[bytes]":
+    """Write the pattern of an Item laid out like *data*: all heads as they are, values of any content."""
     parts, at = [], 0
-    for start, stop in known:
+    for start, stop in layout.known:
         parts.append(b".{%d}" % (start - at) if start > at else b"")
         parts.append(re.escape(data[max(start, at) : stop]))
         at = max(at, stop)
-    layout.pattern = re.compile(b"".join(parts), re.DOTALL)
-    return layout
+    return re.compile(b"".join(parts), re.DOTALL)
+
+
+def _plan(layout: _Layout, sequence: int, tag: int) -> Head | bool | None:
+    """Say where the Items of a layout have a value, or whether they have the *sequence*; None where that is unsure."""
+    head = layout.nested.get((sequence, tag))
+    if not layout.plain or (head and len(head.vr) > 2):
+        return None
+    return head or _has_items(layout.top.get(sequence))
 
 
 class _Layouts:
@@ -207,44 +223,48 @@ class _Layouts:
 
     def __init__(self, encoding: Encoding) -> None:
         self._encoding = encoding
-        self._all = [_UNKNOWN]
+        self.all = [_UNKNOWN]
         self._of_length: dict[int, list[int]] = {}
-        self._numbers = array("H")
+        self.odd = 0
+        self.numbers = array("H")
 
     def add(self, data: bytes) -> None:
         """Note the layout of the next Item."""
         tried = self._of_length.setdefault(len(data), [])
         for place, number in enumerate(tried[:_TRIED]):
-            pattern = self._all[number].pattern
+            pattern = self.all[number].pattern
             if pattern is not None and pattern.fullmatch(data):
                 if place:
                     tried.insert(0, tried.pop(place))
-                self._numbers.append(number)
+                self.numbers.append(number)
                 return
         number = 0
-        if len(self._all) < _MOST_LAYOUTS:
+        if len(self.all) < _MOST_LAYOUTS:
             layout = _layout(data, self._encoding)
-            if layout.pattern is not None:
-                number = len(self._all)
-                self._all.append(layout)
+            if layout.plain:
+                layout.pattern = _pattern(layout, data)
+                number = len(self.all)
+                self.all.append(layout)
                 tried.insert(0, number)
-        self._numbers.append(number)
+            else:
+                self.odd += 1
+        self.numbers.append(number)
 
     def get(self, index: int, data: bytes) -> _Layout:
         """Give the layout of an Item, whose bytes are *data*."""
-        number = self._numbers[index]
-        return self._all[number] if number else _layout(data, self._encoding)
+        number = self.numbers[index]
+        return self.all[number] if number else _layout(data, self._encoding)
 
     @property
     def shared(self) -> list[_Layout] | None:
         """All layouts that there are; None where some Items are not told apart by them."""
-        return self._all[1:] if 0 not in self._numbers else None
+        return self.all[1:] if 0 not in self.numbers else None
 
     @property
     def weight(self) -> int:
         """Bytes of memory that this costs, roughly."""
-        return 2 * len(self._numbers) + sum(
-            [2000 + 400 * (len(layout.top) + len(layout.nested)) for layout in self._all[1:]]
+        return 2 * len(self.numbers) + sum(
+            [2000 + 400 * (len(layout.top) + len(layout.nested)) for layout in self.all[1:]]
         )
 
 
@@ -343,23 +363,27 @@ class LongSequence(Sequence[DataSet]):
         It is without elements where that Item does not state it, and None where the sequence has none.
         """
         nothing = DataSet(*self._encoding, self._outer.charset, self._outer.signed)
-        known: dict[tuple[str, bytes], DataSet] = {}
-        for index, data, base in self._each():
-            layout = self._layouts.get(index, data)
-            head = layout.nested.get((sequence, tag))
-            if not layout.plain or (head and len(head.vr) > 2):
-                yield next(iter(self.items(index, sequence)), None)
-                continue
-            if head is None:
-                yield nothing if _has_items(layout.top.get(sequence)) else None
-                continue
-            key = head.vr, data[head.value : head.stop]
-            holder = known.get(key)
-            if holder is None:
-                if len(known) >= _REMEMBERED:
-                    known.clear()
-                holder = known[key] = self._holding(head, key[1], base)
-            yield holder
+        known: dict[bytes, DataSet] = {}
+        plans = [_plan(layout, sequence, tag) for layout in self._layouts.all]
+        numbers = self._layouts.numbers
+        for block, first, last in self._pieces():
+            data, base = block.data, block.base
+            starts = self._starts[first:last]
+            for index, start in enumerate(starts, first):
+                head = plans[numbers[index]]
+                if head is None:
+                    yield next(iter(self.items(index, sequence)), None)
+                elif isinstance(head, bool):
+                    yield nothing if head else None
+                else:
+                    at = start - base
+                    key = data[at + head.value : at + head.stop]
+                    holder = known.get(key)
+                    if holder is None or holder.elements[tag].vr != head.vr:
+                        if len(known) >= _REMEMBERED:
+                            known.clear()
+                        holder = known[key] = self._holding(head, key, start)
+                    yield holder
 
     def distinct(self, sequence: int) -> list[int]:
         """Give the first Item for each content of its *sequence*, as far as these can be told apart in few words."""
@@ -382,17 +406,19 @@ class LongSequence(Sequence[DataSet]):
                 if not layout.plain or any(head.stop - head.value > longest for head in layout.top.values()):
                     yield index
 
+    def _pieces(self) -> Iterator[tuple[_Block, int, int]]:
+        """Give each block with the numbers of its first Item and of the one behind its last."""
+        for number, first in enumerate(self._firsts):
+            last = self._firsts[number + 1] if number + 1 < len(self._firsts) else len(self._starts)
+            yield self._inflated(number), first, last
+
     def _each(self) -> Iterator[tuple[int, bytes, int]]:
         """Give number, bytes and offset of each Item, block by block."""
-        index = 0
-        for number in range(len(self._blocks)):
-            block = self._inflated(number)
-            last = self._firsts[number + 1] if number + 1 < len(self._firsts) else len(self._starts)
-            while index < last:
-                start = self._starts[index]
-                end = self._starts[index + 1] if index + 1 < len(self._starts) else self._end
-                yield index, block.data[start - block.base : end - block.base], start
-                index += 1
+        for block, first, last in self._pieces():
+            starts = [*self._starts[first:last], block.size]
+            for place in range(last - first):
+                start = starts[place]
+                yield first + place, block.data[start - block.base : starts[place + 1] - block.base], start
 
     def _having(self, sequence: int) -> tuple[bool, bool]:
         """Tell whether any Item, and whether each one, has Items in *sequence*."""
@@ -401,7 +427,7 @@ class LongSequence(Sequence[DataSet]):
             if shared is not None:
                 have = [_has_items(layout.top.get(sequence)) for layout in shared]
             else:
-                have = [holder is not None for holder in self.holders(sequence, 0)]
+                have = [holder is not None for holder in self.holders(sequence, _NEVER)]
             self._told[sequence] = any(have), all(have)
         return self._told[sequence]
 
@@ -455,7 +481,7 @@ class LongSequence(Sequence[DataSet]):
     @property
     def too_much(self) -> bool:
         """Whether this has grown beyond its bounds."""
-        return self._kept > _MOST_KEPT or len(self._starts) > MOST_INDEXED
+        return self._kept > _MOST_KEPT or len(self._starts) > MOST_INDEXED or self._layouts.odd > _MOST_ODD
 
 
 def long_sequence(
@@ -519,7 +545,7 @@ def _walk(
 
 
 def _item_ends(data: bytes, encoding: Encoding, remaining: int, *, whole: bool) -> tuple[list[int], bool, int]:
-    """Say where in *data* Items end, whether a Sequence Delimitation Item follows, and how many elements were passed."""
+    """Say where in *data* Items end, whether a Sequence Delimitation Item follows, and how many elements passed."""
     ends: list[int] = []
     position, limit, walked = 0, len(data), 0
     unpack = IMPLICIT[encoding.big_endian].unpack_from

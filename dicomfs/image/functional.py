@@ -85,8 +85,8 @@ def in_groups(dataset: DataSet, frames: int, sequence: int, tag: int) -> list[Da
     common = in_group(dataset, len(per_frame), sequence, tag)
     holders = []
     if isinstance(per_frame, LongSequence):
-        for holder in islice(per_frame.holders(sequence, tag), frames):
-            holders.append(common if holder is None else holder if tag in holder else dataset)
+        found = islice(per_frame.holders(sequence, tag), frames)
+        holders = [common if holder is None else holder if tag in holder else dataset for holder in found]
         return _shortest(holders, common, frames)
     for groups in per_frame[:frames]:
         items = groups.items(sequence)
