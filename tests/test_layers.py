@@ -17,6 +17,7 @@ files.transcoded
 files.volume files.native_dcm files.cine
 files.video
 files.dependence
+files.written
 files.exchange
 files.pictures
 files.samples

@@ -226,6 +226,7 @@ class _Layouts:
         self.all = [_UNKNOWN]
         self._of_length: dict[int, list[int]] = {}
         self.odd = 0
+        self.recent: list[re.Pattern[bytes]] = []
         self.numbers = array("H")
 
     def add(self, data: bytes) -> None:
@@ -236,6 +237,7 @@ class _Layouts:
             if pattern is not None and pattern.fullmatch(data):
                 if place:
                     tried.insert(0, tried.pop(place))
+                    self._use(pattern)
                 self.numbers.append(number)
                 return
         number = 0
@@ -246,9 +248,17 @@ class _Layouts:
                 number = len(self.all)
                 self.all.append(layout)
                 tried.insert(0, number)
+                self._use(layout.pattern)
             else:
                 self.odd += 1
         self.numbers.append(number)
+
+    def _use(self, pattern: "re.Pattern[bytes]") -> None:
+        """Remember the patterns that were of use last."""
+        if pattern in self.recent:
+            self.recent.remove(pattern)
+        self.recent.insert(0, pattern)
+        del self.recent[_TRIED:]
 
     def get(self, index: int, data: bytes) -> _Layout:
         """Give the layout of an Item, whose bytes are *data*."""
@@ -339,6 +349,11 @@ class LongSequence(Sequence[DataSet]):
     def extent(self) -> tuple[int, int]:
         """Where in the stream the Items lie: the offset of the first and the one behind the last."""
         return (self._starts[0], self._end) if self._starts else (0, 0)
+
+    @property
+    def explicit_little(self) -> bool:
+        """Whether the Items are in Explicit VR Little Endian."""
+        return self._encoding == Encoding(True, False)
 
     def items(self, index: int, sequence: int) -> tuple[DataSet, ...]:
         """Give the Items of *sequence* in Item *index*; nothing else of it is parsed."""
@@ -479,6 +494,11 @@ class LongSequence(Sequence[DataSet]):
         self._end = base + ends[-1]
 
     @property
+    def recent(self) -> Sequence["re.Pattern[bytes]"]:
+        """Patterns of the Items that came last."""
+        return self._layouts.recent
+
+    @property
     def too_much(self) -> bool:
         """Whether this has grown beyond its bounds."""
         return self._kept > _MOST_KEPT or len(self._starts) > MOST_INDEXED or self._layouts.odd > _MOST_ODD
@@ -496,7 +516,7 @@ def long_sequence(
     found = LongSequence(encoding, outer, parse)
     stop = start
     try:
-        for data, ends, position in _walk(stream, start, end, encoding, undefined=undefined):
+        for data, ends, position in _walk(stream, start, end, encoding, found.recent, undefined=undefined):
             if ends:
                 found.add(data, ends, position)
             if found.too_much:
@@ -521,14 +541,23 @@ def sequence_end(stream: Stream, start: int, end: int, encoding: Encoding) -> in
 
 
 def _walk(
-    stream: Stream, start: int, end: int, encoding: Encoding, *, undefined: bool
+    stream: Stream,
+    start: int,
+    end: int,
+    encoding: Encoding,
+    recent: Sequence["re.Pattern[bytes]"] = (),
+    *,
+    undefined: bool,
 ) -> Iterator[tuple[bytes, list[int], int]]:
-    """Give the bytes of whole Items with the ends of each therein and the offset of the first, up to the end."""
+    """Give the bytes of whole Items with the ends of each therein and the offset of the first, up to the end.
+
+    *recent* are patterns of Items, which the caller may change meanwhile.
+    """
     position, window, walked = start, _WINDOW, 0
     while undefined or position < end:
         data = stream.pread(min(window, end - position), position)
         whole = position + len(data) >= end or len(data) < min(window, end - position)
-        ends, stopped, passed = _item_ends(data, encoding, end - position, whole=whole)
+        ends, stopped, passed = _item_ends(data, encoding, end - position, recent, whole=whole)
         walked += passed
         if walked > _MOST_WALKED or (stopped and not undefined):
             raise _Malformed
@@ -544,7 +573,9 @@ def _walk(
             raise _Malformed
 
 
-def _item_ends(data: bytes, encoding: Encoding, remaining: int, *, whole: bool) -> tuple[list[int], bool, int]:
+def _item_ends(
+    data: bytes, encoding: Encoding, remaining: int, recent: Sequence["re.Pattern[bytes]"], *, whole: bool
+) -> tuple[list[int], bool, int]:
     """Say where in *data* Items end, whether a Sequence Delimitation Item follows, and how many elements passed."""
     ends: list[int] = []
     position, limit, walked = 0, len(data), 0
@@ -556,7 +587,9 @@ def _item_ends(data: bytes, encoding: Encoding, remaining: int, *, whole: bool) 
             return ends, True, walked
         if tag != _ITEM_TAG:
             raise _Malformed
-        if length == UNDEFINED:
+        if length == UNDEFINED and (known := next(filter(None, [each.match(data, position) for each in recent]), None)):
+            stop = known.end()
+        elif length == UNDEFINED:
             try:
                 stop, passed = _delimited(data, position + 8, limit, encoding, sequence=False)
             except _More:
@@ -573,3 +606,8 @@ def _item_ends(data: bytes, encoding: Encoding, remaining: int, *, whole: bool) 
         ends.append(stop)
         position = stop
     return ends, False, walked
+
+
+def has_long(dataset: DataSet) -> bool:
+    """Tell whether any sequence of the outermost data set is kept in this way, so that all of it takes long to read."""
+    return any(isinstance(element.items, LongSequence) for element in dataset.elements.values())
