@@ -7,6 +7,7 @@ import os
 import tempfile
 import weakref
 import zlib
+from collections.abc import Callable
 
 from dicomfs.dicom.stream import Stream
 
@@ -30,6 +31,7 @@ class Inflated:
         self.fault = ""
         self._chunks: list[bytes] = []
         self._file = -1
+        self.discard: Callable[[], object] = bool
 
     @property
     def in_memory(self) -> bool:
@@ -60,7 +62,7 @@ class Inflated:
             directory = os.environ.get("TMPDIR") or (_VAR_TMP if os.access(_VAR_TMP, os.W_OK) else None)
             with tempfile.TemporaryFile(buffering=0, dir=directory) as file:
                 self._file = os.dup(file.fileno())
-            weakref.finalize(self, os.close, self._file)
+            self.discard = weakref.finalize(self, os.close, self._file)
             kept, self._chunks, self.size = self._chunks, [], 0
             for each in kept:
                 self._write(each)
@@ -94,8 +96,18 @@ def inflate(stream: Stream, position: int) -> tuple[Inflated, bool]:
 
 
 def _inflate(stream: Stream, position: int, bits: int) -> Inflated:
-    inflater = zlib.decompressobj(bits)
-    found, start = Inflated(), position
+    found = Inflated()
+    try:
+        _fill(found, stream, position, bits)
+    except OSError:
+        found.discard()
+        raise
+    return found
+
+
+def _fill(found: Inflated, stream: Stream, position: int, bits: int) -> None:
+    """Inflate into *found* until the deflated data, the stream or what is allowed ends."""
+    inflater, start = zlib.decompressobj(bits), position
     chunk = bytearray()
     data = b""
     while not inflater.eof and not found.fault:
@@ -120,7 +132,6 @@ def _inflate(stream: Stream, position: int, bits: int) -> Inflated:
     found.whole = inflater.eof
     if not found.whole and not found.fault:
         found.fault = "the deflated data set is damaged; what could be inflated is shown (L3)"
-    return found
 
 
 def _too_much(size: int, deflated: int) -> str:

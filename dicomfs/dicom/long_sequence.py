@@ -136,7 +136,7 @@ _UNKNOWN = _Layout(False)
 
 def _has_items(head: Head | None) -> bool:
     """Tell whether a sequence has room for an Item."""
-    return head is not None and head.stop - head.value >= 8
+    return head is not None and head.vr == "SQ" and head.stop - head.value >= 8
 
 
 def _elements(data: bytes, start: int, stop: int | None, limit: int, encoding: Encoding) -> tuple[list[Head], int]:
@@ -362,6 +362,8 @@ class LongSequence(Sequence[DataSet]):
         if not layout.plain:
             return tuple(self._item(index).items(sequence))
         head = layout.top.get(sequence)
+        if head and head.vr != "SQ":
+            return ()
         return self._group(sequence, data[head.start : head.end], base + head.start) if head else ()
 
     def any_has(self, sequence: int) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 ENHANCED_MR, SLIDE, SEGMENTATION = (
     "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.840.10008.5.1.4.1.1.66.4",
 )  # fmt: skip
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7.3"
 EXPLICIT, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
 LONG = ("OB", "OW", "SQ", "UN", "UT")
 UNDEFINED = 0xFFFFFFFF
@@ -166,8 +167,8 @@ def inflated(megabytes: int = 300) -> bytes:
     """Write a deflated data set of frames that are all zero, of which little is left."""
     frames = megabytes
     return dicom(
-        ENHANCED_MR,
-        element(0x00080060, "CS", b"MR") + image(frames, 1024, 512, 16)
+        SECONDARY_CAPTURE,
+        element(0x00080060, "CS", b"OT") + image(frames, 1024, 512, 16)
         + element(0x7FE00010, "OW", bytes(frames << 20)),
         DEFLATED,
     )  # fmt: skip
