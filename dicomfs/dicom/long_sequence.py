@@ -374,6 +374,11 @@ class LongSequence(Sequence[DataSet]):
         """Tell whether each Item has Items in *sequence*; asked again, that costs nothing."""
         return self._having(sequence)[1]
 
+    def any_states(self, sequence: int, tag: int) -> bool:
+        """Tell whether any Item may state *tag* in the first Item of its *sequence*."""
+        shared = self._layouts.shared
+        return shared is None or any((sequence, tag) in layout.nested for layout in shared)
+
     def holders(self, sequence: int, tag: int) -> Iterator[DataSet | None]:
         """Give for each Item a data set with *tag* as the first Item of its *sequence* states it, and nothing else.
 

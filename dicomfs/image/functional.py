@@ -1,7 +1,8 @@
 """The functional groups of a multi-frame object: what holds for one frame, and where it says so (PS3.3 C.7.6.16)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import overload
 
 from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.long_sequence import LongSequence
@@ -76,29 +77,51 @@ def in_group(dataset: DataSet, frame: int, sequence: int, tag: int) -> DataSet:
     return group if group is not None and tag in group else dataset
 
 
-def in_groups(dataset: DataSet, frames: int, sequence: int, tag: int) -> list[DataSet]:
+def in_groups(dataset: DataSet, frames: int, sequence: int, tag: int) -> Sequence[DataSet]:
     """Give what `in_group` does for the first *frames* frames; the last data set holds for all frames that follow.
 
-    It is one data set alone where no frame states anything of its own.
+    It is one data set alone where no frame states anything of its own. Of long sequences, the data sets are made anew
+    each time that somebody goes through them, and hold nothing but *tag*.
     """
     per_frame = dataset.items(PER_FRAME_GROUPS)
     common = in_group(dataset, len(per_frame), sequence, tag)
+    if isinstance(per_frame, LongSequence) and per_frame.any_states(sequence, tag):
+        return _Holders(dataset, per_frame, frames, sequence, tag)
     holders = []
-    if isinstance(per_frame, LongSequence):
-        found = islice(per_frame.holders(sequence, tag), frames)
-        holders = [common if holder is None else holder if tag in holder else dataset for holder in found]
-        return _shortest(holders, common, frames)
-    for groups in per_frame[:frames]:
-        items = groups.items(sequence)
+    for frame in range(min(frames, len(per_frame))):
+        items = own_items(dataset, frame, sequence)
         if not items:
             holders.append(common)
         else:
             holders.append(items[0] if tag in items[0] else dataset)
-    return _shortest(holders, common, frames)
-
-
-def _shortest(holders: list[DataSet], common: DataSet, frames: int) -> list[DataSet]:
-    """Leave out the last of *holders* where one holds for all, and add what holds for those that follow."""
     if all(holder is common for holder in holders):
         return [common]
     return [*holders, common] if len(holders) < frames else holders
+
+
+class _Holders(Sequence[DataSet]):
+    """What `in_groups` gives of a long sequence, without an object for each frame."""
+
+    def __init__(self, dataset: DataSet, groups: LongSequence, frames: int, sequence: int, tag: int) -> None:
+        self._dataset, self._groups, self._frames = dataset, groups, frames
+        self._sequence, self._tag = sequence, tag
+        self._common = in_group(dataset, len(groups), sequence, tag)
+
+    def __len__(self) -> int:
+        return min(self._frames, len(self._groups) + 1)
+
+    def __iter__(self) -> Iterator[DataSet]:
+        for holder in islice(self._groups.holders(self._sequence, self._tag), self._frames):
+            yield self._common if holder is None else holder if self._tag in holder else self._dataset
+        if len(self._groups) < self._frames:
+            yield self._common
+
+    @overload
+    def __getitem__(self, index: int) -> DataSet: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[DataSet]: ...
+    def __getitem__(self, index: int | slice) -> DataSet | list[DataSet]:
+        if isinstance(index, slice):
+            return list(self)[index]
+        frame = range(len(self))[index]
+        return in_group(self._dataset, frame, self._sequence, self._tag)
