@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from dicomfs.dicom.stream import Stream
 from dicomfs.image.fragments import Joined
 from dicomfs.source import SourceFile
 from dicomfs.threads import Purpose, run
@@ -84,6 +85,24 @@ class Stored:
         if word > 1:
             data = reverse_words(data, word)
         return memoryview(data)[start - first : stop - first]
+
+
+class Extracted:
+    """An extent of an inflated data set, which is in memory or in a temporary file."""
+
+    __slots__ = ("_offset", "_stream", "size")
+
+    def __init__(self, stream: Stream, offset: int, size: int) -> None:
+        """Serve *size* bytes at *offset* of *stream*."""
+        self._stream = stream
+        self._offset = offset
+        self.size = size
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Read just the part that is wanted."""
+        if getattr(self._stream, "in_memory", False):
+            return self._stream.pread(stop - start, self._offset + start)
+        return await run(Purpose.DISK, self._stream.pread, stop - start, self._offset + start)
 
 
 class Gathered:

@@ -480,7 +480,7 @@ def test_deflated_in_name_only() -> None:
 
 
 def test_l3_a_deflate_bomb_is_capped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicomfs.dicom.dataset.MOST_INFLATED", 8 << 20)
+    monkeypatch.setattr("dicomfs.dicom.inflated.MOST_INFLATED", 8 << 20)
     packer = zlib.compressobj(9, wbits=-15)
     bomb = packer.compress(element(0x00081080, "UT", b"", 1 << 30))
     bomb += b"".join(packer.compress(bytes(1 << 20)) for _ in range(400)) + packer.flush()

@@ -17,6 +17,7 @@ files.transcoded
 files.volume files.native_dcm files.cine
 files.video
 files.dependence
+files.written
 files.exchange
 files.slide
 files.pictures
@@ -58,7 +59,8 @@ codecs.table codecs.rle codecs.decoders codecs.damage codecs.lossless_end codecs
 codecs.colour
 codecs.order codecs.timeline codecs.film_size
 codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
-dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.charsets dicom.dictionary
+dicom.dataset dicom.reader dicom.inflated dicom.long_sequence
+dicom.encoding dicom.elements dicom.values dicom.charsets dicom.dictionary
 image.offsets
 image.fragments
 image.extents

@@ -480,7 +480,7 @@ def test_numbers_are_those_of_the_code() -> None:
         (constant("MOST_ELEMENTS"), "{:,.0f} elements"),
         (constant("MOST_ITEMS"), "{:,.0f} Items"),
         (constant("MOST_DEPTH"), "{:.0f} levels of sequences"),
-        (constant("MOST_INFLATED") / (1 << 20), "{:.0f} MiB inflated"),
+        (constant("MOST_INFLATED") / (1 << 30), "{:.0f} GiB inflated"),
         (constant("MIRROR_SECONDS"), "after {:.0f} seconds"),
         (constant("TIME_LIMIT"), "within {:.0f} seconds"),
         (constant("BUILD_LIMIT") / 60, "fails after {:.0f} minutes"),

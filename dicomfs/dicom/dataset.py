@@ -5,11 +5,11 @@ first element shows, and inflation of a deflated data set.
 """
 
 import errno
-import zlib
 from dataclasses import dataclass
 
 from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.encoding import Encoding, guess_encoding, likelihood
+from dicomfs.dicom.inflated import Inflated, inflate
 from dicomfs.dicom.reader import KEEP, PIXEL_DATA, Reader
 from dicomfs.dicom.recognise import HEAD, is_dicom, stray_byte
 from dicomfs.dicom.stream import Stream
@@ -36,9 +36,6 @@ _NATIVE = {
 }
 _NOT_ENCAPSULATED = frozenset((*_NATIVE.values(), GE_PRIVATE, "1.2.840.10008.1.2.1.99"))
 _GROUP_LENGTH, _TRANSFER_SYNTAX = 0x00020000, 0x00020010
-# What a deflated data set may grow to (L3); it is held in memory.
-MOST_INFLATED = 256 * 1024 * 1024
-_CHUNK = 1024 * 1024
 
 
 class NotDicom(OSError):
@@ -57,7 +54,7 @@ class Parsed:
     to: the file itself, or its inflated data set (those of *meta* always refer to the file). *fragments* are the Items
     of the Pixel Data where it is encapsulated. *problems* are sentences without patient data, each ending with the
     rule that it is about. *whole* says that all of the data set was read, apart from what pixel data may lack. *weight*
-    is what all elements cost in memory, in bytes.
+    is what all elements cost in memory, in bytes, an inflated data set included.
     """
 
     preamble: bytes
@@ -74,7 +71,7 @@ class Parsed:
 def parse(stream: Stream) -> Parsed:
     """Read a whole file except pixel data and long values (PS3.10 7.1).
 
-    Raises NotDicom, and OSError where reading the stream does; never anything else.
+    Raises NotDicom, and OSError where reading the stream does, or where a deflated data set finds no room on the disk.
     """
     problems: dict[str, None] = {}
     reader = Reader(stream, problems)
@@ -93,7 +90,8 @@ def parse(stream: Stream) -> Parsed:
         reader.flag("the file has no data set (L1)")
     whole = not reader.lost and (inflated is None or inflated.whole)
     fragments, told = reader.fragments, tuple(problems)
-    return Parsed(preamble, meta, dataset, syntax, reader.stream, told, fragments, whole, reader.weight)
+    weight = reader.weight + (inflated.weight if inflated else 0)
+    return Parsed(preamble, meta, dataset, syntax, reader.stream, told, fragments, whole, weight)
 
 
 def _read_preamble(reader: Reader) -> tuple[bytes, int]:
@@ -157,66 +155,15 @@ def _encoding(reader: Reader, position: int, declared: str) -> tuple[Encoding, s
     return encoding, declared
 
 
-class _Inflated:
-    """A stream over an inflated data set, in chunks of _CHUNK bytes so that it is never in memory twice."""
-
-    def __init__(self, chunks: list[bytes], whole: bool) -> None:
-        self._chunks = chunks
-        self.whole = whole
-        self.size = sum(map(len, chunks))
-
-    def pread(self, length: int, offset: int) -> bytes:
-        """Read *length* bytes at *offset*; fewer only where the stream ends."""
-        length = max(0, min(length, self.size - offset))
-        first, start = divmod(offset, _CHUNK)
-        chunks = self._chunks[first : (offset + length + _CHUNK - 1) // _CHUNK]
-        joined = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return joined[start : start + length]
-
-
-def _inflate(stream: Stream, position: int, problems: dict[str, None]) -> _Inflated | None:
-    """Inflate a deflated data set (PS3.5 A.5), also one with a zlib or gzip header; None when it is not deflated.
-
-    At most MOST_INFLATED bytes come out (L3).
-    """
+def _inflate(stream: Stream, position: int, problems: dict[str, None]) -> Inflated | None:
+    """Inflate a deflated data set (PS3.5 A.5), also one with a zlib or gzip header; None when it is not deflated."""
     head = stream.pread(12, position)
     if likelihood(head, stream.size - position, Encoding(True, False)) == 2:
         problems["the data set is not deflated although the transfer syntax says so (H10)"] = None
         return None
-    chunks, whole = _inflate_chunks(stream, position, -zlib.MAX_WBITS)
-    if not chunks:
-        chunks, whole = _inflate_chunks(stream, position, zlib.MAX_WBITS | 32)
-        if chunks:
-            problems["the deflated data set has a zlib or gzip header (H10)"] = None
-    if not whole:
-        problems["the deflated data set is damaged or too large; what could be inflated is shown (L3)"] = None
-    return _Inflated(chunks, whole)
-
-
-def _inflate_chunks(stream: Stream, position: int, bits: int) -> tuple[list[bytes], bool]:
-    """Inflate until the deflated data, the stream or MOST_INFLATED ends; say whether the first did.
-
-    All chunks but the last have _CHUNK bytes.
-    """
-    inflater = zlib.decompressobj(bits)
-    chunks: list[bytes] = []
-    chunk = bytearray()
-    data = b""
-    while not inflater.eof and len(chunks) * _CHUNK < MOST_INFLATED:
-        if not data:
-            data = stream.pread(_CHUNK, position)
-            position += len(data)
-        starved = not data
-        try:
-            chunk += inflater.decompress(data, _CHUNK - len(chunk))
-        except zlib.error:
-            break
-        data = inflater.unconsumed_tail
-        if len(chunk) == _CHUNK:
-            chunks.append(bytes(chunk))
-            chunk.clear()
-        elif starved:
-            break
-    if chunk:
-        chunks.append(bytes(chunk))
-    return chunks, inflater.eof
+    inflated, wrapped = inflate(stream, position)
+    if wrapped:
+        problems["the deflated data set has a zlib or gzip header (H10)"] = None
+    if inflated.fault:
+        problems[inflated.fault] = None
+    return inflated

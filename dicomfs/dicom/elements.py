@@ -4,7 +4,7 @@ Only this module says what the rest of dicomfs sees of a data set. Asking never 
 left in the stream or not what its VR promises reads as None or as nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dicomfs.dicom.dictionary import public_vr
@@ -18,7 +18,7 @@ class Element(NamedTuple):
 
     *offset* and *length* say where the value field lies in the stream and how much of it is there; where the
     length is undefined they include the delimiter. *value* is None for sequences, for pixel data and for what is
-    too long to keep; *items* is None for all but sequences.
+    too long to keep; *items* is None for all but sequences. Those of a long sequence are parsed when somebody asks.
     """
 
     tag: int
@@ -27,7 +27,7 @@ class Element(NamedTuple):
     length: int
     undefined: bool
     value: bytes | None
-    items: "tuple[DataSet, ...] | None" = None
+    items: "Sequence[DataSet] | None" = None
 
 
 class DataSet:
@@ -119,7 +119,7 @@ class DataSet:
         integers = self.integers(tag)
         return integers[0] if integers else None
 
-    def items(self, tag: int) -> "tuple[DataSet, ...]":
+    def items(self, tag: int) -> "Sequence[DataSet]":
         """Give the Items of a sequence; () when there is none."""
         element = self.elements.get(tag)
         return element.items or () if element else ()

@@ -15,9 +15,10 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 
 from dicomfs.dicom.dataset import GE_PRIVATE, PIXEL_DATA, DataSet, Element, Parsed
+from dicomfs.dicom.long_sequence import LongSequence
 from dicomfs.dicom.values import SIZES, TEXT, decode_text, unpack, unpack_tags
 
-__all__ = ["BulkValue", "bulk_name", "bulk_values", "header_json", "is_bulk"]
+__all__ = ["BulkValue", "bulk_name", "bulk_values", "header_json", "is_bulk", "json_parts"]
 
 # The VRs that InlineBinary may hold (PS3.18 F.2.2), and up to which length it does here.
 _BINARY = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
@@ -78,7 +79,10 @@ def bulk_values(parsed: Parsed) -> tuple[BulkValue, ...]:
 
 def _bulk_values(parsed: Parsed, dataset: DataSet, prefix: str) -> Iterator[BulkValue]:
     for element in dataset:
-        if element.items:
+        if isinstance(element.items, LongSequence):
+            for index in element.items.long_items(INLINE, 0x7FE0):
+                yield from _bulk_values(parsed, element.items[index], f"{prefix}{element.tag:08X}.{index + 1}.")
+        elif element.items:
             for number, item in enumerate(element.items, 1):
                 yield from _bulk_values(parsed, item, f"{prefix}{element.tag:08X}.{number}.")
         elif is_bulk(element) and _in_model(element.tag) and element.tag != _CHARSET:
@@ -104,35 +108,73 @@ def header_json(parsed: Parsed) -> bytes:
     return b"{" + (low + high)[1:] + b"\n}\n"
 
 
+def json_parts(parsed: Parsed) -> Iterator[bytes]:
+    """Write the same in parts, where some of its sequences are long."""
+    stated = _CHARSET in parsed.dataset
+    # Whether text calls for a character set is not known before all of it is written.
+    needed = stated or not all(part.isascii() for _, part in _long_entries(parsed.dataset))
+    before, last = b"{", -1
+    for tag, part in _long_entries(parsed.dataset):
+        if tag != last:
+            if needed and not stated and last < _CHARSET < tag:
+                yield before + f'\n"{_CHARSET:08X}":{_UTF_8}'.encode()
+                before = b","
+            yield before + f'\n"{tag:08X}":'.encode()
+            before, last = b",", tag
+        yield part.encode()
+    yield b"\n}\n" if last >= 0 else b"{\n}\n"
+
+
+def _long_entries(dataset: DataSet) -> Iterator[tuple[int, str]]:
+    """Write each element of the outermost data set as `_entries` does, Item by Item where its sequence is long."""
+    for element in dataset:
+        if not isinstance(element.items, LongSequence) or not _in_model(element.tag):
+            yield from _written(element, dataset, "")
+            continue
+        yield element.tag, '{"vr":"SQ","Value":['
+        for number, item in enumerate(element.items, 1):
+            yield element.tag, f"{',' if number > 1 else ''}{_item(element, number, item, '')}"
+        yield element.tag, "]}"
+
+
 def _entries(dataset: DataSet, prefix: str) -> Iterator[tuple[int, str]]:
     """Write each element but group lengths, as tag and JSON text (PS3.18 F.2.2)."""
     for element in dataset:
-        tag = element.tag
-        if not _in_model(tag):
-            continue
-        if tag == _CHARSET:
-            yield tag, _UTF_8
-        elif element.items:
-            yield tag, f'{{"vr":"SQ","Value":[{_items(element, prefix)}]}}'
-        elif is_bulk(element):
-            yield tag, f'{{"vr":"{element.vr}","BulkDataURI":"bulk/{bulk_name(prefix, tag)}"}}'
-        elif not element.value:
-            yield tag, f'{{"vr":"{element.vr}"}}'
-        elif element.vr in _BINARY:
-            yield tag, f'{{"vr":"{element.vr}","InlineBinary":"{_base64(element, dataset.big_endian)}"}}'
-        else:
-            write = _values_again if len(element.value) <= _REPEATED else _values
-            values = write(element.value, element.vr, dataset.charset, dataset.big_endian)
-            yield tag, f'{{"vr":"{element.vr}","Value":[{values}]}}' if values else f'{{"vr":"{element.vr}"}}'
+        yield from _written(element, dataset, prefix)
+
+
+def _written(element: Element, dataset: DataSet, prefix: str) -> Iterator[tuple[int, str]]:
+    """Write one element, or nothing for what the model has no place for."""
+    tag = element.tag
+    if not _in_model(tag):
+        return
+    if tag == _CHARSET:
+        yield tag, _UTF_8
+    elif element.items:
+        yield tag, f'{{"vr":"SQ","Value":[{_items(element, prefix)}]}}'
+    elif is_bulk(element):
+        yield tag, f'{{"vr":"{element.vr}","BulkDataURI":"bulk/{bulk_name(prefix, tag)}"}}'
+    elif not element.value:
+        yield tag, f'{{"vr":"{element.vr}"}}'
+    elif element.vr in _BINARY:
+        yield tag, f'{{"vr":"{element.vr}","InlineBinary":"{_base64(element, dataset.big_endian)}"}}'
+    else:
+        write = _values_again if len(element.value) <= _REPEATED else _values
+        values = write(element.value, element.vr, dataset.charset, dataset.big_endian)
+        yield tag, f'{{"vr":"{element.vr}","Value":[{values}]}}' if values else f'{{"vr":"{element.vr}"}}'
 
 
 def _items(element: Element, prefix: str) -> str:
     """Write the Items of a sequence; an empty one is an empty object (PS3.18 F.2.5)."""
     written = []
     for number, item in enumerate(element.items or (), 1):
-        entries = _entries(item, f"{prefix}{element.tag:08X}.{number}.")
-        written.append("{" + ",".join([f'"{tag:08X}":{entry}' for tag, entry in entries]) + "}")
+        written.append(_item(element, number, item, prefix))
     return ",".join(written)
+
+
+def _item(element: Element, number: int, item: DataSet, prefix: str) -> str:
+    entries = _entries(item, f"{prefix}{element.tag:08X}.{number}.")
+    return "{" + ",".join([f'"{tag:08X}":{entry}' for tag, entry in entries]) + "}"
 
 
 def _values(value: bytes, vr: str, charset: tuple[str, ...], big_endian: bool) -> str:

@@ -12,7 +12,7 @@ from dicomfs.dicom.header_json import bulk_name, is_bulk
 from dicomfs.dicom.values import CHARSET_TEXT, SIZES, TEXT, decode, unpack, unpack_tags
 from dicomfs.printable import printable
 
-__all__ = ["header_txt"]
+__all__ = ["header_txt", "txt_parts"]
 
 # How wide a value is printed at most and at least; dcmdump's numbers.
 _WIDEST = 70
@@ -26,21 +26,24 @@ _KINDS = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "BigTIFF", b"MM\0+": "Bi
 
 def header_txt(parsed: Parsed) -> bytes:
     """Write meta information and data set, one line per element, Items indented; UTF-8."""
-    text = bytearray()
+    return b"".join(txt_parts(parsed))
+
+
+def txt_parts(parsed: Parsed) -> Iterator[bytes]:
+    """Write it in parts."""
     if any(parsed.preamble):
         kind = _KINDS.get(parsed.preamble[:4])
         note = f"makes this file a {kind} as well" if kind else "is not empty"
-        text += f"# The preamble {note}\n\n".encode()
+        yield f"# The preamble {note}\n\n".encode()
     if len(parsed.meta):
-        text += b"# File Meta Information\n"
+        yield b"# File Meta Information\n"
         for line in _lines(parsed, parsed.meta, "", ""):
-            text += line.encode()
-        text += b"\n"
+            yield line.encode()
+        yield b"\n"
     syntax = uid_keyword(parsed.transfer_syntax) or printable(parsed.transfer_syntax, _WIDEST)
-    text += f"# Data Set, {syntax}\n".encode()
+    yield f"# Data Set, {syntax}\n".encode()
     for line in _lines(parsed, parsed.dataset, "", ""):
-        text += line.encode()
-    return bytes(text)
+        yield line.encode()
 
 
 def _lines(parsed: Parsed, dataset: DataSet, prefix: str, indent: str) -> Iterator[str]:

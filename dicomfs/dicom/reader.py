@@ -5,6 +5,7 @@ a window on the stream, and it survives anything: what is wrong becomes a senten
 cut keeps what is there, and budgets bound what a hostile file can cost (rules L1 and L2).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from dicomfs.dicom.charsets import charset_faults
@@ -20,12 +21,14 @@ from dicomfs.dicom.encoding import (
     guess_encoding,
     measure_unknown,
 )
+from dicomfs.dicom.long_sequence import LONG, long_sequence, sequence_end
 from dicomfs.dicom.stream import Stream
 from dicomfs.dicom.values import CHARSET_TEXT, decode_text, text_fault
 from dicomfs.image.fragments import ITEM, Fragments, scan_fragments
 
 # Values up to here are kept in memory; longer ones stay in the stream.
 KEEP = 64 * 1024
+# Of the outermost data set so many, and as many in all sequences together but for long ones, which are indexed.
 MOST_ELEMENTS = 1_000_000
 MOST_ITEMS = 200_000
 MOST_DEPTH = 64
@@ -69,8 +72,8 @@ class Reader:
     """
 
     __slots__ = (
-        "_base", "_buffer", "_elements_left", "_items_left", "_kept_left", "_window", "encapsulated",
-        "fragments", "lost", "problems", "stopped", "stream",
+        "_base", "_buffer", "_elements_left", "_indexed", "_items_left", "_kept_left", "_outermost_left", "_spent",
+        "_window", "encapsulated", "fragments", "lost", "problems", "stopped", "stream",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, problems: dict[str, None]) -> None:
@@ -85,6 +88,9 @@ class Reader:
         self._base = 0
         self._window = _FIRST_WINDOW
         self._elements_left = MOST_ELEMENTS
+        self._outermost_left = MOST_ELEMENTS
+        self._indexed = 0
+        self._spent = False
         self._items_left = MOST_ITEMS
         self._kept_left = MOST_KEPT
 
@@ -92,7 +98,8 @@ class Reader:
     def weight(self) -> int:
         """Bytes of memory that everything read so far costs, roughly."""
         elements, items = MOST_ELEMENTS - self._elements_left, MOST_ITEMS - self._items_left
-        return elements * _ELEMENT_BYTES + items * _ITEM_BYTES + MOST_KEPT - self._kept_left
+        elements += MOST_ELEMENTS - self._outermost_left
+        return elements * _ELEMENT_BYTES + items * _ITEM_BYTES + MOST_KEPT - self._kept_left + self._indexed
 
     def flag(self, problem: str) -> None:
         """Note something wrong; a file that is wrong everywhere is told so once."""
@@ -149,9 +156,7 @@ class Reader:
                 self.flag("zeros follow the last element; they are left out")
                 position = end
                 break
-            self._elements_left -= 1
-            if self._elements_left < 0:
-                self._stop(f"the file has more than {MOST_ELEMENTS} elements; the rest is not read (L2)")
+            if not self._count(depth):
                 break
             element, position = self._element(header, end, here, depth)
             if tag <= last:
@@ -178,6 +183,18 @@ class Reader:
             elements[element.tag] = element._replace(vr=_resolve(element, here))
         here.length = position - first
         return here, position
+
+    def _count(self, depth: int) -> bool:
+        """Count an element; false, with the problem noted, where there are too many."""
+        if depth:
+            self._elements_left -= 1
+            if self._elements_left < 0:
+                self._stop(f"sequences hold more than {MOST_ELEMENTS} elements; those beyond are not read (L2)")
+        else:
+            self._outermost_left -= 1
+            if self._outermost_left < 0:
+                self._stop(f"the file has more than {MOST_ELEMENTS} elements; the rest is not read (L2)")
+        return not self.stopped
 
     def _lose(self, problem: str) -> None:
         self.flag(problem)
@@ -257,6 +274,8 @@ class Reader:
         if vr == "SQ":
             encoding = Encoding(here.explicit and header.vr == "SQ", here.big_endian)
             items, _ = self._sequence(start, stop, encoding, here, depth, False)
+            if not depth and self.stopped:
+                self._skip()
             return Element(tag, vr, start, length, False, None, items), stop
         if tag in PIXEL_DATA:
             self._pixel_data(tag, vr, start, length, depth)
@@ -321,16 +340,38 @@ class Reader:
             self._lose(f"the element {_name(tag)} has no length and is no sequence; the rest is not read (L1)")
             return Element(tag, vr, start, max(0, end - start), True, None), end
         items, stop = self._sequence(start, end, encoding, here, depth, True)
+        if not depth and self.stopped and (found := sequence_end(self.stream, start, end, encoding)) is not None:
+            self._skip()
+            stop = found
         return Element(tag, "SQ", start, stop - start, True, None, items), stop
+
+    def _skip(self) -> None:
+        """Go on behind a sequence of the outermost data set that was not read to its end: pixel data comes last."""
+        self.stopped = False
+        if not self._spent:
+            self._kept_left = max(self._kept_left, 0)
+        self._spent = True
 
     def _sequence(
         self, position: int, end: int, encoding: Encoding, outer: DataSet, depth: int, undefined: bool
-    ) -> tuple[tuple[DataSet, ...], int]:
+    ) -> tuple[Sequence[DataSet], int]:
         """Read Items from *position* to *end* or to the delimiter; say where the sequence ended (PS3.5 7.5)."""
         items: list[DataSet] = []
         if depth >= MOST_DEPTH:
             self._stop(f"sequences are nested more than {MOST_DEPTH} deep; the rest is not read (L2)")
+        # One without a stated length is long when it does not end; then it is looked at again from its start.
+        start, left = position, (self._items_left, self._elements_left, self._kept_left)
+        looked = depth > 0
         while position < end and not self.stopped:
+            if not looked and (not undefined or position - start > LONG // 4):
+                looked = True
+                if found := long_sequence(self.stream, start, end, encoding, outer, parse_part, undefined=undefined):
+                    self._items_left, self._elements_left, self._kept_left = left
+                    self._indexed += found[0].weight
+                    return found
+            if not depth and self._spent:
+                self._stop("some sequences are not read, since those before them hold too much (L2)")
+                break
             head = self.peek(position)
             if len(head) < 8 or end - position < 8:
                 self._lose("the data ends inside a sequence (L1)")
@@ -358,21 +399,37 @@ class Reader:
         """Read one Item and say where the next one starts."""
         self._items_left -= 1
         if self._items_left < 0:
-            self._stop(f"the file has more than {MOST_ITEMS} Items; the rest is not read (L2)")
+            self._stop(f"sequences hold more than {MOST_ITEMS} Items; those beyond are not read (L2)")
             return DataSet(*encoding, outer.charset, outer.signed), position
         undefined = length == UNDEFINED
         stop = end if undefined else position + length
         if stop > end:
             self._lose("an Item is cut short (L1)")
             stop = end
-        if stop - position >= 8:
-            head = self.peek(position)
-            if head[:2] not in (b"\xfe\xff", b"\xff\xfe"):
-                real = guess_encoding(head, stop - position, encoding, False)
-                if real != encoding:
-                    self.flag("a sequence has Items in another encoding than the file says (H10)")
-                    encoding = real
-        return self.read(position, stop, encoding, outer, depth + 1, undefined)
+        return self.read(position, stop, self._encoding(position, stop, encoding), outer, depth + 1, undefined)
+
+    def _encoding(self, position: int, stop: int, encoding: Encoding) -> Encoding:
+        """Judge how an Item is really encoded."""
+        if stop - position < 8:
+            return encoding
+        head = self.peek(position)
+        if head[:2] in (b"\xfe\xff", b"\xff\xfe"):
+            return encoding
+        real = guess_encoding(head, stop - position, encoding, False)
+        if real != encoding:
+            self.flag("a sequence has Items in another encoding than the file says (H10)")
+        return real
+
+    def read_part(self, start: int, end: int, encoding: Encoding, outer: DataSet, undefined: bool) -> DataSet:
+        """Read an Item of *outer*, or an element of it, alone."""
+        return self.read(start, end, self._encoding(start, end, encoding), outer, 1, undefined)[0]
+
+
+def parse_part(
+    stream: Stream, start: int, end: int, encoding: Encoding, outer: DataSet, undefined: bool
+) -> DataSet:
+    """Read what `long_sequence` has left for later, as `Reader.read` does; what is wrong with it is not told."""
+    return Reader(stream, {}).read_part(start, end, encoding, outer, undefined)
 
 
 def _resolve(element: Element, here: DataSet) -> str:

@@ -9,7 +9,7 @@ from dicomfs.dicom.dictionary import keyword
 from dicomfs.dicom.elements import DataSet
 from dicomfs.dicom.values import TEXT
 from dicomfs.display.voi import FRAME_VOI_LUT
-from dicomfs.image.functional import frames_with_groups, own_items, shared_items, some_frame_has
+from dicomfs.image.functional import each_frame_has, frames_with_groups, shared_items, some_frame_has
 from dicomfs.image.pixelformat import PixelFormat
 
 # Functional group macros (PS3.3 C.7.6.16.2.9, C.7.6.16.2.10, C.8.19.6).
@@ -47,7 +47,7 @@ def object_findings(dataset: DataSet, fmt: PixelFormat) -> Iterator[str]:
             continue
         if shared_items(dataset, tag):
             yield f"{name} is both shared and per frame; a frame's own is used (G7)"
-        elif not all(own_items(dataset, frame, tag) for frame in range(own)):
+        elif not each_frame_has(dataset, tag):
             yield f"some frames have no {name}, others have one (G6)"
     if _SHUTTER in dataset or shared_items(dataset, _FRAME_SHUTTER) or some_frame_has(dataset, _FRAME_SHUTTER):
         yield "there is a display shutter; it is not applied (G22)"

@@ -4,6 +4,7 @@ Only this module chooses between real world value maps, the Modality LUT, rescal
 """
 
 import errno
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from dicomfs.dicom.stream import Stream
 from dicomfs.display.display import PIXEL_VALUE_TRANSFORMATION, check_groups, display_of, whole_segment
 from dicomfs.display.luts import read_lut
 from dicomfs.display.scale import Scale
-from dicomfs.image.functional import frames_with_groups, own_items, some_frame_has
+from dicomfs.image.functional import distinct_frames, frames_with_groups, own_items, some_frame_has
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.quantity import MAPPINGS, Mapping, has_own_mappings, mappings_of
 
@@ -59,7 +60,8 @@ def shared_scale(dataset: DataSet, frames: int, fmt: PixelFormat) -> Scale | Non
         if not some_frame_has(dataset, sequence):
             continue
         first = own_items(dataset, 0, sequence)
-        if own < frames or any(not _alike(own_items(dataset, frame, sequence), first) for frame in range(own)):
+        distinct = distinct_frames(dataset, frames, sequence)
+        if own < frames or any(not _alike(own_items(dataset, frame, sequence), first) for frame in distinct):
             return None
     try:
         scale = scale_of(dataset, 0, fmt)
@@ -68,7 +70,7 @@ def shared_scale(dataset: DataSet, frames: int, fmt: PixelFormat) -> Scale | Non
     return None if scale.table or scale.further else scale
 
 
-def _alike(one: tuple[DataSet, ...], other: tuple[DataSet, ...]) -> bool:
+def _alike(one: Sequence[DataSet], other: Sequence[DataSet]) -> bool:
     """Tell whether Items say the same; what is too long to keep is taken as different."""
     return one is other or (
         len(one) == len(other)

@@ -13,7 +13,7 @@ from dicomfs.dicom.stream import Stream
 from dicomfs.dicom.values import parse_number
 from dicomfs.display.luts import bits_in_use, read_lut
 from dicomfs.display.render import Lut, Window
-from dicomfs.image.functional import frames_with_groups, functional_group
+from dicomfs.image.functional import distinct_frames, functional_group
 
 FRAME_VOI_LUT = 0x00289132
 """The functional group with the windows of a frame (PS3.3 C.7.6.16.2.10)."""
@@ -78,8 +78,8 @@ def voi_names(dataset: DataSet, frames: int) -> tuple[str | None, ...]:
     Windows and VOI LUTs may differ from frame to frame; a name is that of the first frame which has the place.
     """
     # All frames without groups of their own share one source: the first of them stands for all.
-    count = min(frames, frames_with_groups(dataset) + 1)
-    sources = dict.fromkeys(voi_source(dataset, frame) for frame in range(count))
+    chosen = distinct_frames(dataset, frames, FRAME_VOI_LUT)
+    sources = dict.fromkeys(voi_source(dataset, frame) for frame in chosen)
     names: list[str | None] = []
     for source in sources:
         for place, name in enumerate(_names(source)):

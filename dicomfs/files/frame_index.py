@@ -15,10 +15,12 @@ from dataclasses import asdict
 from dicomfs.content import Content, Ready
 from dicomfs.dicom.dictionary import uid_name
 from dicomfs.dicom.elements import DataSet
+from dicomfs.dicom.long_sequence import has_long
 from dicomfs.dicom.stream import Stream
 from dicomfs.files.dependence import Depends
 from dicomfs.files.samples import encoded_frame
 from dicomfs.files.subject import ContentFile, Subject
+from dicomfs.files.written import built_file
 from dicomfs.image.geometry import is_mosaic, plane_of, planes_alike
 from dicomfs.image.inspection import LONGEST, UNDECODED, Status, mended, needs_look, status
 from dicomfs.image.instance import MOST_DESCRIBED, Instance, Pixels
@@ -55,6 +57,9 @@ class FramesJson:
         async def open_content() -> Content:
             return Content([Ready(await subject.services.texts.get((subject.version, self.name), make))])
 
+        if instance.parsed is not None and has_long(instance.parsed.dataset):
+            # A listing would take seconds to write it. What is read of frames to judge them is part of building it.
+            return built_file(subject, self.name, make)
         return ContentFile(subject.file(len(_write(instance, None))), open_content)
 
 

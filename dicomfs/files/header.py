@@ -1,11 +1,13 @@
 """The header as text: `header.json`, `header.txt`, and what is wrong with the file: `problems.txt`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from dicomfs.dicom.dataset import Parsed
-from dicomfs.dicom.header import header_json, header_txt
+from dicomfs.dicom.header import header_json, header_txt, json_parts, txt_parts
+from dicomfs.dicom.long_sequence import has_long
 from dicomfs.files.dependence import Depends
 from dicomfs.files.subject import Subject, TextFile
+from dicomfs.files.written import written_file
 from dicomfs.image.instance import Instance
 from dicomfs.image.regions import regions_json
 from dicomfs.nodes import Node
@@ -19,7 +21,7 @@ class HeaderJson:
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there is a header."""
-        return _of_header(instance, subject, self.name, header_json)
+        return _long(instance, subject, self.name, json_parts) or _of_header(instance, subject, self.name, header_json)
 
 
 class HeaderTxt:
@@ -30,7 +32,7 @@ class HeaderTxt:
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there is a header."""
-        return _of_header(instance, subject, self.name, header_txt)
+        return _long(instance, subject, self.name, txt_parts) or _of_header(instance, subject, self.name, header_txt)
 
 
 class RegionsJson:
@@ -57,6 +59,15 @@ class ProblemsTxt:
         if not instance.problems:
             return None
         return TextFile(subject, instance, self.name, _problems)
+
+
+def _long(
+    instance: Instance, subject: Subject, name: str, write: Callable[[Parsed], Iterator[bytes]]
+) -> Node | None:
+    """Give a file that is written when it is wanted, where the header is long."""
+    if instance.parsed is None or not has_long(instance.parsed.dataset):
+        return None
+    return written_file(subject, name, lambda instance: write(instance.parsed) if instance.parsed else iter(()))
 
 
 def _of_header(instance: Instance, subject: Subject, name: str, write: Callable[[Parsed], bytes]) -> Node | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dicomfs.content import Buffer, Content, Piece, Ready, Row, Stored
+from dicomfs.content import Buffer, Content, Extracted, Piece, Ready, Row, Stored
 from dicomfs.dicom.stream import Stream
 from dicomfs.files.dependence import Depends
 from dicomfs.files.samples import FrameMissing, values_row
@@ -114,21 +114,7 @@ def source_pieces(parts: Sequence[Part], stream: Stream) -> list[Piece]:
 
 def source_piece(stream: Stream, offset: int, length: int, word: int = 1) -> Piece:
     """Serve an extent of a source file, or of an inflated data set, which is always little endian."""
-    return Stored(stream, offset, length, word) if isinstance(stream, SourceFile) else _Inflated(stream, offset, length)
-
-
-class _Inflated:
-    """An extent of a data set that is in memory."""
-
-    __slots__ = ("_offset", "_stream", "size")
-
-    def __init__(self, stream: Stream, offset: int, size: int) -> None:
-        self._stream = stream
-        self._offset = offset
-        self.size = size
-
-    async def read(self, start: int, stop: int) -> Buffer:
-        return self._stream.pread(stop - start, self._offset + start)
+    return Stored(stream, offset, length, word) if isinstance(stream, SourceFile) else Extracted(stream, offset, length)
 
 
 class _Missing:

@@ -14,7 +14,7 @@ import trio
 
 from dicomfs.builds import Builds
 from dicomfs.cache import Lru
-from dicomfs.content import Content, Ready, Stored
+from dicomfs.content import Content, Extracted, Ready, Stored
 from dicomfs.dicom.attributes import attributes
 from dicomfs.dicom.stream import Stream
 from dicomfs.diskcache import DiskCache
@@ -196,7 +196,7 @@ class Subject:
         """Open some bytes of the file, or of its inflated data set; words of *word* bytes are reversed."""
         instance = await self.instance()
         if instance.inflated:  # always little endian
-            return Content([Ready(instance.inflated.pread(length, offset)) for offset, length in extents])
+            return Content([Extracted(instance.inflated, offset, length) for offset, length in extents])
         source = await self.open()
         return Content([Stored(source, offset, length, word) for offset, length in extents], source.close)
 

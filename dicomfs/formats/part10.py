@@ -14,6 +14,7 @@ from dicomfs.dicom.dataset import PIXEL_DATA, Parsed
 from dicomfs.dicom.dictionary import is_private
 from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.header_json import swapped
+from dicomfs.dicom.long_sequence import LongSequence
 from dicomfs.dicom.values import SIZES, TEXT
 
 __all__ = ["Change", "Part", "Span", "element_header", "encode", "encoded_size", "padded"]
@@ -174,8 +175,16 @@ def _written_vr(element: Element) -> str:
     return "UN" if too_long or element.items is not None else element.vr
 
 
+def _as_it_stands(element: Element) -> tuple[int, int] | None:
+    """Give the extent of a long sequence that is copied without taking its Items apart; None for others."""
+    items = element.items
+    return items.extent if isinstance(items, LongSequence) and items.explicit_little else None
+
+
 def _size(element: Element) -> int:
     """Compute the bytes of an element with its header, as `_write` gives them."""
+    if extent := _as_it_stands(element):
+        return 12 + extent[1] - extent[0]
     if _is_sequence(element):
         return 12 + sum([8 + _data_set_size(item, _NEVER) for item in element.items or ()])
     header = 12 if _written_vr(element) in _LONG else 8
@@ -198,6 +207,10 @@ def _data_set_size(dataset: DataSet, without: Set[int]) -> int:
 
 def _write(element: Element, parts: list[Part], *, big_endian: bool) -> int:
     """Append an element, whose value may be *big_endian*, to *parts*; give its bytes."""
+    if extent := _as_it_stands(element):
+        length = extent[1] - extent[0]
+        parts += [element_header(element.tag, "SQ", length), Span(extent[0], length)]
+        return 12 + length
     if _is_sequence(element):
         return _write_sequence(element, parts)
     vr, odd = _written_vr(element), element.length % 2

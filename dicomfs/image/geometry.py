@@ -1,6 +1,7 @@
 """Where the frames lie in the patient: position, orientation and spacing of each (PS3.3 C.7.6.2, C.7.6.16.2)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,7 +184,7 @@ def _reconstructed(dataset: DataSet, frames: int) -> tuple[Array, Array]:
     return _rows([detector], _POSITION, 3) + np.outer((numbers - numbers[0]) * distance, normal), orientations
 
 
-def _rows(holders: list[DataSet], tag: int, width: int) -> Array:
+def _rows(holders: Sequence[DataSet], tag: int, width: int) -> Array:
     """Read *tag* of all *holders*, a row of *width* numbers each, NaN for what is none."""
     none = (math.nan,) * width
     # Most frames say the same in the same bytes, but for their positions.

@@ -64,8 +64,6 @@ class Instance:
         total += self.parsed.weight if self.parsed else 0
         if self.volume:
             total += self.volume.order.nbytes + (self.volume.places.nbytes if self.volume.places is not None else 0)
-        if self.inflated:
-            total += self.inflated.size
         return total
 
 
