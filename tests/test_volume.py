@@ -557,6 +557,8 @@ def test_what_has_no_place_says_so_only_where_it_should(loop: Loop) -> None:
         ("0\\5\\10\\16", "the distances between the slices differ"),
         ("0\\5\\10", "not every frame has a position"),
         ("7\\12\\17\\22", "not every frame has a position"),
+        ("30.000001\\35.000001\\40.000001\\45.000001", ""),
+        ("1e-9\\5\\10\\15", ""),
     ],
 )
 def test_a_dose_grid_lies_by_its_offsets(offsets: str, reason: str, made: Callable[..., Volume]) -> None:
@@ -577,6 +579,45 @@ def test_a_dose_grid_lies_by_its_offsets(offsets: str, reason: str, made: Callab
     if volume is not None:
         assert_in_place(volume, planes, stored * 0.25)
         assert volume.get_data_dtype() == np.uint32
+
+
+@pytest.mark.parametrize(
+    ("position", "offsets", "there"),
+    [
+        ("-101.66667", "-101.666667\\-99.166667\\-96.666667", True),
+        ("-101.666667", "-101.67\\-99.17\\-96.67", True),
+        ("-101.66", "-101.666667\\-99.166667\\-96.666667", True),
+        ("-1.0166667e2", "-101.666667\\-99.166667\\-96.666667", True),
+        ("-102", "-101.666667\\-99.166667\\-96.666667", True),
+        ("-101.66667", "-101.68\\-99.18\\-96.68", False),
+        ("-101.67", "-101.7\\-99.2\\-96.7", True),
+        ("-102", "-101.4\\-98.9\\-96.4", False),
+    ],
+)
+def test_dose_offsets_are_heights_as_far_as_decimals_tell(
+    position: str, offsets: str, there: bool, made: Callable[..., Volume]
+) -> None:
+    more = {
+        0x00080016: ("UI", RT_DOSE),
+        POSITION: ("DS", f"-20\\-30\\{position}"),
+        ORIENTATION: ("DS", "1\\0\\0\\0\\1\\0"),
+        SPACING: ("DS", "2\\2"),
+        0x3004000C: ("DS", offsets),
+        0x3004000E: ("DS", "0.25"),
+    }
+    volume, said = made(image(6, 8, bytes(3 * 48 * 2), frames=3, bits=16, more=more))
+    assert (volume is not None) == there, said
+    if volume is not None:
+        assert np.allclose(volume.affine[:, 2], [0, 0, 2.5, 0], atol=0.2)
+
+
+def test_positions_of_few_decimals_are_a_grid_and_a_missing_slice_is_none(made: Callable[..., Volume]) -> None:
+    """Slices 0.35 mm apart, written to a tenth: up to 0.05 mm beside their places, a seventh of the distance."""
+    for decimals, left_out, there in ((1, 3, True), (1, 1, False), (3, 1, False), (3, 3, True)):
+        depths = [round(0.35 * place, decimals) for place in range(5) if place != left_out or left_out == 3]
+        planes = Planes(len(depths), depths=depths, origin=(1.5, 2.5, 3.0))
+        volume, said = made(enhanced(planes, [(place, 0) for place in range(len(depths))]))
+        assert (volume is not None) == there, said
 
 
 def tomography(planes: Planes, distance: float, slots: int) -> dict:
