@@ -5,16 +5,15 @@ multi-frame objects (PS3.3 C.7.6.17).
 """
 
 import math
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from dicomfs.dicom.elements import DataSet
 from dicomfs.display.quantities import shared_scale
-from dicomfs.image.functional import functional_group, in_group, in_groups
+from dicomfs.image.functional import in_group, in_groups
 from dicomfs.image.geometry import SLICE_VECTOR, Array, is_mosaic, planes_of
+from dicomfs.image.moments import FRAME_CONTENT, TIMES
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.volume import MOST, Irregular, Places, affine_of, places_of, stack_of
@@ -29,10 +28,10 @@ _VOLUMES = frozenset(
 _MOST_FRAMES = 200_000
 _INCREMENT_POINTER = 0x00280009
 _INDEX_SEQUENCE, _INDEX_POINTER = 0x00209222, 0x00209165
-_FRAME_CONTENT, _INDEX_VALUES = 0x00209111, 0x00209157
+_INDEX_VALUES = 0x00209157
 # What a place is made of: a key of these would tell slices apart and not volumes.
 _SPATIAL = frozenset((0x00200032, 0x00209113, 0x00209057, 0x00209301, 0x0020930E))
-_TEMPORAL_INDEX, _TEMPORAL_POSITION, _TEMPORAL_OFFSET = 0x00209128, 0x00209310, 0x0020930D
+_TEMPORAL_INDEX, _TEMPORAL_OFFSET = 0x00209128, 0x0020930D
 _FRAME_REFERENCE, _FRAME_ACQUISITION = 0x00189151, 0x00189074
 _TRIGGER_DELAY = 0x00209153
 _TIMES = frozenset((_TEMPORAL_INDEX, _TEMPORAL_OFFSET, _FRAME_REFERENCE, _FRAME_ACQUISITION, _TRIGGER_DELAY))
@@ -44,8 +43,6 @@ _SEGMENT_GROUP, _REFERENCED_SEGMENT = 0x0062000A, 0x0062000B
 _PADDING = 0x00280120
 # Numbers that float32 holds with all its digits.
 _LEAST, _MOST = 1e-37, 1e37
-# YYYYMMDDHHMMSS.FFFFFF without the offset from UTC, which no two frames of an object differ in (PS3.5 6.2).
-_MOMENT = re.compile(r"([0-9]{14})(\.[0-9]{1,6})?(?:[+-][0-9]{4})?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,10 +159,10 @@ def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int
             return list(zip(*vectors.values(), strict=True)), [*vectors]
     pointers = [item.integer(_INDEX_POINTER) or 0 for item in dataset.items(_INDEX_SEQUENCE)]
     kept = [place for place, pointer in enumerate(pointers) if pointer not in _SPATIAL]
-    indices = [holder.integers(_INDEX_VALUES) for holder in in_groups(dataset, count, _FRAME_CONTENT, _INDEX_VALUES)]
+    indices = [holder.integers(_INDEX_VALUES) for holder in in_groups(dataset, count, FRAME_CONTENT, _INDEX_VALUES)]
     if kept and len(indices) == count and all(len(values) == len(pointers) for values in indices):
         return [tuple([values[place] for place in kept]) for values in indices], [pointers[place] for place in kept]
-    holders = in_groups(dataset, count, _FRAME_CONTENT, _TEMPORAL_INDEX)
+    holders = in_groups(dataset, count, FRAME_CONTENT, _TEMPORAL_INDEX)
     times: list[tuple[int, ...]] = [holder.integers(_TEMPORAL_INDEX)[:1] for holder in holders]
     return (times, [_TEMPORAL_INDEX]) if len(times) == count and all(times) else ([], [])
 
@@ -183,40 +180,13 @@ def _seconds(dataset: DataSet, frames: Places, timed: bool) -> float:
     """Find the even time from each of *frames* to the next, one of each volume; 0 where there is none."""
     if not timed:
         return 0.0
-    for read in (_offset, _delay, _moment):
+    for _, read in TIMES:
         times = [read(dataset, int(frame)) for frame in frames]
-        known = np.array([time for time in times if time is not None])
+        known = np.array([time / 1e6 for time in times if time is not None])
         steps = np.diff(known)
         if len(known) == len(frames) and 0 < steps.mean() < _LONGEST and np.ptp(steps) <= 0.05 * steps.mean():
             return float(steps.mean())
     return 0.0
-
-
-def _offset(dataset: DataSet, frame: int) -> float | None:
-    return _finite(in_group(dataset, frame, _TEMPORAL_POSITION, _TEMPORAL_OFFSET).number(_TEMPORAL_OFFSET))
-
-
-def _delay(dataset: DataSet, frame: int) -> float | None:
-    delay = _finite(in_group(dataset, frame, 0x00189118, _TRIGGER_DELAY).number(_TRIGGER_DELAY))
-    return None if delay is None else delay / 1000
-
-
-def _moment(dataset: DataSet, frame: int) -> float | None:
-    """Read when a frame was acquired, in seconds from some moment."""
-    content = functional_group(dataset, frame, _FRAME_CONTENT)
-    for tag in (_FRAME_REFERENCE, _FRAME_ACQUISITION):
-        stated = _MOMENT.fullmatch((content.text(tag) if content else None) or "")
-        if stated:
-            try:
-                moment = datetime.strptime(stated[1], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-            except ValueError:
-                continue
-            return (moment + timedelta(seconds=float(stated[2] or 0))).timestamp()
-    return None
-
-
-def _finite(number: float | None) -> float | None:
-    return number if number is not None and math.isfinite(number) else None
 
 
 # Values
