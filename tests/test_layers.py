@@ -56,9 +56,10 @@ codecs.encoders
 codecs.table codecs.rle codecs.decoders codecs.damage codecs.lossless_end codecs.predictor codecs.native
 codecs.colour
 codecs.order codecs.timeline codecs.film_size
-codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
-dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.charsets dicom.dictionary
 image.offsets
+image.within
+codecs.ends codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
+dicom.dataset dicom.reader dicom.encoding dicom.elements dicom.values dicom.charsets dicom.dictionary
 image.fragments
 image.extents
 image.pixelformat image.remarks
