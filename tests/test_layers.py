@@ -44,7 +44,7 @@ image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json dicom.attributes
 image.volume
 display.quantities display.automatic
-image.timing image.moments image.geometry image.place image.quantity image.regions
+image.timing image.traits image.moments image.geometry image.place image.quantity image.regions
 display.notice
 display.reach
 display.display

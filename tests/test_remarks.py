@@ -4,6 +4,7 @@ import io
 import logging
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import imagecodecs
@@ -132,8 +133,8 @@ def test_colour_has_the_text_too(loop: Loop, tmp_path: Path) -> None:
     [
         (JPEG, imagecodecs.jpeg8_encode),
         ("1.2.840.10008.1.2.4.80", imagecodecs.jpegls_encode),
-        ("1.2.840.10008.1.2.4.90", lambda values: imagecodecs.jpeg2k_encode(values, codecformat="j2k", reversible=True)),
-        ("1.2.840.10008.1.2.4.90", lambda values: imagecodecs.jpeg2k_encode(values, codecformat="jp2", reversible=True)),
+        ("1.2.840.10008.1.2.4.90", partial(imagecodecs.jpeg2k_encode, codecformat="j2k", reversible=True)),
+        ("1.2.840.10008.1.2.4.90", partial(imagecodecs.jpeg2k_encode, codecformat="jp2", reversible=True)),
     ],
 )
 def test_another_picture_behind_the_end_of_a_frame(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dicomfs.dicom.dictionary import keyword
 from dicomfs.dicom.elements import DataSet
 from dicomfs.display.quantities import shared_scale
 from dicomfs.image.functional import in_group, in_groups
@@ -16,7 +17,8 @@ from dicomfs.image.geometry import SLICE_VECTOR, Array, is_mosaic, planes_of
 from dicomfs.image.moments import FRAME_CONTENT, TIMES
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import Pixels
-from dicomfs.image.volume import MOST, Irregular, Places, affine_of, places_of, stack_of
+from dicomfs.image.traits import Split, Value, split_by_traits
+from dicomfs.image.volume import MOST, Irregular, Places, Stack, affine_of, places_of, stack_of
 
 _SOP_CLASS = 0x00080016
 # Objects that are volumes, so that one without geometry is a surprise: enhanced CT, MR (also in colour) and PET, their
@@ -63,6 +65,8 @@ class Volume:
     in_patient: bool
     seconds: float
     scaling: tuple[float, float] | None
+    names: tuple[str, ...] = ()
+    values: tuple[tuple[Value | None, ...], ...] = ()
 
 
 @np.errstate(all="ignore")
@@ -84,13 +88,13 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
         # Frames of segmentations that are empty may be left out (PS3.3 C.8.20.2.1).
         gaps = segmented or (kind == "LABELMAP" and not dataset.integer(_PADDING))
         stack = stack_of(planes, count, gaps=gaps)
-        which, volumes, timed = _segments(dataset, count) if segmented else _volumes(dataset, count, stack.slices)
-        if max(stack.slices, volumes) > MOST:
+        split = _segments(dataset, count) if segmented else _volumes(dataset, count, stack)
+        if max(stack.slices, split.count) > MOST:
             raise Irregular(f"NIfTI-1 has no room for more than {MOST} slices or volumes")
-        places = places_of(stack, which, volumes, gaps=gaps)
+        places = places_of(stack, split.which, split.count, gaps=gaps)
     except Irregular as error:
         return None, (_left_out(error.strerror or ""),)
-    order = np.argsort(places)
+    order, volumes = np.argsort(places), split.count
     volume = Volume(
         stack.slices,
         volumes,
@@ -98,8 +102,10 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
         places[order] if count < stack.slices * volumes else None,
         affine_of(stack, pixels.format.rows),
         planes.in_patient,
-        _seconds(dataset, order[:: stack.slices], timed) if volumes > 1 else _repetition(dataset),
+        _seconds(dataset, order[:: stack.slices], split.timed) if volumes > 1 else _repetition(dataset),
         _scaling(pixels, count),
+        split.names,
+        split.values,
     )
     assumed = stack.slices == 1 and not (planes.between or planes.thickness)
     return volume, ("the only slice has no thickness; volume.nii takes 1 mm",) if assumed else ()
@@ -120,8 +126,8 @@ def _check(fmt: PixelFormat) -> None:
 # What tells frames in one place apart
 
 
-def _segments(dataset: DataSet, count: int) -> tuple[Places, int, bool]:
-    """Give the place of each frame's segment among all segments, and how many there are."""
+def _segments(dataset: DataSet, count: int) -> Split:
+    """Put each frame into the volume of its segment among all segments."""
     holders = in_groups(dataset, count, _SEGMENT_GROUP, _REFERENCED_SEGMENT)
     found = [holder.integer(_REFERENCED_SEGMENT) for holder in holders]
     declared = [item.integer(_SEGMENT_NUMBER) for item in dataset.items(_SEGMENTS)]
@@ -130,22 +136,36 @@ def _segments(dataset: DataSet, count: int) -> tuple[Places, int, bool]:
     if None in found:
         raise Irregular("not every frame names its segment")
     which = [places[number] for number in found if number is not None]
-    return np.array(which + which[-1:] * (count - len(which)), np.int64), len(numbers), False
+    told = tuple((float(number),) for number in numbers) if len(numbers) > 1 else ()
+    names = ("Segment Number",) if told else ()
+    return Split(np.array(which + which[-1:] * (count - len(which)), np.int64), len(numbers), False, names, told)
 
 
-def _volumes(dataset: DataSet, count: int, slices: int) -> tuple[Places, int, bool]:
-    """Give the volume of each frame, how many there are, and whether they follow each other in time."""
-    if count == slices:
-        return np.zeros(count, np.int64), 1, False
+def _volumes(dataset: DataSet, count: int, stack: Stack) -> Split:
+    """Put frames into volumes: by their dimension indices, or by what else tells apart those in one place."""
+    one = Split(np.zeros(count, np.int64), 1, False, (), ())
+    if count == stack.slices:
+        return one
     keys, pointers = _keys(dataset, count)
-    if not keys:
-        return np.zeros(count, np.int64), 1, False
+    split = _by_keys(keys, pointers) if keys else one
+    if len(np.unique(split.which * stack.slices + stack.index)) == count:
+        return split
+    found, differing = split_by_traits(dataset, stack.index, stack.slices)
+    if found is None and differing:
+        named = ", ".join(differing)
+        reason = "several frames lie in one place, and what they differ in does not make whole volumes"
+        raise Irregular(f"{reason}: {named}")
+    return found or split
+
+
+def _by_keys(keys: list[tuple[int, ...]], pointers: list[int]) -> Split:
     volumes = sorted(set(keys))
     places = {key: place for place, key in enumerate(volumes)}
-    varying = [
-        pointer for pointer, column in zip(pointers, zip(*volumes, strict=True), strict=True) if len({*column}) > 1
-    ]
-    return np.array([places[key] for key in keys], np.int64), len(volumes), bool(varying) and _TIMES.issuperset(varying)
+    varying = [place for place, column in enumerate(zip(*volumes, strict=True)) if len({*column}) > 1]
+    timed = bool(varying) and _TIMES.issuperset(pointers[place] for place in varying)
+    told = tuple(tuple([float(key[place]) for place in varying]) for key in volumes) if varying else ()
+    names = tuple([f"index of {keyword(pointers[place])}" for place in varying])
+    return Split(np.array([places[key] for key in keys], np.int64), len(volumes), timed, names, told)
 
 
 def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int]]:
