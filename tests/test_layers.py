@@ -42,6 +42,7 @@ image.uncompressed
 image.video image.absent
 image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json dicom.attributes
+image.mosaic
 image.volume
 display.quantities display.automatic
 image.timing image.traits image.moments image.geometry image.place image.quantity image.regions

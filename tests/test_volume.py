@@ -606,7 +606,7 @@ def reindexed(index: int, indices: list[int]) -> Callable[[dict], None]:
         (
             lambda elements: elements.update({0x00080008: ("CS", "ORIGINAL\\PRIMARY\\M\\MOSAIC")}),
             1,
-            "each frame is a mosaic of slices (M6)",
+            "each frame is a mosaic of slices, and nothing says of how many (M6)",
         ),
     ],
 )  # fmt: skip

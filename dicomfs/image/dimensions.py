@@ -13,8 +13,9 @@ from dicomfs.dicom.dictionary import keyword
 from dicomfs.dicom.elements import DataSet
 from dicomfs.display.quantities import shared_scale
 from dicomfs.image.functional import in_group, in_groups
-from dicomfs.image.geometry import SLICE_VECTOR, Array, is_mosaic, planes_of
+from dicomfs.image.geometry import SLICE_VECTOR, Array, Planes, is_mosaic, planes_of
 from dicomfs.image.moments import FRAME_CONTENT, TIMES
+from dicomfs.image.mosaic import Mosaic, mosaic_of
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import Pixels
 from dicomfs.image.traits import Split, Value, split_by_traits
@@ -67,6 +68,7 @@ class Volume:
     scaling: tuple[float, float] | None
     names: tuple[str, ...] = ()
     values: tuple[tuple[Value | None, ...], ...] = ()
+    mosaic: Mosaic | None = None
 
 
 @np.errstate(all="ignore")
@@ -81,7 +83,7 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
         if count > _MOST_FRAMES:
             raise Irregular(f"there are more than {_MOST_FRAMES} frames")
         if is_mosaic(dataset):
-            raise Irregular("each frame is a mosaic of slices (M6)")
+            return _tiled(pixels, planes), ()
         _check(pixels.format)
         kind = dataset.text(_SEGMENTATION_TYPE)
         segmented = kind in ("BINARY", "FRACTIONAL")
@@ -109,6 +111,18 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
     )
     assumed = stack.slices == 1 and not (planes.between or planes.thickness)
     return volume, ("the only slice has no thickness; volume.nii takes 1 mm",) if assumed else ()
+
+
+def _tiled(pixels: Pixels, planes: Planes) -> Volume:
+    """Take the frames of *pixels* apart, each a mosaic. Raises Irregular."""
+    dataset, count = pixels.dataset, len(pixels.frames)
+    mosaic, stack = mosaic_of(dataset, pixels.format, planes)
+    _check(pixels.format)
+    if max(mosaic.slices, count) > MOST:
+        raise Irregular(f"NIfTI-1 has no room for more than {MOST} slices or volumes")
+    affine, scaling = affine_of(stack, mosaic.rows), _scaling(pixels, count)
+    seconds = _repetition(dataset) if count == 1 else 0.0
+    return Volume(mosaic.slices, count, np.arange(count), None, affine, True, seconds, scaling, mosaic=mosaic)
 
 
 def _left_out(reason: str) -> str:
