@@ -11,7 +11,7 @@ from dicomfs.dicom.stream import Memory, Stream
 
 # A marker in coded data but restarts: what follows a byte of ones there is 0 in JPEG, less than 128 in JPEG-LS.
 _MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
-_WINDOW = 1 << 18
+_WINDOW = 1 << 15
 # Segments, tile-parts or boxes of one codestream.
 _MOST_SEGMENTS = 100_000
 # Padding between codestreams in which the next start is looked for.

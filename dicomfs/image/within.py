@@ -13,14 +13,16 @@ from itertools import pairwise
 
 from dicomfs.codecs.ends import end_of, next_start
 from dicomfs.dicom.stream import Stream
-from dicomfs.image.extents import Extent
+from dicomfs.image.extents import MOST_MISSING, Extent
 from dicomfs.image.fragments import Fragments, Joined, JoinedStream
 
-MOST_SCANNED = 128 << 20
-"""Bytes that are read to find frames in one object: about a second."""
+MOST_SCANNED = 256 << 20
+"""Bytes that are read to find frames in one object: a second or two."""
 _RLE_HEAD = 64
 _RLE = re.compile(rb"[\x01-\x0f]\0\0\0\x40\0\0\0")
 _WINDOW = 1 << 20
+# Reads that are short enough for a window, what is read for one, and what a read counts beside its bytes.
+_SHORT, _SHORT_WINDOW, _CALL = 256, 4096, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,12 @@ def found_within(stream: Stream, fragments: Fragments, kind: str, declared: int)
     its headers are looked for instead, and count only if they are as many as are *declared*.
     """
     joined = Joined([fragments.extent(index) for index in range(1, len(fragments))])
-    source = _Bounded(JoinedStream(joined, stream))
-    starts, ends = _rle(source, declared) if kind == "rle" else _walked(source, kind)
+    values = JoinedStream(joined, stream)
+    source = _Bounded(values)
+    starts, ends = _rle(source, declared) if kind == "rle" else _walked(source, kind, declared + MOST_MISSING)
     if not starts:
         return None
-    rest = source.pread(16, ends[-1]) if kind != "rle" else b""
+    rest = values.pread(_RLE_HEAD, ends[-1]) if kind != "rle" else b""
     return Found(joined, starts, ends, joined.size - ends[-1] if rest.strip(b"\0\xff") else 0)
 
 
@@ -96,11 +99,12 @@ def by_table(
 
 
 class _Bounded:
-    """A stream that ends where enough of it has been read."""
+    """A stream that ends where enough of it has been read, or often enough; short reads are had from a window."""
 
     def __init__(self, stream: JoinedStream) -> None:
         self._stream = stream
         self._left = MOST_SCANNED
+        self._window, self._base = b"", 0
 
     @property
     def size(self) -> int:
@@ -109,15 +113,22 @@ class _Bounded:
 
     def pread(self, length: int, offset: int) -> bytes:
         """Read, or give nothing when too much has been read."""
-        data = self._stream.pread(length, offset) if self._left > 0 else b""
-        self._left -= len(data)
-        return data
+        self._left -= _CALL
+        if self._left <= 0:
+            return b""
+        if length > _SHORT:
+            self._left -= length
+            return self._stream.pread(length, offset)
+        if not self._base <= offset <= self._base + len(self._window) - length:
+            self._window, self._base = self._stream.pread(_SHORT_WINDOW, offset), offset
+            self._left -= len(self._window)
+        return self._window[offset - self._base : offset - self._base + length]
 
 
-def _walked(source: _Bounded, kind: str) -> "tuple[array[int], array[int]]":
+def _walked(source: _Bounded, kind: str, most: int) -> "tuple[array[int], array[int]]":
     starts, ends = array("Q"), array("Q")
     start: int | None = 0
-    while start is not None:
+    while start is not None and len(starts) < most:
         end = end_of(kind, source, start)
         if end is None or end > source.size:
             break
