@@ -621,6 +621,7 @@ def test_e03_frames_in_one_fragment_are_told_apart(kind: str, padded: bool) -> N
             frame.rstrip(b"\0") for frame in frames
         ]
         assert "inside fragments" in how
+        assert find(items([b"".join(filled)]), 5, table64([*table] if table else [0]))[0] == found
         assert any(problem.endswith("(E3)") for problem in problems)
 
 

@@ -135,6 +135,7 @@ def test_colour_has_the_text_too(loop: Loop, tmp_path: Path) -> None:
         ("1.2.840.10008.1.2.4.80", imagecodecs.jpegls_encode),
         ("1.2.840.10008.1.2.4.90", partial(imagecodecs.jpeg2k_encode, codecformat="j2k", reversible=True)),
         ("1.2.840.10008.1.2.4.90", partial(imagecodecs.jpeg2k_encode, codecformat="jp2", reversible=True)),
+        ("1.2.840.10008.1.2.4.110", partial(imagecodecs.jpegxl_encode, lossless=True, usecontainer=True)),
     ],
 )
 def test_another_picture_behind_the_end_of_a_frame(

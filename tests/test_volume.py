@@ -398,6 +398,18 @@ def test_traits_that_make_no_whole_volumes_are_named(made: Callable[..., Volume]
     ]
 
 
+def test_positions_of_one_slice_that_differ_in_the_last_digit_are_one(made: Callable[..., Volume]) -> None:
+    planes = Planes(3, depths=[0.0, 0.001, 0.0])
+    frames = [(0, 0), (1, 1), (2, 2)]
+    elements = enhanced(Planes(1), [(0, time) for time in range(3)])
+    for group_, (place, _) in zip(elements[0x52009230][1], frames, strict=True):
+        group_[PLANE_POSITION] = sequence({POSITION: ("DS", text(planes.position(place)))})
+    volume, said = made(elements)
+    assert not said
+    assert volume is not None
+    assert volume.shape[2:] == (1, 3)
+
+
 # Segmentations
 
 

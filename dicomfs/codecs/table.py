@@ -163,7 +163,7 @@ _DECODERS: dict[str, Callable[[bytes, PixelFormat], Decoded]] = {
     "rle": rle,
 }
 
-_FOLLOWED_AS = {"jpg": "jpeg", "jls": "jpeg", "j2k": "j2k"}
+_FOLLOWED_AS = {"jpg": "jpeg", "jls": "jpeg", "j2k": "j2k", "jxl": "jxl"}
 _NAMES = {"jpg": "JPEG", "jls": "JPEG-LS", "j2k": "JPEG 2000", "jxl": "JPEG XL", "rle": "RLE"}
 
 _NATIVE = Codec("uncompressed", _native)

@@ -130,7 +130,9 @@ def _piled(planes: Planes, count: int, normal: Vector, slack: float, gaps: bool)
     order = np.argsort(depths, kind="stable")
     first = positions[order[0]]
     ascending = depths[order] - depths[order[0]]
-    apart = ascending[-1] > _SAME
+    # Positions that differ in their last digit alone are one, if slices are much further apart than that.
+    rounded = min(1.01 * planes.rounding, 0.1 * (planes.between or planes.thickness or 0.0))
+    apart = ascending[-1] > max(_SAME, rounded)
     numbers = _indices(ascending, planes, gaps) if apart else np.zeros(count, np.int64)
     slices = int(numbers[-1]) + 1
     index = np.empty(count, np.int64)
