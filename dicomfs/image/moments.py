@@ -107,14 +107,17 @@ def frame_durations(dataset: DataSet, count: int) -> Sequence[float] | None:
     return found
 
 
-def in_one_place(dataset: DataSet, count: int) -> bool:
-    """Tell whether all *count* frames lie in one place, or nowhere: whether they can be a film of it."""
+def in_one_place(dataset: DataSet, count: int, *, at_a_glance: bool = False) -> bool:
+    """Tell whether all *count* frames lie in one place, or nowhere: whether they can be a film of it.
+
+    *at_a_glance* looks at a few of them only.
+    """
 
     def places(frame: int) -> list[tuple[float, ...]]:
         return [in_group(dataset, frame, sequence, tag).numbers(tag) for sequence, tag in _PLANES]
 
     first = places(0)
-    return all(places(frame) == first for frame in (*_few(count), *range(count)))
+    return all(places(frame) == first for frame in (_few(count) if at_a_glance else range(count)))
 
 
 def _few(count: int) -> list[int]:

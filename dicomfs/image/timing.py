@@ -126,6 +126,8 @@ def moves(dataset: DataSet, count: int) -> bool:
         return timing_of(dataset, count) is not None
     if _points_at_vector(dataset) and _is_sensible_vector(dataset, dataset.numbers(_FRAME_TIME_VECTOR), count):
         return True
+    if not in_one_place(dataset, count, at_a_glance=True):
+        return False
     return _by_groups(dataset, count) is not None and in_one_place(dataset, count)
 
 
