@@ -44,9 +44,10 @@ image.uncompressed
 image.video image.absent image.slide
 image.overlays image.profile
 dicom.header dicom.header_txt dicom.header_json dicom.attributes
+image.mosaic
 image.volume
 display.quantities display.automatic
-image.timing image.geometry image.place image.quantity image.regions
+image.timing image.traits image.moments image.geometry image.place image.quantity image.regions
 display.notice
 display.reach
 display.display
@@ -58,10 +59,11 @@ codecs.encoders
 codecs.table codecs.rle codecs.decoders codecs.damage codecs.lossless_end codecs.predictor codecs.native
 codecs.colour
 codecs.order codecs.timeline codecs.film_size
-codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
+image.offsets
+image.within
+codecs.ends codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
 dicom.dataset dicom.reader dicom.inflated dicom.long_sequence
 dicom.encoding dicom.elements dicom.values dicom.charsets dicom.dictionary
-image.offsets
 image.fragments
 image.extents
 image.pixelformat image.remarks

@@ -70,9 +70,7 @@ def elements(body: bytes, frames: int) -> bytes:
     lambda: large.enhanced_mr(60, 6), lambda: large.enhanced_mr(60, 6, stated=False), lambda: large.sparse_slide(60),
     lambda: large.segmentation(4, 9), lambda: elements(odd_groups(80), 80),
 ])  # fmt: skip
-def test_an_indexed_sequence_says_what_its_items_do(
-    make: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_indexed_sequence_says_what_its_items_do(make: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     whole, indexed = both(monkeypatch, make())
     known, found = whole.dataset.items(GROUPS), indexed.dataset.items(GROUPS)
     assert isinstance(known, tuple)

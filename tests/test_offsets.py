@@ -3,11 +3,15 @@
 Named after the rules that they hold. The frames are told apart by their bytes, which `joined` reads back.
 """
 
+import itertools
+import random
 import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import imagecodecs
+import numpy as np
 import pydicom
 import pytest
 from archives import SAMPLES
@@ -15,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from large import Counting
 from pydicom.encaps import generate_frames
-from samples import ITEM, SEQUENCE_END, bits, codestream, items, offsets, pieces
+from samples import ITEM, SEQUENCE_END, bits, codestream, items, offsets, pad, pieces
 
 from dicomfs.dicom.stream import Memory
 from dicomfs.image.extents import MOST_FRAMES, MOST_MISSING, Extent, Frames, native_frames
@@ -495,8 +499,8 @@ def test_finding_frames_in_a_large_file_reads_headers_only(tmp_path: Path) -> No
     fragments = scan_fragments(stream, 0)
     frames, problems = encapsulated_frames(stream, fragments, count)
     assert (len(frames), problems) == (count, ())
-    assert stream.reads <= count + 5
-    assert stream.bytes <= 9 * (count + 5)
+    assert stream.reads <= count + 8
+    assert stream.bytes <= 9 * (count + 5) + 3 * 64
     frames, _ = encapsulated_frames(stream, fragments, 1)
     assert len(frames) == count
     assert stream.bytes <= (9 + 64) * (count + 5)
@@ -575,3 +579,85 @@ def test_real_frames_are_pydicoms() -> None:
         assert joined(frames, stream) == list(generate_frames(dataset.PixelData, number_of_frames=declared)), path
         compared += 1
     assert compared > 50
+
+
+# Frames that do not begin where fragments do
+
+
+def real(kind: str, number: int) -> bytes:
+    """Encode a small picture that tells its number; a JPEG carries another one as its thumbnail."""
+    pixels = np.random.default_rng(number).integers(0, 256, (16, 24), np.uint8)
+    if kind == "jpeg":
+        plain = imagecodecs.jpeg8_encode(pixels)
+        inner = imagecodecs.jpeg8_encode(pixels[:8, :8])
+        return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(inner) + 2) + inner + plain[2:]
+    if kind == "jls":
+        return imagecodecs.jpegls_encode(pixels)
+    if kind == "rle":
+        return struct.pack("<16L", 1, 64, *[0] * 14) + pad(imagecodecs.packbits_encode(pixels.ravel()))
+    codec = {"j2k": "j2k", "jp2": "jp2"}[kind]
+    return imagecodecs.jpeg2k_encode(pixels, codecformat=codec, reversible=True)
+
+
+def cut_at(data: bytes, places: Sequence[int]) -> list[bytes]:
+    """Lay *data* over fragments that end at *places*."""
+    edges = [0, *places, len(data)]
+    return [data[low:high] for low, high in itertools.pairwise(edges)]
+
+
+INNER = ("jpeg", "jls", "j2k", "jp2", "rle")
+
+
+@pytest.mark.parametrize("kind", INNER)
+@pytest.mark.parametrize("padded", [False, True])
+def test_e03_frames_in_one_fragment_are_told_apart(kind: str, padded: bool) -> None:
+    """Each frame is all of its bytes and nothing of another's; a table, right or wrong, changes nothing."""
+    frames = [real(kind, number) for number in range(5)]
+    filled = [pad(frame) if padded else frame for frame in frames]
+    starts = [sum(map(len, filled[:index])) for index in range(5)]
+    for table in (b"", [0], starts, [0, *[start + 8 for start in starts[1:]]], [0, 4, 8, 12, 16]):
+        found, problems, how = find(items([b"".join(filled)], table), 5)
+        assert [None if frame is None else frame.rstrip(b"\0") for frame in found] == [
+            frame.rstrip(b"\0") for frame in frames
+        ]
+        assert "inside fragments" in how
+        assert find(items([b"".join(filled)]), 5, table64([*table] if table else [0]))[0] == found
+        assert any(problem.endswith("(E3)") for problem in problems)
+
+
+@pytest.mark.parametrize("kind", INNER)
+@pytest.mark.parametrize("seed", range(4))
+def test_e03_frames_laid_over_fragments_anyhow(kind: str, seed: int) -> None:
+    frames = [real(kind, number) for number in range(4)]
+    data = pad(b"".join(pad(frame) for frame in frames))
+    chance = random.Random(seed)
+    places = sorted(chance.sample(range(2, len(data), 2), chance.randrange(1, 3)))
+    found, _, _ = find(items(cut_at(data, places)), 4)
+    assert [(frame or b"").rstrip(b"\0") for frame in found] == [frame.rstrip(b"\0") for frame in frames]
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "j2k"])
+def test_e03_as_many_fragments_as_frames_that_are_not_one_each(kind: str) -> None:
+    one, two, three = (pad(real(kind, number)) for number in range(3))
+    half = len(three) // 4 * 2
+    found, problems, _ = find(items([one + two, three[:half], three[half:]]), 3)
+    assert [(frame or b"").rstrip(b"\0") for frame in found] == [each.rstrip(b"\0") for each in (one, two, three)]
+    assert any("(E3)" in problem for problem in problems)
+
+
+def test_e03_what_follows_the_last_frame_is_told_and_missing_frames_are_errors() -> None:
+    frames = [real("jpeg", number) for number in range(3)]
+    data = frames[0] + frames[1] + b"something else"
+    found, problems, _ = find(items([pad(data)]), 3)
+    assert found == [*frames[:2], None]
+    assert any("2 of 3" in problem and "(E6)" in problem for problem in problems)
+    assert any("behind the last frame" in problem for problem in problems)
+    cut = frames[0] + frames[1] + frames[2][:-40]
+    assert find(items([pad(cut)]), 3)[0] == [*frames[:2], None]
+
+
+def test_e04_more_frames_in_one_fragment_than_declared() -> None:
+    frames = [real("jpeg", number) for number in range(4)]
+    found, problems, _ = find(items([pad(b"".join(frames))]), 2)
+    assert found == frames
+    assert any("(E4)" in problem for problem in problems)

@@ -3,6 +3,8 @@
 import io
 import logging
 import struct
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import imagecodecs
@@ -124,6 +126,26 @@ def test_colour_has_the_text_too(loop: Loop, tmp_path: Path) -> None:
     stream = bytes(imagecodecs.jpeg8_encode(values))
     elements = image(8, 8, encapsulated([stream]), samples=3, photometric="YBR_FULL_422", vr="OB")
     assert of_frame(Shown.of(loop, tmp_path, dicom(elements, JPEG))) == ""
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        (JPEG, imagecodecs.jpeg8_encode),
+        ("1.2.840.10008.1.2.4.80", imagecodecs.jpegls_encode),
+        ("1.2.840.10008.1.2.4.90", partial(imagecodecs.jpeg2k_encode, codecformat="j2k", reversible=True)),
+        ("1.2.840.10008.1.2.4.90", partial(imagecodecs.jpeg2k_encode, codecformat="jp2", reversible=True)),
+        ("1.2.840.10008.1.2.4.110", partial(imagecodecs.jpegxl_encode, lossless=True, usecontainer=True)),
+    ],
+)
+def test_another_picture_behind_the_end_of_a_frame(
+    syntax: str, encode: Callable[[np.ndarray], bytes], loop: Loop, tmp_path: Path
+) -> None:
+    values = np.add.outer(np.arange(32), np.arange(32)).astype(np.uint8)
+    one, other = bytes(encode(values)), bytes(encode(values[::-1].copy()))
+    for data, expected in ((one, ""), (one + b"\0" * 3, ""), (one + other, Remark.FOLLOWED.value)):
+        shown = Shown.of(loop, tmp_path, dicom(image(32, 32, encapsulated([data]), vr="OB"), syntax))
+        assert Remark.FOLLOWED.value in of_frame(shown) if expected else Remark.FOLLOWED.value not in of_frame(shown)
 
 
 def test_the_text_comes_first_and_its_place_is_fixed(loop: Loop, tmp_path: Path) -> None:

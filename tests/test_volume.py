@@ -7,6 +7,7 @@ closes the gaps of segmentations and puts their segments behind each other as sl
 shifted; it turns the rows of a lone slice by the gantry's tilt.
 """
 
+import json
 import random
 import subprocess
 import warnings
@@ -23,6 +24,7 @@ from mounting import Loop, files_below, mounted, read_all, tree_of
 from samples import EXPLICIT_LITTLE, PIXEL_DATA, Raw, dicom, image
 from volumes import (
     BETWEEN,
+    IN_STACK,
     INDEX_SEQUENCE,
     MEASURES,
     ORIENTATION,
@@ -32,6 +34,7 @@ from volumes import (
     RT_DOSE,
     SEGMENTATION,
     SPACING,
+    STACK_ID,
     TEMPORAL,
     THICKNESS,
     TRANSFORMATION,
@@ -297,6 +300,116 @@ def test_a_film_of_one_slice_is_a_volume_of_times(made: Callable[..., Volume]) -
     assert_in_place(volume, planes, of(planes, 3))
 
 
+# What tells volumes apart where dimension indices do not
+
+
+def group(sequence_tag: int, elements: dict) -> dict:
+    return {sequence_tag: sequence(elements)}
+
+
+def gradient(b_value: float, direction: Sequence[float] | None) -> dict:
+    stated: dict = {0x00189087: ("FD", b_value)}
+    if direction is not None:
+        stated[0x00189076] = sequence({0x00189089: ("FD", list(direction))})
+    return group(0x00189117, stated)
+
+
+def component(name: str) -> dict:
+    return group(0x00189226, {0x00089208: ("CS", name)})
+
+
+TOLD = [
+    ("Complex Image Component", [component("MAGNITUDE"), component("PHASE")]),
+    ("Complex Image Component", [
+        group(0x00189226, {0x00089007: ("CS", f"ORIGINAL\\PRIMARY\\{letter}"), 0x00089208: ("CS", "MIXED")})
+        for letter in "MPRI"
+    ]),
+    ("Frame Type", [group(0x00189329, {0x00089007: ("CS", f"DERIVED\\PRIMARY\\{kind}")}) for kind in ("ADC", "FA")]),
+    ("Effective Echo Time", [group(0x00189114, {0x00189082: ("FD", time)}) for time in (2.3, 4.6, 11.5)]),
+    ("Flip Angle", [group(0x00189112, {0x00181314: ("DS", angle)}) for angle in ("5", "15")]),
+    ("Inversion Times", [group(0x00189115, {0x00189079: ("FD", time)}) for time in (50.0, 400.0)]),
+    ("Contrast/Bolus Agent Phase", [group(0x00189341, {0x00189344: ("CS", phase)}) for phase in ("PRE", "ARTERIAL")]),
+    ("KVP", [group(0x00189325, {0x00180060: ("DS", value)}) for value in ("80", "140")]),
+    ("Diffusion b-value", [gradient(0.0, None), gradient(500.0, (1.0, 0, 0)), gradient(1000.0, (1.0, 0, 0))]),
+    ("Diffusion Gradient Orientation", [gradient(1000.0, each) for each in ((0, 0, 1.0), (1.0, 0, 0), (0, 1.0, 0))]),
+    ("Temporal Position Time Offset", [group(0x00209310, {0x0020930D: ("FD", at)}) for at in (0.0, 2.0, 4.0)]),
+    ("Nominal Cardiac Trigger Delay Time", [group(0x00189118, {0x00209153: ("FD", at)}) for at in (0.0, 40.0, 80.0)]),
+]  # fmt: skip
+
+
+def unindexed(planes: Planes, order: Sequence[tuple[int, int]], per_frame: Sequence[dict]) -> dict:
+    """Make an object whose dimension indices count slices only."""
+    elements = enhanced(planes, order, pointers=(STACK_ID, IN_STACK), per_frame=per_frame)
+    for made in elements[0x52009230][1]:
+        made[0x00209111][1][0].pop(TEMPORAL)
+    return elements
+
+
+@pytest.mark.parametrize(("name", "kinds"), TOLD, ids=[f"{name}-{len(kinds)}" for name, kinds in TOLD])
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_traits_of_frames_make_volumes(
+    name: str, kinds: list[dict], interleaved: bool, made: Callable[..., Volume], tmp_path: Path, loop: Loop
+) -> None:
+    planes = Planes(4)
+    order = [(place, kind) for place in range(4) for kind in range(len(kinds))]
+    if not interleaved:
+        order.sort(key=lambda frame: frame[1])
+    volume, said = made(unindexed(planes, order, [kinds[kind] for _, kind in order]))
+    assert not said
+    assert volume is not None
+    assert volume.shape == (planes.columns, planes.rows, 4, len(kinds))
+    assert_in_place(volume, planes, of(planes, len(kinds)))
+    assert volume.header.get_xyzt_units()[1] == ("sec" if name.endswith(("Offset", "Delay Time")) else "unknown")
+    described = loop.run(index_of, tmp_path / "made.dcm", loop)["volumes"]
+    assert [list(each) for each in described] == [[name]] * len(kinds)
+    assert len({str(each) for each in described}) == len(kinds)
+
+
+async def index_of(path: Path, loop: Loop) -> dict:
+    with tree_of(loop, path) as top:
+        found = dict(await files_below(top, frames=1))
+        return dict(json.loads(await read_all(found[b"frames.json"])))
+
+
+def test_traits_nest_and_what_varies_from_slice_to_slice_is_none(made: Callable[..., Volume]) -> None:
+    """Echoes of magnitude and phase, in any order of frames; the repetition time of each slice is its own."""
+    planes, frames = Planes(3), [(place, volume) for place in range(3) for volume in range(4)]
+    random.Random(5).shuffle(frames)
+    groups = [
+        component(("MAGNITUDE", "PHASE")[volume // 2])
+        | group(0x00189114, {0x00189082: ("FD", (3.0, 6.0)[volume % 2])})
+        | group(0x00189112, {0x00180080: ("DS", str(500 + place))})
+        for place, volume in frames
+    ]
+    volume, said = made(unindexed(planes, frames, groups))
+    assert not said
+    assert volume is not None
+    assert_in_place(volume, planes, of(planes, 4))
+
+
+def test_traits_that_make_no_whole_volumes_are_named(made: Callable[..., Volume]) -> None:
+    frames = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+    kinds = [component("MAGNITUDE"), component("PHASE")]
+    volume, said = made(unindexed(Planes(3), frames, [kinds[volume] for _, volume in frames]))
+    assert volume is None
+    assert said == [
+        "volume.nii is left out: several frames lie in one place, and what they differ in does not make whole volumes: "
+        "Complex Image Component"
+    ]
+
+
+def test_positions_of_one_slice_that_differ_in_the_last_digit_are_one(made: Callable[..., Volume]) -> None:
+    planes = Planes(3, depths=[0.0, 0.001, 0.0])
+    frames = [(0, 0), (1, 1), (2, 2)]
+    elements = enhanced(Planes(1), [(0, time) for time in range(3)])
+    for group_, (place, _) in zip(elements[0x52009230][1], frames, strict=True):
+        group_[PLANE_POSITION] = sequence({POSITION: ("DS", text(planes.position(place)))})
+    volume, said = made(elements)
+    assert not said
+    assert volume is not None
+    assert volume.shape[2:] == (1, 3)
+
+
 # Segmentations
 
 
@@ -505,7 +618,7 @@ def reindexed(index: int, indices: list[int]) -> Callable[[dict], None]:
         (
             lambda elements: elements.update({0x00080008: ("CS", "ORIGINAL\\PRIMARY\\M\\MOSAIC")}),
             1,
-            "each frame is a mosaic of slices (M6)",
+            "each frame is a mosaic of slices, and nothing says of how many (M6)",
         ),
     ],
 )  # fmt: skip
@@ -557,6 +670,8 @@ def test_what_has_no_place_says_so_only_where_it_should(loop: Loop) -> None:
         ("0\\5\\10\\16", "the distances between the slices differ"),
         ("0\\5\\10", "not every frame has a position"),
         ("7\\12\\17\\22", "not every frame has a position"),
+        ("30.000001\\35.000001\\40.000001\\45.000001", ""),
+        ("1e-9\\5\\10\\15", ""),
     ],
 )
 def test_a_dose_grid_lies_by_its_offsets(offsets: str, reason: str, made: Callable[..., Volume]) -> None:
@@ -577,6 +692,44 @@ def test_a_dose_grid_lies_by_its_offsets(offsets: str, reason: str, made: Callab
     if volume is not None:
         assert_in_place(volume, planes, stored * 0.25)
         assert volume.get_data_dtype() == np.uint32
+
+
+@pytest.mark.parametrize(
+    ("position", "offsets", "there"),
+    [
+        ("-101.66667", "-101.666667\\-99.166667\\-96.666667", True),
+        ("-101.666667", "-101.67\\-99.17\\-96.67", True),
+        ("-101.66", "-101.666667\\-99.166667\\-96.666667", True),
+        ("-1.0166667e2", "-101.666667\\-99.166667\\-96.666667", True),
+        ("-101.66667", "-101.68\\-99.18\\-96.68", False),
+        ("-101.67", "-101.7\\-99.2\\-96.7", True),
+        ("-102", "-101.4\\-98.9\\-96.4", False),
+    ],
+)
+def test_dose_offsets_are_heights_as_far_as_decimals_tell(
+    position: str, offsets: str, there: bool, made: Callable[..., Volume]
+) -> None:
+    more = {
+        0x00080016: ("UI", RT_DOSE),
+        POSITION: ("DS", f"-20\\-30\\{position}"),
+        ORIENTATION: ("DS", "1\\0\\0\\0\\1\\0"),
+        SPACING: ("DS", "2\\2"),
+        0x3004000C: ("DS", offsets),
+        0x3004000E: ("DS", "0.25"),
+    }
+    volume, said = made(image(6, 8, bytes(3 * 48 * 2), frames=3, bits=16, more=more))
+    assert (volume is not None) == there, said
+    if volume is not None:
+        assert np.allclose(volume.affine[:, 2], [0, 0, 2.5, 0], atol=0.2)
+
+
+def test_positions_of_few_decimals_are_a_grid_and_a_missing_slice_is_none(made: Callable[..., Volume]) -> None:
+    """Slices 0.35 mm apart, written to a tenth: up to 0.05 mm beside their places, a seventh of the distance."""
+    for decimals, left_out, there in ((1, 3, True), (1, 1, False), (3, 1, False), (3, 3, True)):
+        depths = [round(0.35 * place, decimals) for place in range(5) if place != left_out or left_out == 3]
+        planes = Planes(len(depths), depths=depths, origin=(1.5, 2.5, 3.0))
+        volume, said = made(enhanced(planes, [(place, 0) for place in range(len(depths))]))
+        assert (volume is not None) == there, said
 
 
 def tomography(planes: Planes, distance: float, slots: int) -> dict:

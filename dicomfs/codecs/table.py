@@ -14,10 +14,12 @@ from dicomfs.codecs import codestream, decoders, jpeg2000, native
 from dicomfs.codecs.codestream import sniff
 from dicomfs.codecs.colour import plain_photometric
 from dicomfs.codecs.decoders import Decoded
-from dicomfs.codecs.encoded import CodecError
+from dicomfs.codecs.encoded import JP2_SIGNATURE, CodecError
+from dicomfs.codecs.ends import followed
 from dicomfs.codecs.rle import rle
 from dicomfs.dicom.stream import Memory, Stream
 from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.image.remarks import Remark
 
 __all__ = ["CODECS", "Codec", "CodecError", "Decoded", "Recognised", "decode", "recognise", "sniff"]
 
@@ -148,7 +150,9 @@ def _compressed(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
         raise CodecError("the codestream ends inside its header") from error
     if decoded.values.shape != fmt.shape:
         raise CodecError(f"the frame decodes to {decoded.values.shape}, the header says {fmt.shape} (E21)")
-    return replace(decoded, repairs=found.repairs + decoded.repairs)
+    kind = "jp2" if stream.startswith(JP2_SIGNATURE) else _FOLLOWED_AS.get(found.kind, "")
+    remarks = (Remark.FOLLOWED, *decoded.remarks) if followed(kind, stream) else decoded.remarks
+    return replace(decoded, repairs=found.repairs + decoded.repairs, remarks=remarks)
 
 
 _DECODERS: dict[str, Callable[[bytes, PixelFormat], Decoded]] = {
@@ -159,6 +163,7 @@ _DECODERS: dict[str, Callable[[bytes, PixelFormat], Decoded]] = {
     "rle": rle,
 }
 
+_FOLLOWED_AS = {"jpg": "jpeg", "jls": "jpeg", "j2k": "j2k", "jxl": "jxl"}
 _NAMES = {"jpg": "JPEG", "jls": "JPEG-LS", "j2k": "JPEG 2000", "jxl": "JPEG XL", "rle": "RLE"}
 
 _NATIVE = Codec("uncompressed", _native)

@@ -425,9 +425,7 @@ class Reader:
         return self.read(start, end, self._encoding(start, end, encoding), outer, 1, undefined)[0]
 
 
-def parse_part(
-    stream: Stream, start: int, end: int, encoding: Encoding, outer: DataSet, undefined: bool
-) -> DataSet:
+def parse_part(stream: Stream, start: int, end: int, encoding: Encoding, outer: DataSet, undefined: bool) -> DataSet:
     """Read what `long_sequence` has left for later, as `Reader.read` does; what is wrong with it is not told."""
     return Reader(stream, {}).read_part(start, end, encoding, outer, undefined)
 

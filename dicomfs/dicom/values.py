@@ -12,6 +12,7 @@ __all__ = [
     "CHARSET_TEXT",
     "SIZES",
     "TEXT",
+    "decimal_unit",
     "decode",
     "decode_text",
     "parse_integer",
@@ -88,3 +89,17 @@ def parse_integer(text: str) -> int | None:
 def parse_number(text: str) -> float | None:
     """Read a DS or IS value; None when it is not one. May be infinite where the exponent is too large."""
     return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def decimal_unit(text: str) -> float:
+    """Give the value of the last digit of a DS or IS value as it is written: 0.01 for 1.25; 0 for what is none.
+
+    Two numbers that were rounded or cut to different places are equal if they differ by less than the larger unit.
+    """
+    if not _NUMBER.fullmatch(text):
+        return 0.0
+    digits, _, exponent = text.lower().partition("e")
+    try:
+        return float(10.0 ** (int(exponent or 0) - len(digits.partition(".")[2])))
+    except OverflowError:
+        return 0.0

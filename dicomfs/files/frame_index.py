@@ -138,6 +138,9 @@ def _shared(instance: Instance, dataset: DataSet, pixels: Pixels, timing: Timing
     }
     if is_mosaic(dataset):
         shared["layout"] = "each frame is a mosaic of slices, shown as it is stored"
+    if (volume := instance.volume) and volume.names:
+        # In the order in which they follow each other in volume.nii.
+        shared["volumes"] = [dict(zip(volume.names, values, strict=True)) for values in volume.values]
     if dose := dose_of(dataset):
         shared["dose"] = asdict(dose)
     if mappings := shared_mappings(dataset):

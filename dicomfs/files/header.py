@@ -61,9 +61,7 @@ class ProblemsTxt:
         return TextFile(subject, instance, self.name, _problems)
 
 
-def _long(
-    instance: Instance, subject: Subject, name: str, write: Callable[[Parsed], Iterator[bytes]]
-) -> Node | None:
+def _long(instance: Instance, subject: Subject, name: str, write: Callable[[Parsed], Iterator[bytes]]) -> Node | None:
     """Give a file that is written when it is wanted, where the header is long."""
     if instance.parsed is None or not has_long(instance.parsed.dataset):
         return None

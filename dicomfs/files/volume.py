@@ -1,11 +1,13 @@
 """`volume.nii`: the frames of one object as a NIfTI-1 volume that lies where the patient lay.
 
 A header, then the values of `samples` in the order of their places; the rows of each slice run from the last to the
-first, as other programs that make NIfTI files write them.
+first, as other programs that make NIfTI files write them. Slices of a mosaic are cut out of its frames.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+
+import numpy as np
 
 from dicomfs.content import Buffer, Content, Piece, Ready, Row
 from dicomfs.files.dependence import Depends
@@ -14,6 +16,7 @@ from dicomfs.files.subject import ContentFile, Subject
 from dicomfs.formats.nifti import HEADER_SIZE, Grid, nifti_header
 from dicomfs.image.dimensions import Volume
 from dicomfs.image.instance import Instance
+from dicomfs.image.mosaic import Mosaic
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.nodes import Node
 
@@ -29,7 +32,7 @@ class VolumeNii:
         volume, pixels = instance.volume, instance.pixels
         if volume is None or pixels is None:
             return None
-        each = frame_size(pixels.format, _output(volume))
+        each = _slice_size(volume, pixels.format)
 
         async def open_content() -> Content:
             return _content(subject, await subject.instance())
@@ -62,6 +65,46 @@ class Scattered:
         return bytes(data)
 
 
+class Tiles(Row):
+    """The slices of mosaics: tiles of the frames of *row*, with their lines in the opposite order."""
+
+    __slots__ = ("_mosaic", "_pixel", "_row", "_wide")
+
+    def __init__(self, row: Row, frames: int, mosaic: Mosaic, pixel: int, columns: int) -> None:
+        """Take *frames* of *columns* pixels in a line, of *pixel* bytes each, apart."""
+        super().__init__(frames * mosaic.slices, mosaic.rows * mosaic.columns * pixel, self._whole, row.close)
+        self._row = row
+        self._mosaic = mosaic
+        self._pixel = pixel
+        self._wide = columns * pixel
+
+    async def part(self, index: int, start: int, stop: int) -> Buffer:
+        """Read the lines of the frame in which the part is, and cut the tile out."""
+        mosaic, wide = self._mosaic, self._wide
+        frame, place = divmod(index, mosaic.slices)
+        top, left = mosaic.tile(place)
+        line, height = mosaic.columns * self._pixel, mosaic.rows * mosaic.across
+        first, last = start // line, -(-stop // line)
+        above = frame * height + top + mosaic.rows
+        data = await self._row.across((above - last) * wide, (above - first) * wide)
+        lines = np.frombuffer(data, np.uint8).reshape(-1, wide)[::-1, left * self._pixel :][:, :line]
+        return memoryview(lines.tobytes())[start - first * line : stop - first * line]
+
+    async def _whole(self, index: int) -> Buffer:
+        return await self.part(index, 0, self._each)
+
+
+def _slice_size(volume: Volume, fmt: PixelFormat) -> int:
+    """Compute the bytes of a slice, which is a frame or a tile of one."""
+    rows, columns = _raster(volume, fmt)
+    return frame_size(fmt, _output(volume)) // fmt.pixels * rows * columns
+
+
+def _raster(volume: Volume, fmt: PixelFormat) -> tuple[int, int]:
+    """Give the rows and columns of a slice."""
+    return (volume.mosaic.rows, volume.mosaic.columns) if volume.mosaic else (fmt.rows, fmt.columns)
+
+
 def _output(volume: Volume) -> Output:
     return "rescaled" if volume.scaling is None else "rgb"
 
@@ -71,7 +114,10 @@ def _content(subject: Subject, instance: Instance) -> Content:
     assert volume is not None  # noqa: S101 - the file would not be there
     assert pixels is not None  # noqa: S101
     fmt, output = pixels.format, _output(volume)
-    row = values_row(subject, instance, output, order=volume.order.tolist(), flip=True)
+    row = values_row(subject, instance, output, order=volume.order.tolist(), flip=volume.mosaic is None)
+    if volume.mosaic is not None:
+        pixel = frame_size(fmt, output) // fmt.pixels
+        row = Tiles(row, volume.volumes, volume.mosaic, pixel, fmt.columns)
     voxels: Piece = row
     if volume.places is not None:
         each = frame_size(fmt, output)
@@ -80,7 +126,8 @@ def _content(subject: Subject, instance: Instance) -> Content:
 
 
 def _header(volume: Volume, fmt: PixelFormat, output: Output) -> bytes:
-    shape = (fmt.columns, fmt.rows, volume.slices, volume.volumes)
+    rows, columns = _raster(volume, fmt)
+    shape = (columns, rows, volume.slices, volume.volumes)
     grid = Grid(shape if volume.volumes > 1 else shape[:3], volume.affine, volume.in_patient, volume.seconds)
     slope, intercept = volume.scaling or (1.0, 0.0)
     return nifti_header(grid, values_dtype(fmt, output), fmt.samples, slope, intercept)

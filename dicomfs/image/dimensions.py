@@ -5,19 +5,21 @@ multi-frame objects (PS3.3 C.7.6.17).
 """
 
 import math
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from dicomfs.dicom.dictionary import keyword
 from dicomfs.dicom.elements import DataSet
 from dicomfs.display.quantities import shared_scale
-from dicomfs.image.functional import functional_group, in_group, in_groups
-from dicomfs.image.geometry import SLICE_VECTOR, Array, is_mosaic, planes_of
+from dicomfs.image.functional import in_group, in_groups
+from dicomfs.image.geometry import SLICE_VECTOR, Array, Planes, is_mosaic, planes_of
+from dicomfs.image.moments import FRAME_CONTENT, TIMES
+from dicomfs.image.mosaic import Mosaic, mosaic_of
 from dicomfs.image.pixelformat import PixelFormat
 from dicomfs.image.pixels import Pixels
-from dicomfs.image.volume import MOST, Irregular, Places, affine_of, places_of, stack_of
+from dicomfs.image.traits import Split, Value, split_by_traits
+from dicomfs.image.volume import MOST, Irregular, Places, Stack, affine_of, places_of, stack_of
 
 _SOP_CLASS = 0x00080016
 # Objects that are volumes, so that one without geometry is a surprise: enhanced CT, MR (also in colour) and PET, their
@@ -29,10 +31,10 @@ _VOLUMES = frozenset(
 _MOST_FRAMES = 200_000
 _INCREMENT_POINTER = 0x00280009
 _INDEX_SEQUENCE, _INDEX_POINTER = 0x00209222, 0x00209165
-_FRAME_CONTENT, _INDEX_VALUES = 0x00209111, 0x00209157
+_INDEX_VALUES = 0x00209157
 # What a place is made of: a key of these would tell slices apart and not volumes.
 _SPATIAL = frozenset((0x00200032, 0x00209113, 0x00209057, 0x00209301, 0x0020930E))
-_TEMPORAL_INDEX, _TEMPORAL_POSITION, _TEMPORAL_OFFSET = 0x00209128, 0x00209310, 0x0020930D
+_TEMPORAL_INDEX, _TEMPORAL_OFFSET = 0x00209128, 0x0020930D
 _FRAME_REFERENCE, _FRAME_ACQUISITION = 0x00189151, 0x00189074
 _TRIGGER_DELAY = 0x00209153
 _TIMES = frozenset((_TEMPORAL_INDEX, _TEMPORAL_OFFSET, _FRAME_REFERENCE, _FRAME_ACQUISITION, _TRIGGER_DELAY))
@@ -44,8 +46,6 @@ _SEGMENT_GROUP, _REFERENCED_SEGMENT = 0x0062000A, 0x0062000B
 _PADDING = 0x00280120
 # Numbers that float32 holds with all its digits.
 _LEAST, _MOST = 1e-37, 1e37
-# YYYYMMDDHHMMSS.FFFFFF without the offset from UTC, which no two frames of an object differ in (PS3.5 6.2).
-_MOMENT = re.compile(r"([0-9]{14})(\.[0-9]{1,6})?(?:[+-][0-9]{4})?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +66,9 @@ class Volume:
     in_patient: bool
     seconds: float
     scaling: tuple[float, float] | None
+    names: tuple[str, ...] = ()
+    values: tuple[tuple[Value | None, ...], ...] = ()
+    mosaic: Mosaic | None = None
 
 
 @np.errstate(all="ignore")
@@ -80,20 +83,20 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
         if count > _MOST_FRAMES:
             raise Irregular(f"there are more than {_MOST_FRAMES} frames")
         if is_mosaic(dataset):
-            raise Irregular("each frame is a mosaic of slices (M6)")
+            return _tiled(pixels, planes), ()
         _check(pixels.format)
         kind = dataset.text(_SEGMENTATION_TYPE)
         segmented = kind in ("BINARY", "FRACTIONAL")
         # Frames of segmentations that are empty may be left out (PS3.3 C.8.20.2.1).
         gaps = segmented or (kind == "LABELMAP" and not dataset.integer(_PADDING))
         stack = stack_of(planes, count, gaps=gaps)
-        which, volumes, timed = _segments(dataset, count) if segmented else _volumes(dataset, count, stack.slices)
-        if max(stack.slices, volumes) > MOST:
+        split = _segments(dataset, count) if segmented else _volumes(dataset, count, stack)
+        if max(stack.slices, split.count) > MOST:
             raise Irregular(f"NIfTI-1 has no room for more than {MOST} slices or volumes")
-        places = places_of(stack, which, volumes, gaps=gaps)
+        places = places_of(stack, split.which, split.count, gaps=gaps)
     except Irregular as error:
         return None, (_left_out(error.strerror or ""),)
-    order = np.argsort(places)
+    order, volumes = np.argsort(places), split.count
     volume = Volume(
         stack.slices,
         volumes,
@@ -101,11 +104,25 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
         places[order] if count < stack.slices * volumes else None,
         affine_of(stack, pixels.format.rows),
         planes.in_patient,
-        _seconds(dataset, order[:: stack.slices], timed) if volumes > 1 else _repetition(dataset),
+        _seconds(dataset, order[:: stack.slices], split.timed) if volumes > 1 else _repetition(dataset),
         _scaling(pixels, count),
+        split.names,
+        split.values,
     )
     assumed = stack.slices == 1 and not (planes.between or planes.thickness)
     return volume, ("the only slice has no thickness; volume.nii takes 1 mm",) if assumed else ()
+
+
+def _tiled(pixels: Pixels, planes: Planes) -> Volume:
+    """Take the frames of *pixels* apart, each a mosaic. Raises Irregular."""
+    dataset, count = pixels.dataset, len(pixels.frames)
+    mosaic, stack = mosaic_of(dataset, pixels.format, planes)
+    _check(pixels.format)
+    if max(mosaic.slices, count) > MOST:
+        raise Irregular(f"NIfTI-1 has no room for more than {MOST} slices or volumes")
+    affine, scaling = affine_of(stack, mosaic.rows), _scaling(pixels, count)
+    seconds = _repetition(dataset) if count == 1 else 0.0
+    return Volume(mosaic.slices, count, np.arange(count), None, affine, True, seconds, scaling, mosaic=mosaic)
 
 
 def _left_out(reason: str) -> str:
@@ -123,8 +140,8 @@ def _check(fmt: PixelFormat) -> None:
 # What tells frames in one place apart
 
 
-def _segments(dataset: DataSet, count: int) -> tuple[Places, int, bool]:
-    """Give the place of each frame's segment among all segments, and how many there are."""
+def _segments(dataset: DataSet, count: int) -> Split:
+    """Put each frame into the volume of its segment among all segments."""
     holders = in_groups(dataset, count, _SEGMENT_GROUP, _REFERENCED_SEGMENT)
     found = [holder.integer(_REFERENCED_SEGMENT) for holder in holders]
     declared = [item.integer(_SEGMENT_NUMBER) for item in dataset.items(_SEGMENTS)]
@@ -133,22 +150,36 @@ def _segments(dataset: DataSet, count: int) -> tuple[Places, int, bool]:
     if None in found:
         raise Irregular("not every frame names its segment")
     which = [places[number] for number in found if number is not None]
-    return np.array(which + which[-1:] * (count - len(which)), np.int64), len(numbers), False
+    told = tuple((float(number),) for number in numbers) if len(numbers) > 1 else ()
+    names = ("Segment Number",) if told else ()
+    return Split(np.array(which + which[-1:] * (count - len(which)), np.int64), len(numbers), False, names, told)
 
 
-def _volumes(dataset: DataSet, count: int, slices: int) -> tuple[Places, int, bool]:
-    """Give the volume of each frame, how many there are, and whether they follow each other in time."""
-    if count == slices:
-        return np.zeros(count, np.int64), 1, False
+def _volumes(dataset: DataSet, count: int, stack: Stack) -> Split:
+    """Put frames into volumes: by their dimension indices, or by what else tells apart those in one place."""
+    one = Split(np.zeros(count, np.int64), 1, False, (), ())
+    if count == stack.slices:
+        return one
     keys, pointers = _keys(dataset, count)
-    if not keys:
-        return np.zeros(count, np.int64), 1, False
+    split = _by_keys(keys, pointers) if keys else one
+    if len(np.unique(split.which * stack.slices + stack.index)) == count:
+        return split
+    found, differing = split_by_traits(dataset, stack.index, stack.slices)
+    if found is None and differing:
+        named = ", ".join(differing)
+        reason = "several frames lie in one place, and what they differ in does not make whole volumes"
+        raise Irregular(f"{reason}: {named}")
+    return found or split
+
+
+def _by_keys(keys: list[tuple[int, ...]], pointers: list[int]) -> Split:
     volumes = sorted(set(keys))
     places = {key: place for place, key in enumerate(volumes)}
-    varying = [
-        pointer for pointer, column in zip(pointers, zip(*volumes, strict=True), strict=True) if len({*column}) > 1
-    ]
-    return np.array([places[key] for key in keys], np.int64), len(volumes), bool(varying) and _TIMES.issuperset(varying)
+    varying = [place for place, column in enumerate(zip(*volumes, strict=True)) if len({*column}) > 1]
+    timed = bool(varying) and _TIMES.issuperset(pointers[place] for place in varying)
+    told = tuple(tuple([float(key[place]) for place in varying]) for key in volumes) if varying else ()
+    names = tuple([f"index of {keyword(pointers[place])}" for place in varying])
+    return Split(np.array([places[key] for key in keys], np.int64), len(volumes), timed, names, told)
 
 
 def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int]]:
@@ -162,10 +193,10 @@ def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int
             return list(zip(*vectors.values(), strict=True)), [*vectors]
     pointers = [item.integer(_INDEX_POINTER) or 0 for item in dataset.items(_INDEX_SEQUENCE)]
     kept = [place for place, pointer in enumerate(pointers) if pointer not in _SPATIAL]
-    indices = [holder.integers(_INDEX_VALUES) for holder in in_groups(dataset, count, _FRAME_CONTENT, _INDEX_VALUES)]
+    indices = [holder.integers(_INDEX_VALUES) for holder in in_groups(dataset, count, FRAME_CONTENT, _INDEX_VALUES)]
     if kept and len(indices) == count and all(len(values) == len(pointers) for values in indices):
         return [tuple([values[place] for place in kept]) for values in indices], [pointers[place] for place in kept]
-    holders = in_groups(dataset, count, _FRAME_CONTENT, _TEMPORAL_INDEX)
+    holders = in_groups(dataset, count, FRAME_CONTENT, _TEMPORAL_INDEX)
     times: list[tuple[int, ...]] = [holder.integers(_TEMPORAL_INDEX)[:1] for holder in holders]
     return (times, [_TEMPORAL_INDEX]) if len(times) == count and all(times) else ([], [])
 
@@ -183,40 +214,13 @@ def _seconds(dataset: DataSet, frames: Places, timed: bool) -> float:
     """Find the even time from each of *frames* to the next, one of each volume; 0 where there is none."""
     if not timed:
         return 0.0
-    for read in (_offset, _delay, _moment):
+    for _, read in TIMES:
         times = [read(dataset, int(frame)) for frame in frames]
-        known = np.array([time for time in times if time is not None])
+        known = np.array([time / 1e6 for time in times if time is not None])
         steps = np.diff(known)
         if len(known) == len(frames) and 0 < steps.mean() < _LONGEST and np.ptp(steps) <= 0.05 * steps.mean():
             return float(steps.mean())
     return 0.0
-
-
-def _offset(dataset: DataSet, frame: int) -> float | None:
-    return _finite(in_group(dataset, frame, _TEMPORAL_POSITION, _TEMPORAL_OFFSET).number(_TEMPORAL_OFFSET))
-
-
-def _delay(dataset: DataSet, frame: int) -> float | None:
-    delay = _finite(in_group(dataset, frame, 0x00189118, _TRIGGER_DELAY).number(_TRIGGER_DELAY))
-    return None if delay is None else delay / 1000
-
-
-def _moment(dataset: DataSet, frame: int) -> float | None:
-    """Read when a frame was acquired, in seconds from some moment."""
-    content = functional_group(dataset, frame, _FRAME_CONTENT)
-    for tag in (_FRAME_REFERENCE, _FRAME_ACQUISITION):
-        stated = _MOMENT.fullmatch((content.text(tag) if content else None) or "")
-        if stated:
-            try:
-                moment = datetime.strptime(stated[1], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-            except ValueError:
-                continue
-            return (moment + timedelta(seconds=float(stated[2] or 0))).timestamp()
-    return None
-
-
-def _finite(number: float | None) -> float | None:
-    return number if number is not None and math.isfinite(number) else None
 
 
 # Values

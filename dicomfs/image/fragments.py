@@ -104,6 +104,24 @@ class Joined:
         first, last = self._place(start), self._place(stop - 1)
         return Extent(first, last + 1 - first)
 
+    def extents(self, start: int, stop: int) -> list[Extent]:
+        """Give where the bytes from *start* to *stop* lie in the source."""
+        found, index = [], bisect_right(self._ends, start)
+        while start < stop:
+            until = min(stop, self._ends[index])
+            found.append(Extent(self._place(start), until - start))
+            start, index = until, index + 1
+        return found
+
+    def place_of(self, offset: int) -> int | None:
+        """Give the place in the joined stream of the byte at *offset* of the source; None between values."""
+        index = bisect_right(self._offsets, offset) - 1
+        if index < 0:
+            return None
+        begin = self._ends[index - 1] if index else 0
+        place = begin + offset - self._offsets[index]
+        return place if place < self._ends[index] else None
+
     def cut(self, data: bytes | memoryview, start: int, stop: int) -> bytes | memoryview:
         """Leave out of the *data* of such a span what is between the values."""
         index = bisect_right(self._ends, start)

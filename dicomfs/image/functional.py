@@ -46,8 +46,10 @@ def frames_with_groups(dataset: DataSet) -> int:
 def some_frame_has(dataset: DataSet, sequence: int) -> bool:
     """Tell whether any frame states the functional group *sequence* itself; asked again, that costs nothing."""
     groups = dataset.items(PER_FRAME_GROUPS)
-    return groups.any_has(sequence) if isinstance(groups, LongSequence) else dataset.any_item_has(
-        PER_FRAME_GROUPS, sequence
+    return (
+        groups.any_has(sequence)
+        if isinstance(groups, LongSequence)
+        else dataset.any_item_has(PER_FRAME_GROUPS, sequence)
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dicomfs.dicom.elements import DataSet
-from dicomfs.dicom.values import TEXT
+from dicomfs.dicom.values import TEXT, decimal_unit
 from dicomfs.image.functional import PER_FRAME_GROUPS, in_group, in_groups
 
 _POSITION, _ORIENTATION, _SPACING, _THICKNESS = 0x00200032, 0x00200037, 0x00280030, 0x00180050
@@ -21,6 +21,11 @@ _VOLUME_ORIENTATION, _ORIENTATION_IN_VOLUME = 0x0020930F, 0x00209302
 _IMAGE_TYPE = 0x00080008
 # What Siemens and United Imaging call a picture that is tiled from the slices of a volume (M6).
 _MOSAICS = frozenset(("MOSAIC", "VFRAME"))
+
+# Offsets nearer to 0 than this, in mm, are 0; and numbers without decimals are rounded by half of one at most.
+_NOTHING, _HALF = 1e-6, 0.5
+# Frames whose positions are looked at for their decimals.
+_LOOKED_AT = 64
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -45,7 +50,8 @@ class Planes:
 
     The last row of an array holds for all frames that follow. *between* is the Spacing Between Slices and *thickness*
     the Slice Thickness of the first frame, where they are more than 0. *in_patient* is false where the coordinates are
-    those of an ultrasound volume.
+    those of an ultrasound volume. *rounding* is the last decimal place that the positions of frames are written to,
+    0 where they are written without decimals or as binary numbers.
     """
 
     positions: Array
@@ -54,6 +60,7 @@ class Planes:
     between: float | None
     thickness: float | None
     in_patient: bool
+    rounding: float = 0.0
 
 
 def planes_of(dataset: DataSet, frames: int) -> Planes:
@@ -73,13 +80,14 @@ def planes_of(dataset: DataSet, frames: int) -> Planes:
         if not np.isnan(inside).all():
             in_patient = False
             positions = inside
-            holders = in_groups(dataset, frames, _VOLUME_ORIENTATION, _ORIENTATION_IN_VOLUME)
-            orientations = _rows(holders, _ORIENTATION_IN_VOLUME, 6)
+            turned = in_groups(dataset, frames, _VOLUME_ORIENTATION, _ORIENTATION_IN_VOLUME)
+            orientations = _rows(turned, _ORIENTATION_IN_VOLUME, 6)
+    rounding = _rounding(holders) if len(positions) > 1 else 0.0
     spacings = _rows(in_groups(dataset, frames, _PIXEL_MEASURES, _SPACING), _SPACING, 2)
     between, thickness = (
         in_group(dataset, 0, _PIXEL_MEASURES, tag).number(tag) for tag in (_BETWEEN_SLICES, _THICKNESS)
     )
-    return Planes(positions, orientations, spacings, _positive(between), _positive(thickness), in_patient)
+    return Planes(positions, orientations, spacings, _positive(between), _positive(thickness), in_patient, rounding)
 
 
 def is_mosaic(dataset: DataSet) -> bool:
@@ -140,14 +148,28 @@ def _moved(
     offsets = _dose_offsets(dataset)
     if not position or frame == 0 or frame >= len(offsets):
         return position if frame == 0 else ()
-    if offsets[0] == 0 and orientation:
+    if _along_normal(offsets[0]) and orientation:
         right, down = orientation[:3], orientation[3:]
         normal = [right[i - 2] * down[i - 1] - right[i - 1] * down[i - 2] for i in range(3)]
         x, y, z = (start + offsets[frame] * part for start, part in zip(position, normal, strict=True))
         return (x, y, z)
-    if offsets[0] == position[2]:
+    if _is_height(dataset, offsets[0], position[2]):
         return (*position[:2], offsets[frame])
     return ()
+
+
+def _along_normal(first: float) -> bool:
+    """Tell whether offsets count from the first plane: the *first* is 0, but for what subtraction leaves of it."""
+    return abs(first) < _NOTHING
+
+
+def _is_height(dataset: DataSet, first: float, height: float) -> bool:
+    """Tell whether the *first* offset is the *height* of the position, both as far as their decimals tell.
+
+    Both are decimal strings, which may have been rounded or cut to different places.
+    """
+    units = _unit(dataset, _DOSE_OFFSETS, 0), _unit(dataset, _POSITION, 2)
+    return abs(first - height) <= min(max(units) * 1.01, _HALF)
 
 
 def _dose_offsets(dataset: DataSet) -> tuple[float, ...]:
@@ -161,12 +183,31 @@ def _moved_rows(dataset: DataSet, frames: int, orientation: Array) -> Array:
     offsets = np.array(_dose_offsets(dataset)[:frames])
     rows = np.full((min(frames, max(len(offsets), 1) + 1), 3), np.nan)
     rows[0] = position
-    if len(offsets) and offsets[0] == 0 and not np.isnan(orientation).any():
+    if len(offsets) and _along_normal(offsets[0]) and not np.isnan(orientation).any():
         rows[1 : len(offsets)] = position + np.outer(offsets[1:], np.cross(orientation[:3], orientation[3:]))
-    elif len(offsets) and offsets[0] == position[2]:
+    elif len(offsets) and _is_height(dataset, float(offsets[0]), float(position[2])):
         rows[1 : len(offsets)] = position
         rows[1 : len(offsets), 2] = offsets[1:]
     return rows
+
+
+def _rounding(holders: Sequence[DataSet]) -> float:
+    """Give the last decimal place that the coordinates of frames, or the offsets of a dose grid, are written to.
+
+    Zeros at the end are often left out: the smallest place that any of them has counts for all.
+    """
+    step = max(1, len(holders) // _LOOKED_AT)
+    chosen = [(_POSITION, range(3)), (_DOSE_OFFSETS, range(1, 3))]
+    units = [_unit(holder, tag, at) for holder in holders[::step] for tag, places in chosen for at in places]
+    finest = min((unit for unit in units if unit > 0), default=1.0)
+    return finest if finest < 1 else 0.0
+
+
+def _unit(dataset: DataSet, tag: int, place: int) -> float:
+    """Give the last decimal place that the value at *place* is written to; 0 where it is not there or binary."""
+    element = dataset.get(tag)
+    texts = dataset.texts(tag) if element is not None and element.vr in TEXT else ()
+    return decimal_unit(texts[place]) if place < len(texts) else 0.0
 
 
 def _reconstructed(dataset: DataSet, frames: int) -> tuple[Array, Array]:

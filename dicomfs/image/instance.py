@@ -63,6 +63,7 @@ class Instance:
         total += self.video.joined.weight if self.video else 0
         total += self.parsed.weight if self.parsed else 0
         if self.volume:
+            total += 200 * len(self.volume.values)
             total += self.volume.order.nbytes + (self.volume.places.nbytes if self.volume.places is not None else 0)
         return total
 

@@ -14,6 +14,7 @@ from typing import Literal
 from dicomfs.dicom.stream import Stream
 from dicomfs.image.extents import Extent, listed
 from dicomfs.image.fragments import MOST_FRAGMENTS, Fragments
+from dicomfs.image.within import MOST_SCANNED, FramesWithin, by_table, found_within
 
 # How codestreams begin; JPEG and RLE are judged by more than a signature.
 _SIGNATURES = (
@@ -24,6 +25,9 @@ _SIGNATURES = (
 )
 # An RLE header (PS3.5 G.5), the longest of them.
 _HEAD = 64
+_EACH = "one fragment a frame"
+# Of objects with more frames than this, the middle and the last stand for all.
+_ALL_LOOKED_AT = 8
 # Kinds of codestreams that have an end marker, and the bytes among which it is looked for behind padding.
 _ENDED, _TAIL = ("jpeg", "j2k", "jp2"), 16
 
@@ -69,11 +73,13 @@ def encapsulated_frames(
     declared: int,
     extended: bytes | None = None,
     lengths: bytes | None = None,
-) -> tuple[EncapsulatedFrames, tuple[str, ...]]:
+) -> tuple[EncapsulatedFrames | FramesWithin, tuple[str, ...]]:
     """Find the frames among *fragments*; *extended* and *lengths* are the values of the Extended Offset Table.
 
     The order of trust: Extended Offset Table, Basic Offset Table, one fragment a frame, starts of codestreams.
-    A table counts only where it proves right. Returns the frames and a line for each thing that was wrong.
+    A table counts only where it proves right. Where all this finds fewer frames than are declared, or fragments do not
+    begin as frames do, frames are looked for inside of fragments. Returns the frames and a line for each thing that was
+    wrong.
     """
     problems: list[str] = []
     if fragments.cut:
@@ -99,12 +105,65 @@ def encapsulated_frames(
     if firsts is None:
         firsts, found_by = _from_fragments(stream, fragments, declared)
     found = len(firsts) - 1
+    if declared > 1 and (found < declared or (found_by == _EACH and not _begin_alike(stream, fragments, firsts))):
+        tables = [_table("Q", extended)] if extended is not None else []
+        tables += [_table("L", basic)] if basic else []
+        within, told = _within(stream, fragments, declared, found, tables)
+        if within is not None:
+            return within, (*problems, *told)
     if found > declared:
         rule = "E5" if declared == 1 else "E4"
         problems.append(f"{found} frames are there, {declared} are declared; all are shown ({rule})")
     elif found < declared:
         problems.append(f"{found} of {declared} declared frames are there; the others cannot be read (E6)")
     return EncapsulatedFrames(fragments, firsts, listed(found, declared), found_by, padding), tuple(problems)
+
+
+def _begin_alike(stream: Stream, fragments: Fragments, firsts: "array[int]") -> bool:
+    """Whether frames that stand for all begin with the same kind of codestream, or with none that is known.
+
+    A damaged start alone is no sign of frames that lie otherwise: the fragment before it ends as a frame does.
+    """
+    count = len(firsts) - 1
+    kind = _kind(stream, fragments, firsts[0]) if count else ""
+    chosen = range(1, count) if count <= _ALL_LOOKED_AT else (count // 2, count - 1)
+    for index in [firsts[frame] for frame in chosen] if kind in _ENDED else []:
+        if not fragments.lengths[index] or _kind(stream, fragments, index):
+            continue
+        if not _ends(stream, fragments, index - 1):
+            return False
+    return True
+
+
+def _within(
+    stream: Stream, fragments: Fragments, declared: int, known: int, tables: "list[array[int]]"
+) -> tuple[FramesWithin | None, list[str]]:
+    """Look for more than *known* frames inside of fragments: where tables point, or by walking the codestreams."""
+    filled = [index for index in range(1, len(fragments)) if fragments.lengths[index]]
+    kind = _kind(stream, fragments, filled[0]) if filled else ""
+    if not kind:
+        return None, []
+    for table in tables:
+        pointed = by_table(stream, fragments, kind, table, declared)
+        if pointed:
+            said = "frames do not begin where fragments do; they lie where the offset table says (E3)"
+            return FramesWithin(*pointed, declared, "offset table, inside fragments"), [said]
+    found = found_within(stream, fragments, kind, declared)
+    if found is None or len(found.starts) < known or (len(found.starts) == known != declared):
+        return None, []
+    count = len(found.starts)
+    told = [f"frames do not begin where fragments do; {count} were found inside of fragments (E3)"]
+    if count > declared:
+        told.append(f"{count} frames are there, {declared} are declared; all are shown (E4)")
+    elif count < declared:
+        told.append(f"{count} of {declared} declared frames are there; the others cannot be read (E6)")
+    if found.rest:
+        bound = f"; {MOST_SCANNED >> 20} MiB were looked through" if found.joined.size > MOST_SCANNED else ""
+        told.append(f"{found.rest} bytes behind the last frame are no frame and are left out{bound} (E3)")
+    frames = FramesWithin(
+        found.joined, found.starts, found.ends, listed(count, declared), "starts of codestreams, inside fragments"
+    )
+    return frames, told
 
 
 def longest_table(fragments: Fragments, declared: int, entry: int) -> int:
@@ -214,7 +273,7 @@ def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tup
         # Empty Items are nothing (E11), except where they make up the number: then their frames are what is missing.
         filled = list(range(1, len(fragments)))
     if len(filled) == declared or not filled:
-        return array("Q", [*filled, len(fragments)]), "one fragment a frame"
+        return array("Q", [*filled, len(fragments)]), _EACH
     kind = _kind(stream, fragments, filled[0])
     if kind:
         # Only another start of the same kind counts: a few bytes inside a codestream may look like one of another kind.
@@ -230,7 +289,7 @@ def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tup
     # Nothing tells frames apart: one frame is all of it, and fewer fragments than frames are one each.
     if declared == 1:
         return array("Q", [filled[0], len(fragments)]), "all fragments are one frame"
-    return array("Q", [*(filled if len(filled) < declared else []), len(fragments)]), "one fragment a frame"
+    return array("Q", [*(filled if len(filled) < declared else []), len(fragments)]), _EACH
 
 
 def _kind(stream: Stream, fragments: Fragments, index: int) -> str:

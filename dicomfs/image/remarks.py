@@ -16,10 +16,11 @@ class Remark(Enum):
     ALL_PADDING = "all pixels of this frame are padding (G14)"
     COLOUR_SHOWN = "the pictures decided the colours (C1)"
     COLOUR_OVERRULED = "the codestream overrules the colour that the header states (C1)"
+    FOLLOWED = "another picture follows in the bytes of this frame and is left out (E4)"
     SECOND_DECODER = "the frame was decoded by a second decoder"
 
 
-LONGEST = 400
+LONGEST = 480
 """Bytes that are kept for remarks in a picture: room for all of them at once."""
 
 

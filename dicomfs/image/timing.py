@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from dicomfs.dicom.elements import DataSet
+from dicomfs.image.moments import frame_durations, frame_times, in_one_place, stated_times
 
 _SOP_CLASS = 0x00080016
 _INCREMENT_POINTER, _FRAME_TIME, _FRAME_TIME_VECTOR = 0x00280009, 0x00181063, 0x00181065
@@ -39,6 +40,8 @@ _OF_CLASS = {
 }
 # Nuclear medicine says how long it counted for a frame, which is also how fast a gated or dynamic one is shown.
 _NUCLEAR = "1.2.840.10008.5.1.4.1.1.20"
+# An X-ray pulse is a small part of the time from frame to frame, so that its duration says nothing about that.
+_PULSED = frozenset(uid for uid, rate in _OF_CLASS.items() if rate == _XRAY)
 # Of what is no film, shown as one because somebody asked for it.
 _OTHERWISE = 10.0
 
@@ -62,17 +65,46 @@ class Timing:
 
 
 def timing_of(dataset: DataSet, count: int) -> Timing | None:
-    """Find the times of *count* frames; None where nothing sensible is stated."""
+    """Find the times of *count* frames; None where nothing sensible is stated.
+
+    The order of preference: the Frame Time Vector, then the times that the functional groups state of each frame (see
+    `frame_times`), unless the Frame Increment Pointer names the Frame Time; then, for frames at equal distances, the
+    Frame Time, the Recommended Display Frame Rate, the Cine Rate and the Actual Frame Duration; last the Frame
+    Acquisition Durations of frames in one place, each of which then begins where the one before ends.
+    """
     steps = dataset.numbers(_FRAME_TIME_VECTOR)
     if _points_at_vector(dataset) and _is_sensible_vector(dataset, steps, count):
         return Timing(tuple(accumulate(steps[1:], initial=0.0)), "Frame Time Vector")
+    if timing := _by_groups(dataset, count):
+        return timing
     step = _stated(dataset)
     if step is None:
         duration = dataset.number(_DURATION)
         step = (duration, "Actual Frame Duration") if duration is not None and count > 1 else None
-    if step is None or not _sensible(1000.0, step[0]):
+    if step is None:
+        return _by_durations(dataset, count)
+    if not _sensible(1000.0, step[0]):
         return None
     return _even(step[0], count, step[1])
+
+
+def _by_groups(dataset: DataSet, count: int) -> Timing | None:
+    """Find the times that functional groups state, where a film can have them and nothing else is pointed at."""
+    if _FRAME_TIME in dataset.integers(_INCREMENT_POINTER) and _stated(dataset) is not None:
+        return None
+    found = frame_times(dataset, count)
+    if found is None or not _sensible(1000.0 * (count - 1), found[0][-1]):
+        return None
+    return Timing(tuple(found[0]), found[1])
+
+
+def _by_durations(dataset: DataSet, count: int) -> Timing | None:
+    if dataset.text(_SOP_CLASS) in _PULSED:
+        return None
+    durations = frame_durations(dataset, count)
+    if durations is None or not _sensible(1000.0 * count, sum(durations)) or not in_one_place(dataset, count):
+        return None
+    return Timing(tuple(accumulate(durations[:-1], initial=0.0)), "Frame Acquisition Duration")
 
 
 def film_timing(dataset: DataSet, count: int) -> Timing:
@@ -103,7 +135,8 @@ def _trim(dataset: DataSet, count: int) -> tuple[int, int]:
 def moves(dataset: DataSet, count: int) -> bool:
     """Whether *count* frames are to be seen as a film: by their class, or because the object states a rate.
 
-    For most classes the time that acquiring a frame took says nothing about that.
+    For most classes the time that acquiring a frame took says nothing about that. Times of frames do where all lie in
+    one place: slices are taken one after the other, too.
     """
     if count < 2:
         return False
@@ -112,7 +145,11 @@ def moves(dataset: DataSet, count: int) -> bool:
         return True
     if sop_class == _NUCLEAR:
         return timing_of(dataset, count) is not None
-    return _points_at_vector(dataset) and _is_sensible_vector(dataset, dataset.numbers(_FRAME_TIME_VECTOR), count)
+    if _points_at_vector(dataset) and _is_sensible_vector(dataset, dataset.numbers(_FRAME_TIME_VECTOR), count):
+        return True
+    if not in_one_place(dataset, count, at_a_glance=True):
+        return False
+    return _by_groups(dataset, count) is not None and in_one_place(dataset, count)
 
 
 def usual_step(dataset: DataSet) -> float:
@@ -135,6 +172,17 @@ def wrong_times(dataset: DataSet, count: int) -> Iterator[str]:
         value = dataset.number(tag)
         if value is not None and count > 1 and not _sensible(*((unit, value) if unit else (value, 1.0))):
             yield f"{name} {value:g} is not that of a film and is not used"
+
+    if dataset.text(_SOP_CLASS) in _OF_CLASS and (name := stated_times(dataset)) and _ungrouped(dataset, count):
+        ascend = frame_times(dataset, count) is not None
+        said = f"is not that of a film of {count} frames" if ascend else "does not ascend from each frame to the next"
+        yield f"{name} {said} and is not used"
+
+
+def _ungrouped(dataset: DataSet, count: int) -> bool:
+    """Whether times that functional groups state are not used though nothing comes before them."""
+    timing = timing_of(dataset, count)
+    return _by_groups(dataset, count) is None and (timing is None or timing.stated_by != "Frame Time Vector")
 
 
 def _points_at_vector(dataset: DataSet) -> bool:

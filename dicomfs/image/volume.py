@@ -18,6 +18,9 @@ Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 # A slice may lie this far from its place, in parts of the distance between slices or pixels: beyond the rounding of
 # decimal strings and the wobble of tables, far below what can be seen.
 _SLACK = 0.05
+# Rounded positions may lie further from it, by as much as their last decimal; but a slice that is missing shifts the
+# others by a third of the distance and more.
+_MOST_ROUNDED = 0.2
 # Directions of three decimals differ by less from right angles and from each other when they mean the same.
 _TURNED, _OBLIQUE = 1e-3, 5e-3
 # Planes nearer to each other than a tenth of a micrometre are one.
@@ -64,7 +67,8 @@ def stack_of(planes: Planes, count: int, *, gaps: bool = False) -> Stack:
         raise Irregular("not every frame has a position")
     if np.abs(planes.positions).max() > _FAR:
         raise Irregular("the positions make no sense")
-    slack = _SLACK * min(between_rows, between_columns)
+    smallest = min(between_rows, between_columns)
+    slack = max(_SLACK * smallest, min(planes.rounding, _MOST_ROUNDED * smallest))
     origin, step, slices, index = _piled(planes, count, normal, slack, gaps)
     return Stack(origin, _scaled(right, between_columns), _scaled(down, between_rows), step, slices, index)
 
@@ -126,7 +130,9 @@ def _piled(planes: Planes, count: int, normal: Vector, slack: float, gaps: bool)
     order = np.argsort(depths, kind="stable")
     first = positions[order[0]]
     ascending = depths[order] - depths[order[0]]
-    apart = ascending[-1] > _SAME
+    # Positions that differ in their last digit alone are one, if slices are much further apart than that.
+    rounded = min(1.01 * planes.rounding, 0.1 * (planes.between or planes.thickness or 0.0))
+    apart = ascending[-1] > max(_SAME, rounded)
     numbers = _indices(ascending, planes, gaps) if apart else np.zeros(count, np.int64)
     slices = int(numbers[-1]) + 1
     index = np.empty(count, np.int64)
@@ -155,23 +161,25 @@ def _indices(ascending: Array, planes: Planes, gaps: bool) -> Places:
     steps = np.diff(ascending)
     index: Places
     if not gaps:
-        index = np.cumsum(np.concatenate([[0], steps > _SLACK * steps.max()]))
-        if not _fits(ascending, index):
+        apart = steps > max(_SLACK * steps.max(), min(planes.rounding, _MOST_ROUNDED * steps.max()))
+        index = np.cumsum(np.concatenate([[0], apart]))
+        if not _fits(ascending, index, planes.rounding):
             raise Irregular("the distances between the slices differ")
         return index
     least = max(_SAME, 0.01 * (planes.thickness or 0.0))
     for unit in (planes.between, float(steps[steps > least].min(initial=np.inf))):
         if unit and ascending[-1] / unit < MOST:
             index = np.rint(ascending / unit).astype(np.int64)
-            if index[-1] and _fits(ascending, index):
+            if index[-1] and _fits(ascending, index, planes.rounding):
                 return index
     raise Irregular("the distances between the slices are not multiples of one of them")
 
 
-def _fits(ascending: Array, index: Places) -> bool:
-    """Tell whether the places of *index* on an even grid are the distances."""
+def _fits(ascending: Array, index: Places, rounding: float) -> bool:
+    """Tell whether the places of *index* on an even grid are the distances, which were rounded."""
     step = ascending[-1] / index[-1]
-    return bool((np.abs(ascending - index * step) <= _SLACK * step).all())
+    slack = max(_SLACK * step, min(rounding, _MOST_ROUNDED * step))
+    return bool((np.abs(ascending - index * step) <= slack).all())
 
 
 def _shear(aside: Array, index: Places, last: int, slack: float) -> Array:

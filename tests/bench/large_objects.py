@@ -107,17 +107,22 @@ def enhanced_mr(frames: int = 100_000, slices: int = 50, *, stated: bool = True)
 
 def sparse_slide(tiles: int = 60_000) -> bytes:
     """Write a slide of which some tiles are there, each with its place."""
+
     def places() -> Iterator[bytes]:
         for tile in range(tiles):
             row, column = divmod(tile * 3, 1000)
-            yield sequence(0x00209111, element(0x00209157, "UL", struct.pack("<2L", column + 1, row + 1))) + sequence(
-                0x0048021A,
-                element(0x0040072A, "DS", f"{column * 0.016:.4f}".encode())
-                + element(0x0040073A, "DS", f"{row * 0.016:.4f}".encode())
-                + element(0x0040074A, "DS", b"0")
-                + element(0x0048021E, "SL", struct.pack("<l", column * 4 + 1))
-                + element(0x0048021F, "SL", struct.pack("<l", row * 4 + 1)),
-            ) + sequence(0x00480207, element(0x00480106, "SH", b"1"))
+            yield (
+                sequence(0x00209111, element(0x00209157, "UL", struct.pack("<2L", column + 1, row + 1)))
+                + sequence(
+                    0x0048021A,
+                    element(0x0040072A, "DS", f"{column * 0.016:.4f}".encode())
+                    + element(0x0040073A, "DS", f"{row * 0.016:.4f}".encode())
+                    + element(0x0040074A, "DS", b"0")
+                    + element(0x0048021E, "SL", struct.pack("<l", column * 4 + 1))
+                    + element(0x0048021F, "SL", struct.pack("<l", row * 4 + 1)),
+                )
+                + sequence(0x00480207, element(0x00480106, "SH", b"1"))
+            )
 
     return dicom(
         SLIDE,
@@ -129,15 +134,20 @@ def sparse_slide(tiles: int = 60_000) -> bytes:
 
 def segmentation(organs: int = 104, slices: int = 300) -> bytes:
     """Write organs of so many slices each, with the codes and derivations that converters repeat for each frame."""
+
     def code(value: str, meaning: str) -> bytes:
-        return element(0x00080100, "SH", value.encode()) + element(0x00080102, "SH", b"SCT") + element(
-            0x00080104, "LO", meaning.encode()
+        return (
+            element(0x00080100, "SH", value.encode())
+            + element(0x00080102, "SH", b"SCT")
+            + element(0x00080104, "LO", meaning.encode())
         )
 
     def frame(organ: int, place: int) -> bytes:
-        source = element(0x00081150, "UI", b"1.2.840.10008.5.1.4.1.1.2") + element(
-            0x00081155, "UI", f"2.25.99999999999999999.{place}".encode()
-        ) + sequence(0x0040A170, code("121322", "Source image for image processing operation"))
+        source = (
+            element(0x00081150, "UI", b"1.2.840.10008.5.1.4.1.1.2")
+            + element(0x00081155, "UI", f"2.25.99999999999999999.{place}".encode())
+            + sequence(0x0040A170, code("121322", "Source image for image processing operation"))
+        )
         derivation = sequence(0x00082112, source) + sequence(0x00089215, code("113076", "Segmentation"))
         return (
             sequence(0x00089124, derivation)
