@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from archives import CORPUS, SAMPLES, files
+from archives import SAMPLES, corpus_files
 from mounting import Loop, files_below, read_all, tree_of
 
 from dicomfs.dicom.recognise import HEAD, is_dicom
@@ -21,12 +21,7 @@ def _is_dicom(path: Path) -> bool:
         return is_dicom(file.read(HEAD), path.stat().st_size)
 
 
-# The larger corpus has 80 slices of one kind; some stand for all.
-SOURCES = [
-    path
-    for path in (*SAMPLES, *(files(CORPUS) if CORPUS.is_dir() else ()))
-    if _is_dicom(path) and (path.parent.name != "series" or path.stem.endswith("0"))
-]
+SOURCES = [path for path in (*SAMPLES, *corpus_files()) if _is_dicom(path)]
 # Larger ones are left to the slow tests.
 SMALL = 200_000
 

@@ -1,7 +1,6 @@
 """The reader of data sets: pydicom judges it on real files; damaged and hostile ones are made here."""
 
 import io
-import os
 import random
 import struct
 import tracemalloc
@@ -13,6 +12,7 @@ from pathlib import Path
 import data_store
 import pydicom
 import pytest
+from archives import CORPUS, corpus_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataelem import RawDataElement
@@ -23,14 +23,14 @@ from dicomfs.dicom.stream import Memory
 
 PYDICOM = Path(pydicom.__file__).parent / "data"
 PYDICOM_DATA = Path(data_store.__file__).parent / "data"
-CORPUS = Path(os.environ.get("DICOMFS_CORPUS", Path(__file__).parents[2] / "shared" / "corpus"))
 UNDEFINED = 0xFFFFFFFF
 LONG_VRS = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
 
 
 def _samples() -> Iterator[tuple[str, Path]]:
-    for name, root in (("pydicom", PYDICOM), ("pydicom-data", PYDICOM_DATA), ("corpus", CORPUS)):
-        for path in sorted(root.rglob("*")):
+    roots = (("pydicom", PYDICOM, PYDICOM.rglob("*")), ("pydicom-data", PYDICOM_DATA, PYDICOM_DATA.rglob("*")))
+    for name, root, paths in (*roots, ("corpus", CORPUS, corpus_files())):
+        for path in sorted(paths):
             if path.is_file() and path.suffix not in (".py", ".pyc", ".md", ".json", ".txt"):
                 yield f"{name}/{path.relative_to(root)}", path
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from archives import CORPUS, SAMPLES, files, sample_id
+from archives import CORPUS, SAMPLES, corpus_files, sample_id
 from mounting import Loop, files_below, read_all, tree_of
 from pictures import Shown
 from PIL import Image
@@ -44,13 +44,8 @@ GREY_DIFFERS = {
 COLOUR_DIFFERS: dict[str, str] = {}
 
 
-def thinned(folder: Path) -> list[Path]:
-    # Every tenth slice of the one long series stands for all.
-    return [path for place, path in enumerate(files(folder)) if "series" not in path.parts or place % 10 == 0]
-
-
 def corpus() -> list[object]:
-    found = thinned(CORPUS) if CORPUS.is_dir() else []
+    found = corpus_files()
     return [pytest.param(path, id=str(path.relative_to(CORPUS)), marks=pytest.mark.slow) for path in found]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from archives import CORPUS, SAMPLES, files
+from archives import SAMPLES, corpus_files
 from mounting import Loop, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
 
 from dicomfs.dicom.dataset import NotDicom, parse
@@ -38,7 +38,7 @@ HANGS = 120.0
 
 def originals() -> list[bytes]:
     """Read the files that are small enough, each once."""
-    paths = SAMPLES + [path for path in files(CORPUS) if path.parent.name != "series"]
+    paths = SAMPLES + [path for path in corpus_files() if path.parent.name != "series"]
     return list({path.read_bytes(): None for path in paths if path.stat().st_size <= LARGEST})
 
 

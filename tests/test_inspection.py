@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import CORPUS, SAMPLES, files, sample_id
+from archives import CORPUS, SAMPLES, corpus_files, sample_id
 from films import COLUMNS, ENCODERS, ROWS, SYNTAXES, grey
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,7 +59,7 @@ def test_samples(path: Path) -> None:
 
 def test_the_corpus() -> None:
     if CORPUS.is_dir():
-        found = {path.name: check(path) for path in files(CORPUS)}
+        found = {path.name: check(path) for path in corpus_files()}
         assert len(found) > 50
         assert not {name: told for name, told in found.items() if any(text.startswith("error") for text in told)}
 

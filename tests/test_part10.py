@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from archives import CORPUS, SAMPLES, files, sample_id
+from archives import SAMPLES, corpus_files, sample_id
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from samples import (
@@ -95,7 +95,7 @@ def plain(found: DataElement, big_endian: bool = False) -> object:
 
 # Of what pydicom misreads: a stray byte before the first element.
 MISREAD = {"no_meta.dcm"}
-SOURCES = [path for path in (*SAMPLES, *(files(CORPUS) if CORPUS.is_dir() else ())) if path.name not in MISREAD]
+SOURCES = [path for path in (*SAMPLES, *corpus_files()) if path.name not in MISREAD]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: sample_id(path) if path in SAMPLES else path.name)
