@@ -495,7 +495,7 @@ def test_more_than_a_length_can_state(loop: Loop, tmp_path: Path) -> None:
     sparse(path, large, LONGEST_VALUE)
     shown = Shown(loop, path)
     assert "native.dcm" not in shown.names
-    assert "transcoded/rle.dcm" in shown.names
+    assert "transcoded/rle/large.dcm" in shown.names
     assert TOO_LONG in shown.problems
 
 
