@@ -10,7 +10,7 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -538,9 +538,9 @@ def test_workers_encode_at_once(loop: Loop, tmp_path: Path) -> None:
     busy: set[int] = set()
     run = loop.decoder.run
 
-    async def watched(task: Task, data: bytes) -> bytes:
+    async def watched(task: Task, data: bytes, owner: Hashable = None, *, lasting: bool = False) -> bytes:
         busy.add(len(loop.decoder._busy))
-        return await run(task, data)
+        return await run(task, data, owner, lasting=lasting)
 
     loop.decoder.run = watched  # type: ignore[method-assign, assignment]
     try:
