@@ -188,5 +188,6 @@ def test_all_frames_of_the_samples_equal_pydicom(path: Path, loop: Loop, report:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CORPUS_FILES, ids=lambda path: str(path.relative_to(CORPUS)))
 def test_the_corpus_equals_pydicom(path: Path, loop: Loop, report: Report) -> None:
-    if pydicom.misc.is_dicom(path):
+    # pydicom goes by a header that says RGB where only chrominance can be smaller (see test_colour).
+    if pydicom.misc.is_dicom(path) and path.name != "SC_rgb_jpeg_lossy_gdcm.dcm":
         check(path, loop, report, None)

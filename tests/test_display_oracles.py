@@ -41,7 +41,10 @@ GREY_DIFFERS = {
     **dict.fromkeys(DOSES, "a dose is scaled by Dose Grid Scaling, which DCMTK leaves out"),
     "IM_0027_fMAP.dcm": "the frame has a rescaling of its own in its functional groups, which DCMTK does not read",
 }
-COLOUR_DIFFERS: dict[str, str] = {}
+COLOUR_DIFFERS = {
+    # The file of that name among pydicom's own is another one.
+    "JPEGBaseline/SC_rgb_jpeg_lossy_gdcm.dcm": "it says RGB, but only chrominance can be smaller (test_colour)",
+}
 
 
 def corpus() -> list[object]:
@@ -133,4 +136,4 @@ def test_colour_is_as_pydicom_has_it(path: Path, loop: Loop, tmp_path: Path) -> 
     drawn = Shown(loop, path).picture().astype(int)
     assert drawn.shape == expected.shape
     differs = int(np.abs(drawn - expected).max()) > 2
-    assert differs == (path.name in COLOUR_DIFFERS), f"by {np.abs(drawn - expected).max()}"
+    assert differs == (f"{path.parent.name}/{path.name}" in COLOUR_DIFFERS), f"by {np.abs(drawn - expected).max()}"

@@ -286,6 +286,10 @@ def _eight_bits(values: np.ndarray, fmt: PixelFormat) -> np.ndarray:
     return values.astype(np.uint8, copy=False)
 
 
+# Defined terms for colours (PS3.3 C.7.6.3.1.2), retired ones included: others may be any text, and are not repeated.
+_DEFINED = frozenset(("RGB", "HSV", "ARGB", "CMYK", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "XYB"))
+
+
 def _colour(values: np.ndarray, photometric: str) -> np.ndarray:
     """Convert 8-bit colour samples to RGB."""
     if photometric in ("RGB", "YBR_RCT", "YBR_ICT", "XYB") and values.shape[-1] == 3:
@@ -299,7 +303,8 @@ def _colour(values: np.ndarray, photometric: str) -> np.ndarray:
     if photometric == "CMYK" and values.shape[-1] == 4:
         left = WHITE - values.astype(np.uint16)
         return ((left[..., :3] * left[..., 3:] + 127) // WHITE).astype(np.uint8)
-    raise RenderError(f"nothing here shows {values.shape[-1]} samples a pixel of this Photometric Interpretation")
+    model = photometric if photometric in _DEFINED else "this Photometric Interpretation"
+    raise RenderError(f"nothing here shows {values.shape[-1]} samples a pixel of {model}")
 
 
 # Rows are red, green, blue; columns are Y, Cb, Cr (ITU-R BT.601, PS3.3 C.7.6.3.1.2).
