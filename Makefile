@@ -6,7 +6,7 @@
 PYTEST = .venv/bin/python -m pytest $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench clean
+.PHONY: help setup demo test test-slow soak lint bench clean
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make demo       mount a sample archive on .demo/mnt and use it"
 	@echo "make test       run the tests (all but the slow ones)"
 	@echo "make test-slow  run the slow tests"
+	@echo "make soak       run what takes half an hour: thousands of objects, few descriptors, a long life"
 	@echo "make lint       check style and types"
 	@echo "make bench      compare with what one would run instead, in one table (15 minutes)"
 	@echo "make clean      unmount the demo, remove it and the caches (.venv stays)"
@@ -27,7 +28,7 @@ demo:
 	@.ci/demo
 
 test: test-ready
-	@$(PYTEST) -m "not slow"
+	@$(PYTEST) -m "not slow and not soak"
 
 test-slow: test-ready
 	@.ci/packages slow
@@ -37,6 +38,9 @@ test-slow: test-ready
 test-ready:
 	@.ci/setup test
 	@.ci/packages test
+
+soak: test-ready
+	@$(PYTEST) -m soak
 
 lint:
 	@.ci/setup lint

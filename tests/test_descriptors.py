@@ -386,7 +386,7 @@ def test_a_mount_with_few_descriptors(tmp_path: Path) -> None:
     check_with_few(tmp_path, 128, 60)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_two_thousand_objects_with_256_descriptors(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

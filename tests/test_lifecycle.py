@@ -289,7 +289,7 @@ def test_no_signal_comes_when_the_loop_has_ended(tmp_path: Path) -> None:
         assert process.communicate(timeout=30)[1] == f"{beating.SAID}0.0\n"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_fifty_mounts_say_nothing(tmp_path: Path) -> None:
     (tmp_path / "mnt").mkdir()
     for _ in range(50):

@@ -58,7 +58,7 @@ def test_what_a_listing_leaves_is_what_is_counted(tmp_path: Path) -> None:
         wait_for(lambda: mount.resident() - before < count * (24 << 10) + inodes * HELD_BYTES + HEADER_BYTES)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_nine_thousand_objects(tmp_path: Path) -> None:
     """The README: 80 MB for the processes, and at most 170 MB for headers and listings; a tenth more for chance."""

@@ -177,7 +177,7 @@ def test_a_short_life(tmp_path: Path) -> None:
     soak(tmp_path, 30)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_a_long_life(tmp_path: Path) -> None:
     soak(tmp_path, 240)
