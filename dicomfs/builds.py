@@ -164,15 +164,15 @@ class BuiltContent(Content):
 
 
 class _Flight:
-    """One build under way, for how many openers, and how it ended; *lasting* when it ends without any of them."""
+    """One build under way, for how many openers, and how it ended; *goes_on* when it ends without any of them."""
 
-    __slots__ = ("built", "ended", "error", "fresh", "lasting", "openers", "scope")
+    __slots__ = ("built", "ended", "error", "fresh", "goes_on", "openers", "scope")
 
     def __init__(self) -> None:
         self.ended = trio.Event()
         self.scope = trio.CancelScope()
         self.openers = 0
-        self.fresh = self.lasting = False
+        self.fresh = self.goes_on = False
         self.built: _Built | None = None
         self.error: OSError | None = None
 
@@ -293,7 +293,7 @@ class Builds:
                 if not wanted():
                     raise OpenAbandoned
                 if trio.current_time() >= deadline:
-                    flight.lasting = True
+                    flight.goes_on = True
                     raise BuildUnfinished
             if flight.error is not None:
                 raise flight.error
@@ -309,7 +309,7 @@ class Builds:
         """Nobody waits any longer: end the build, or let go what it has made."""
         if flight.built is not None:
             self._release(key, flight.built)
-        elif not flight.ended.is_set() and not flight.lasting:
+        elif not flight.ended.is_set() and not flight.goes_on:
             del self._flights[key]
             flight.scope.cancel()
             self._cancelled += 1
@@ -332,7 +332,7 @@ class Builds:
         except BaseException as error:  # noqa: BLE001 - a codec's panic is no Exception, and this task has no parent
             self._failed += 1
             flight.error = _said(error)
-            if flight.lasting and not flight.openers:
+            if flight.goes_on and not flight.openers:
                 log.warning("a build that took too long failed in the end: %s", flight.error.strerror)
         finally:
             if self._flights.get(key) is flight:
