@@ -15,7 +15,7 @@ def main() -> None:
     if __name__ == "__main__" and not sys.flags.safe_path:
         unwanted.add(os.path.abspath(sys.path.pop(0)))
     sys.path[:] = [entry for entry in sys.path if entry and os.path.abspath(entry) not in unwanted]
-    from dicomfs.cli import main
+    from dicomfs.cli.main import main
 
     main()
 

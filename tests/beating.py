@@ -7,7 +7,8 @@ from collections.abc import Callable
 import trio
 import trio.abc
 
-from dicomfs import cli, mount
+from dicomfs.cli import main
+from dicomfs.fuse import session
 
 SAID = "at the end of the loop the timer has "
 
@@ -25,5 +26,5 @@ def run(act: Callable[..., object], *args: object) -> object:
 
 if __name__ == "__main__":
     right, trio.run = trio.run, run  # type: ignore[assignment]
-    mount.HEARTBEAT = 0.001
-    cli.main(sys.argv[sys.argv.index("mount") :])
+    session.HEARTBEAT = 0.001
+    main.main(sys.argv[sys.argv.index("mount") :])

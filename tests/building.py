@@ -20,11 +20,14 @@ import trio
 from archives import PYDICOM
 from mounting import Mount, mounted
 
-from dicomfs import builds, cli, operations, tree
-from dicomfs.files.built import BuiltFile, Recipe
-from dicomfs.files.dependence import Depends
-from dicomfs.files.subject import Subject
-from dicomfs.image.instance import Instance
+from dicomfs.cli import main
+from dicomfs.entries.built_file import BuiltFile, Recipe
+from dicomfs.entries.dependence import Depends
+from dicomfs.fuse import operations
+from dicomfs.instance.handle import Subject
+from dicomfs.instance.instance import Instance
+from dicomfs.tree import mirror
+from dicomfs.vfs import builds
 
 # Name and size of what is built: large, smaller, tiny, and as large as no page.
 SIZES = {"grown.bin": 7_654_321, "shrunk.bin": 1_234_567, "tiny.bin": 5, "exact.bin": 3_000_000}
@@ -138,8 +141,8 @@ class ToldFile:
 
 if __name__ == "__main__":
     place = Path(os.environ["DICOMFS_TEST_CONTROL"])
-    tree.VIRTUAL_FILES = (*tree.VIRTUAL_FILES, *((ToldFile(name, place), True) for name in SIZES))
+    mirror.VIRTUAL_FILES = (*mirror.VIRTUAL_FILES, *((ToldFile(name, place), True) for name in SIZES))
     for module, name, file in ((operations, "BUILD_LIMIT", place / "limit"), (builds, "LINGER", place / "linger")):
         if file.exists():
             setattr(module, name, float(file.read_text()))
-    cli.main(sys.argv[sys.argv.index("mount") :])
+    main.main(sys.argv[sys.argv.index("mount") :])

@@ -11,9 +11,9 @@ import pydicom
 from archives import SAMPLES, corpus_files
 from mounting import Loop, files_below, read_all, tree_of
 
-from dicomfs.dicom.recognise import HEAD, is_dicom
+from dicomfs.dicom.recognition import HEAD, is_dicom
 from dicomfs.dicom.stream import Memory
-from dicomfs.image.instance import load
+from dicomfs.instance.instance import load
 
 
 def _is_dicom(path: Path) -> bool:

@@ -19,8 +19,8 @@ from PIL import Image
 from samples import dicom, encapsulated, image
 from simplejpeg import decode_jpeg
 
-from dicomfs.codecs.table import CodecError, decode
-from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.registry import CodecError, decode
 
 SIDE = 160
 TS = "1.2.840.10008.1.2"

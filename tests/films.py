@@ -13,7 +13,7 @@ from mounting import Loop
 from pictures import Shown
 from samples import Value, dicom, image
 
-from dicomfs.image.inspection import LONGEST
+from dicomfs.pixeldata.frame_status import LONGEST
 
 SYNTAXES = {
     "rle": "1.2.840.10008.1.2.5",

@@ -17,13 +17,13 @@ from typing import TypeVar
 
 import trio
 
-from dicomfs.display.render import Window
-from dicomfs.files.selection import ALL, Selection
-from dicomfs.files.subject import Services
-from dicomfs.nodes import Directory, File, Node, NumberedChildren
-from dicomfs.source import Source
-from dicomfs.tree import root
-from dicomfs.workers.decode import Decoder
+from dicomfs.instance.entry_selection import ALL, Selection
+from dicomfs.instance.handle import Services
+from dicomfs.rendering.render import Window
+from dicomfs.sources.local import Source
+from dicomfs.tree.mirror import root
+from dicomfs.vfs.nodes import Directory, File, Node, NumberedChildren
+from dicomfs.workers.frame_cache import Decoder
 
 T = TypeVar("T")
 PATIENCE = 30.0

@@ -22,11 +22,11 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
-from dicomfs.codecs import table
-from dicomfs.codecs.table import CodecError
+from dicomfs.codecs import registry
+from dicomfs.codecs.registry import CodecError
 from dicomfs.dicom.stream import Memory
-from dicomfs.image.instance import Instance, load
-from dicomfs.workers.worker import Task, perform
+from dicomfs.instance.instance import Instance, load
+from dicomfs.workers.decoder_process import Task, perform
 
 MOST_FRAMES = 12
 Answers = list[np.ndarray | None]
@@ -58,7 +58,7 @@ class Ours:
     def lossy(self) -> bool:
         """Whether decoders may differ: by the transfer syntax that the frames have."""
         assert self.instance.pixels
-        return table.CODECS[self.instance.pixels.format.transfer_syntax].lossy
+        return registry.CODECS[self.instance.pixels.format.transfer_syntax].lossy
 
 
 def ours(data: bytes) -> Ours | None:
@@ -83,7 +83,7 @@ def ours(data: bytes) -> Ours | None:
             made.append(str(error.strerror))
             continue
         if fmt.samples == 3 and not any(isinstance(values, np.ndarray) for values in made):
-            rgb = table.decode(encoded, fmt, bits).photometric == "RGB"
+            rgb = registry.decode(encoded, fmt, bits).photometric == "RGB"
         made.append(np.frombuffer(stored, fmt.dtype).reshape(fmt.shape))
     return Ours(instance, made, rgb)
 

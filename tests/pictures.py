@@ -9,7 +9,7 @@ from mounting import Loop, files_below, read_all, tree_of
 from PIL import Image
 from samples import DataSet
 
-from dicomfs.nodes import File
+from dicomfs.vfs.nodes import File
 
 FOUND = {path.name: path for path in (*SAMPLES, *(files(CORPUS) if CORPUS.is_dir() else ()))}
 """Samples by their names."""

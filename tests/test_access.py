@@ -19,9 +19,9 @@ import pytest
 from mounting import errno_of, mounted, wait_for
 from samples import dicom, image
 
-from dicomfs.access import ATTRIBUTE, Rights, has_other_lists, passable, permitted
-from dicomfs.mounttable import below
-from dicomfs.source import Source
+from dicomfs.sources.local import Source
+from dicomfs.sources.mount_table import below
+from dicomfs.sources.posix_acl import ATTRIBUTE, Rights, has_other_lists, passable, permitted
 
 Program = Callable[[str], str]
 USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20

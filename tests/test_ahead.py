@@ -11,12 +11,12 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomfs.image.pixelformat import PixelFormat
-from dicomfs.workers import decode
-from dicomfs.workers.ahead import Ahead
-from dicomfs.workers.decode import Decoder, Make, Wish
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.workers import frame_cache
+from dicomfs.workers.decoder_process import Task
+from dicomfs.workers.frame_cache import Decoder, Make, Wish
 from dicomfs.workers.pool import DecodeError
-from dicomfs.workers.worker import Task
+from dicomfs.workers.readahead import Ahead
 
 SIDE = 64
 FORMAT = PixelFormat(SIDE, SIDE, 1, 8, 8, 7, False, "MONOCHROME2", False, "1.2.840.10008.1.2.1")
@@ -184,7 +184,7 @@ def test_room_comes_back_when_nobody_fetches_what_was_made(monkeypatch: pytest.M
         assert await quiet(decoder) == 3
         decoder.ahead("reader", wishes("d"))
         assert await quiet(decoder) == 3
-        monkeypatch.setattr(decode, "_LEFT", 0.0)
+        monkeypatch.setattr(frame_cache, "_LEFT", 0.0)
         await trio.sleep(0.01)
         decoder.ahead("reader", wishes("d"))
         assert await quiet(decoder) == 4
@@ -196,7 +196,7 @@ def test_room_comes_back_when_nobody_fetches_what_was_made(monkeypatch: pytest.M
 
 def test_readers_who_leave_take_nothing_from_those_who_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each reads three frames to their end and goes: what was made ahead of it does not fill the cache for ever."""
-    monkeypatch.setattr(decode, "_LEFT", 0.0)
+    monkeypatch.setattr(frame_cache, "_LEFT", 0.0)
 
     async def test(decoder: Decoder) -> None:
         for reader in range(20):
@@ -247,7 +247,7 @@ def test_films_and_copies_are_work_too() -> None:
 
 
 def test_a_source_that_does_not_answer_keeps_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "_PATIENCE", 0.1)
+    monkeypatch.setattr(frame_cache, "_PATIENCE", 0.1)
     attempts = []
 
     async def hangs_once() -> tuple[Task, bytes]:

@@ -19,7 +19,7 @@ from mounting import Loop, read_all, tree_of
 from oracles import REPORTS
 from pydicom.pixels import iter_pixels, pixel_array
 
-from dicomfs.nodes import Directory, File
+from dicomfs.vfs.nodes import Directory, File
 
 # Of objects with more frames than this the first ones stand for all, but for the slow tests.
 MOST_FRAMES = 4

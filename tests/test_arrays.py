@@ -42,10 +42,10 @@ from samples import (
 )
 from volumes import MEASURES, ORIENTATION, PLANE_ORIENTATION, PLANE_POSITION, POSITION, SPACING
 
-from dicomfs.content import Content
 from dicomfs.formats.npy import npy_head
-from dicomfs.nodes import File
-from dicomfs.workers.decode import Decoder
+from dicomfs.vfs.content import Content
+from dicomfs.vfs.nodes import File
+from dicomfs.workers.frame_cache import Decoder
 
 INTERCEPT, SLOPE, TRANSFORMATION = 0x00281052, 0x00281053, 0x00289145
 MODALITY_LUTS, DESCRIPTOR, LUT_DATA = 0x00283000, 0x00283002, 0x00283006

@@ -9,11 +9,11 @@ from mounting import Loop
 from pictures import Shown, close, spread
 from samples import JPEG_LS, PER_FRAME_GROUPS, SHARED_GROUPS, DataSet, dicom, encapsulated, image
 
+from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom.stream import Memory
-from dicomfs.display.automatic import chosen, frames_alike, kind_of, stated_range
-from dicomfs.display.render import Display
-from dicomfs.image.instance import Instance, load
-from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.instance.instance import Instance, load
+from dicomfs.iod.automatic_window import chosen, frames_alike, kind_of, stated_range
+from dicomfs.rendering.render import Display
 
 INDICES, POINTER, GROUP, CONTENT, VALUES = 0x00209222, 0x00209165, 0x00209167, 0x00209111, 0x00209157
 RAMP = np.tile(np.arange(64, dtype=np.uint16), (64, 1))

@@ -15,8 +15,12 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomfs import builds as builds_module
-from dicomfs.builds import (
+from dicomfs.cache.disk import DiskCache
+from dicomfs.resources.descriptors import Descriptors
+from dicomfs.sources.local import Fingerprint, Version
+from dicomfs.vfs import builds as builds_module
+from dicomfs.vfs.build_file import Spool
+from dicomfs.vfs.builds import (
     LINGER,
     POLL,
     BuildFailed,
@@ -27,10 +31,6 @@ from dicomfs.builds import (
     build_key,
     lasting_key,
 )
-from dicomfs.descriptors import Descriptors
-from dicomfs.diskcache import DiskCache
-from dicomfs.source import Fingerprint, Version
-from dicomfs.spool import Spool
 
 Build = Callable[[BinaryIO], Awaitable[None]]
 

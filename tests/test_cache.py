@@ -9,7 +9,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomfs.cache import Lru
+from dicomfs.cache.memory import Lru
 
 
 def maker(value: bytes) -> Callable[[], Awaitable[bytes]]:

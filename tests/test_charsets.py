@@ -8,10 +8,10 @@ import json
 import pytest
 from samples import dicom, image
 
-from dicomfs.dicom.charsets import UNDECODABLE, UNESCAPED, UTF_8, charset_faults, codec, read_text
-from dicomfs.dicom.header import header_json
+from dicomfs.dicom.character_sets import UNDECODABLE, UNESCAPED, UTF_8, charset_faults, codec, read_text
+from dicomfs.dicom.json_model import header_json
 from dicomfs.dicom.stream import Memory
-from dicomfs.image.instance import Instance, load
+from dicomfs.instance.instance import Instance, load
 
 CHARSET, NAME, STUDY, REFERENCED = 0x00080005, 0x00100010, 0x00081030, 0x00081140
 

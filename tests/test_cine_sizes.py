@@ -14,13 +14,13 @@ from cine import FRAME_TIME, POINTER, US, VECTOR, Film, film, jpeg_film, psnr, s
 from mounting import Loop, answer_of_path, mounted, read_all, tree_of
 from samples import DataSet, dicom, encapsulated, image
 
-from dicomfs.codecs.film_size import Effort, film_size
-from dicomfs.content import Content, Ready
-from dicomfs.files import cine
-from dicomfs.files.exchange import Exchange, TooLarge
-from dicomfs.nodes import Directory, File
-from dicomfs.workers.channel import LEFT_OUT, READ, READ_BACK, ROOM, WRITE
-from dicomfs.workers.film import Encode
+from dicomfs.entries import cine_loop
+from dicomfs.vfs.content import Content, Ready
+from dicomfs.vfs.nodes import Directory, File
+from dicomfs.video.film_size import Effort, film_size
+from dicomfs.video.process import Encode
+from dicomfs.video.protocol import LEFT_OUT, READ, READ_BACK, ROOM, WRITE
+from dicomfs.workers.film_host import Exchange, TooLarge
 from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.processes import Call
 
@@ -213,7 +213,7 @@ def damaged_noise() -> bytes:
 
 def test_what_never_fits_is_an_error(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No film is known that takes more than its room at the coarsest: here the room is less."""
-    monkeypatch.setattr(cine, "film_size", lambda *_: 3000)
+    monkeypatch.setattr(cine_loop, "film_size", lambda *_: 3000)
     with pytest.raises(OSError, match="even the coarsest film takes more than the 3000 bytes") as raised:
         made(loop, tmp_path, film(20))
     assert raised.value.errno == 5

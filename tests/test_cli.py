@@ -12,8 +12,9 @@ import pytest
 from archives import PYDICOM, PYDICOM_DATA
 from mounting import Loop, answer, answer_of_path, files_below, tree_of
 
-from dicomfs import cli, mount
-from dicomfs.files.selection import Selection
+from dicomfs.cli import main
+from dicomfs.fuse import session
+from dicomfs.instance.entry_selection import Selection
 
 DICOMFS = [sys.executable, "-m", "dicomfs"]
 SAMPLE = PYDICOM / "examples_ybr_color.dcm"
@@ -108,7 +109,7 @@ def test_cp_copies_what_ls_lists(options: tuple[str, ...], tmp_path: Path) -> No
 def test_unknown_entries_are_refused_with_the_list(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     def refused(*options: str) -> str:
         with pytest.raises(SystemExit) as end:
-            cli.main([verb, *options, str(CT), "nowhere"])
+            main.main([verb, *options, str(CT), "nowhere"])
         assert end.value.code == 2
         return capsys.readouterr().err
 
@@ -230,14 +231,14 @@ def test_help_names_every_verb() -> None:
 
 def test_every_option_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the command line as behind `-o`."""
-    given: list[mount.MountOptions] = []
+    given: list[session.MountOptions] = []
 
-    def run(options: mount.MountOptions, ready: Callable[[], None]) -> None:
+    def run(options: session.MountOptions, ready: Callable[[], None]) -> None:
         given.append(options)
         ready()
 
-    monkeypatch.setattr(mount, "run", run)
-    monkeypatch.setattr(cli, "start_log", lambda *_: None)
+    monkeypatch.setattr(session, "run", run)
+    monkeypatch.setattr(main, "start_log", lambda *_: None)
     place = tmp_path / "cache"
     long = ["--workers", "3", "--cache-memory", "8M", "--window", "40,400", "--cine", "all", "--xattrs"]
     long += ["--cache-dir", str(place), "--cache-size", "1M", "--cache-frames"]
@@ -246,7 +247,7 @@ def test_every_option_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     short += ",show=native:transcoded,hide=bulk"
     for options in (long, ["-o", short]):
         with pytest.raises(SystemExit) as end:
-            cli.main(["mount", "-f", *options, "archive", "mnt"])
+            main.main(["mount", "-f", *options, "archive", "mnt"])
         assert end.value.code == 0
     assert given[0] == given[1]
     assert given[0].workers == 3
@@ -271,5 +272,5 @@ def test_every_option_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 )
 def test_options_that_make_no_sense(options: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.main(["mount", *options, "archive", "mnt"])
+        main.main(["mount", *options, "archive", "mnt"])
     assert end.value.code == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mounting import wait_for
 
-from dicomfs.client import Client
+from dicomfs.fuse.requester import Client
 
 # Waits in a sleep that signals do not end, as in an open that the daemon does not answer: vfork's parent does.
 PARENT = """

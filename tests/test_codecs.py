@@ -27,11 +27,11 @@ from pydicom.pixels import pixel_array
 from pydicom.pixels.encoders import RLELosslessEncoder
 
 from dicomfs.codecs import jpeg as jpeg_stream
-from dicomfs.codecs.table import CODECS, CodecError, Decoded, decode, sniff
-from dicomfs.dicom.dataset import parse
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.registry import CODECS, CodecError, Decoded, decode, sniff
+from dicomfs.dicom.part10_reader import parse
 from dicomfs.dicom.stream import Memory
-from dicomfs.display.display import pixel_format
-from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.iod.image_pixel import pixel_format
 
 NATIVE, RLE, DEFLATED_FRAMES = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.8.1"
 JPEG, JPEG12, JPEGLL, JPEGLS, J2K, HTJ2K, JXL = (

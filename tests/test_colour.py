@@ -26,9 +26,9 @@ from samples import JPEG, JPEG_2000, JPEG_LS, RLE, dicom, encapsulated, image
 
 from dicomfs.codecs import colour
 from dicomfs.codecs.codestream import read_header
-from dicomfs.codecs.table import decode
-from dicomfs.image.pixelformat import PixelFormat
-from dicomfs.image.remarks import Remark
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.registry import decode
+from dicomfs.codecs.remarks import Remark
 
 ROWS, COLUMNS = 32, 48
 LOSSLESS = "1.2.840.10008.1.2.4.70"

@@ -10,7 +10,8 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dicomfs.content import (
+from dicomfs.sources.local import Source, SourceChanged, SourceFile
+from dicomfs.vfs.content import (
     Buffer,
     Content,
     Flipped,
@@ -23,7 +24,6 @@ from dicomfs.content import (
     WrongSize,
     reverse_words,
 )
-from dicomfs.source import Source, SourceChanged, SourceFile
 
 FILE = bytes((7 * place + place // 251) % 256 for place in range(4000))
 

@@ -22,10 +22,10 @@ import trio
 from archives import PYDICOM, PYDICOM_DATA, SAMPLES, sample_id
 from mounting import Loop, Mount, answer, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
 
-from dicomfs.files import VIRTUAL_FILES
-from dicomfs.files.built import BuiltFile
-from dicomfs.nodes import File
-from dicomfs.source import Kind, Source
+from dicomfs.entries import VIRTUAL_FILES
+from dicomfs.entries.built_file import BuiltFile
+from dicomfs.sources.local import Kind, Source
+from dicomfs.vfs.nodes import File
 
 # Of objects with more frames than this, the first two, the middle and the last frame stand for all.
 MOST_FRAMES = 12

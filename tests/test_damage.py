@@ -16,7 +16,7 @@ from damage import COLOUR, GREY, KINDS, SIDE, Kind
 from oracles import REPORTS
 from PIL import Image
 
-from dicomfs.codecs.table import CodecError, decode
+from dicomfs.codecs.registry import CodecError, decode
 
 FRAMES, PLACES, ASKED = 2, 5, 10
 

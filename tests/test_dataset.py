@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataelem import RawDataElement
 
-from dicomfs.dicom.dataset import KEEP, DataSet, NotDicom, Parsed, parse
-from dicomfs.dicom.reader import MOST_DEPTH, MOST_ITEMS
+from dicomfs.dicom.element_reader import MOST_DEPTH, MOST_ITEMS
+from dicomfs.dicom.part10_reader import KEEP, DataSet, NotDicom, Parsed, parse
 from dicomfs.dicom.stream import Memory
 
 PYDICOM = Path(pydicom.__file__).parent / "data"
@@ -480,7 +480,7 @@ def test_deflated_in_name_only() -> None:
 
 
 def test_l3_a_deflate_bomb_is_capped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicomfs.dicom.inflated.MOST_INFLATED", 8 << 20)
+    monkeypatch.setattr("dicomfs.dicom.deflated.MOST_INFLATED", 8 << 20)
     packer = zlib.compressobj(9, wbits=-15)
     bomb = packer.compress(element(0x00081080, "UT", b"", 1 << 30))
     bomb += b"".join(packer.compress(bytes(1 << 20)) for _ in range(400)) + packer.flush()
@@ -531,13 +531,13 @@ def test_l2_a_thousand_nested_sequences() -> None:
 
 
 def test_l2_elements_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicomfs.dicom.reader.MOST_ELEMENTS", 1000)
+    monkeypatch.setattr("dicomfs.dicom.element_reader.MOST_ELEMENTS", 1000)
     parsed = read(element(0x00280010, "US", b"ab") * 5000)
     assert any("(L2)" in problem for problem in parsed.problems)
 
 
 def test_l2_values_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicomfs.dicom.reader.MOST_KEPT", 1 << 20)
+    monkeypatch.setattr("dicomfs.dicom.element_reader.MOST_KEPT", 1 << 20)
     long = read(b"".join(element(0x00100000 + number, "UT", b"y" * 60_000) for number in range(100)))
     assert sum(len(each.value or b"") for each in long.dataset) <= 1 << 20
     assert len(long.dataset) == 100

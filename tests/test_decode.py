@@ -24,16 +24,16 @@ import trio
 from mounting import files_below, read_all
 from samples import dicom, encapsulated, image
 
-from dicomfs.display.render import Display
-from dicomfs.files.subject import Services
+from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.formats.png import chunk, png_size
-from dicomfs.image.pixelformat import PixelFormat
-from dicomfs.source import Source
-from dicomfs.tree import root
-from dicomfs.workers import decode, pool, processes, worker
-from dicomfs.workers.decode import Decoder
+from dicomfs.instance.handle import Services
+from dicomfs.rendering.render import Display
+from dicomfs.sources.local import Source
+from dicomfs.tree.mirror import root
+from dicomfs.workers import decoder_process, frame_cache, pool, processes
+from dicomfs.workers.decoder_process import ANSWER, Task
+from dicomfs.workers.frame_cache import Decoder
 from dicomfs.workers.pool import DecodeError, NoAnswer
-from dicomfs.workers.worker import ANSWER, Task
 
 NATIVE, JPEG2000, JPEGLS = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"
 
@@ -77,7 +77,8 @@ def children(parent: int) -> list[int]:
 
 def servers(daemon: int) -> list[int]:
     """List the fork servers of process *daemon*."""
-    return [pid for pid in children(daemon) if b"dicomfs.workers.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    module = b"dicomfs.workers.decoder_process"
+    return [pid for pid in children(daemon) if module in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def workers(daemon: int | None = None) -> list[int]:
@@ -214,16 +215,16 @@ def test_the_range_of_a_frame() -> None:
     async def test(decoder: Decoder) -> None:
         task = Task(grey(4, 4), 0, "range", Display(slope=2, intercept=-1), 16)
         values = np.arange(100, 116, dtype="<u2").tobytes()
-        assert worker.RANGE.unpack(await decoder.run(task, values)) == (199, 229)
+        assert decoder_process.RANGE.unpack(await decoder.run(task, values)) == (199, 229)
         nothing = Task(grey(4, 4), 0, "range", Display(padding=(0, 65535)), 16)
-        assert all(map(math.isnan, worker.RANGE.unpack(await decoder.run(nothing, values))))
+        assert all(map(math.isnan, decoder_process.RANGE.unpack(await decoder.run(nothing, values))))
 
     run(test)
 
 
 def test_perform_needs_no_process() -> None:
     """The pure function under the worker gives the same bytes."""
-    assert bytes(worker.perform(SMALL, memoryview(FRAME))) == FRAME
+    assert bytes(decoder_process.perform(SMALL, memoryview(FRAME))) == FRAME
 
 
 def test_frames_of_all_sizes_through_one_slot() -> None:
@@ -251,7 +252,7 @@ def test_many_tasks_at_once() -> None:
         async with trio.open_nursery() as nursery:
             for number in range(40):
                 nursery.start_soon(call, decoder, number)
-        assert decoder.stats == decode.Stats(decoded=800, failed=0, replaced=0, cache_hits=0)
+        assert decoder.stats == frame_cache.Stats(decoded=800, failed=0, replaced=0, cache_hits=0)
 
     run(test, 3)
 
@@ -270,7 +271,7 @@ def test_a_reason_is_handed_on_and_the_worker_stays() -> None:
         with failing(r"the decoder failed \(ValueError\)"):
             await decoder.run(Task(SMALL.fmt, 0, "png", None, 31), FRAME)
         await serves(decoder)
-        assert decoder.stats == decode.Stats(decoded=1, failed=3, replaced=0, cache_hits=0)
+        assert decoder.stats == frame_cache.Stats(decoded=1, failed=3, replaced=0, cache_hits=0)
 
     run(test)
 
@@ -938,7 +939,7 @@ def test_g13_a_frame_that_is_broken_has_no_say_in_the_window(tmp_path: Path) -> 
     run(test)
 
 
-def ready(task: Task, data: bytes) -> decode.Make:
+def ready(task: Task, data: bytes) -> frame_cache.Make:
     """Give a task that needs no preparation."""
 
     async def make() -> tuple[Task, bytes]:

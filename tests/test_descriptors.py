@@ -19,12 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from large import many_copies
 from mounting import Mount, errno_of, mounted, wait_for
 
-from dicomfs.builds import Builds
-from dicomfs.client import Client
-from dicomfs.descriptors import Descriptors, Kept
-from dicomfs.diskcache import DiskCache
-from dicomfs.source import Source, SourceChanged
-from dicomfs.spool import Spool
+from dicomfs.cache.disk import DiskCache
+from dicomfs.fuse.requester import Client
+from dicomfs.resources.descriptors import Descriptors, Kept
+from dicomfs.sources.local import Source, SourceChanged
+from dicomfs.vfs.build_file import Spool
+from dicomfs.vfs.builds import Builds
 
 
 def descriptors() -> int:

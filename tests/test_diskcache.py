@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mounting import Mount, answer_of_path, mounted, wait_for
 
-from dicomfs.diskcache import CacheRefused, DiskCache
+from dicomfs.cache.disk import CacheRefused, DiskCache
 
 KEY = bytes(range(20))
 # What an entry has beside its content.

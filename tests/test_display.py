@@ -13,19 +13,13 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
-from dicomfs.dicom.dataset import Parsed, parse
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom.part10_reader import Parsed, parse
 from dicomfs.dicom.stream import Memory
-from dicomfs.display.display import (
-    GroupMissing,
-    PixelsUnusable,
-    check_groups,
-    display_of,
-    pixel_format,
-    wants_automatic_window,
-)
-from dicomfs.display.reach import declared_values
-from dicomfs.display.render import Display, Window, modality
-from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.iod.image_display import GroupMissing, check_groups, display_of, wants_automatic_window
+from dicomfs.iod.image_pixel import PixelsUnusable, pixel_format
+from dicomfs.iod.window_check import declared_values
+from dicomfs.rendering.render import Display, Window, modality
 
 LITTLE, BIG, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
 

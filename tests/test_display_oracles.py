@@ -20,9 +20,9 @@ from PIL import Image
 from pydicom.pixels import pixel_array
 
 from dicomfs.dicom.stream import Memory
-from dicomfs.display.display import display_of
-from dicomfs.display.render import Window
-from dicomfs.image.instance import Instance, load
+from dicomfs.instance.instance import Instance, load
+from dicomfs.iod.image_display import display_of
+from dicomfs.rendering.render import Window
 
 Program = Callable[[str], str]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomfs.codecs.film_size import efforts, film_size, remuxed_size
+from dicomfs.video.film_size import efforts, film_size, remuxed_size
 
 SIDE = st.integers(1, 8192)
 COUNT = st.integers(2, 216_000)

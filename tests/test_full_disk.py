@@ -13,9 +13,9 @@ import trio
 from mounting import Mount, errno_of, mounted
 from samples import dicom, image
 
-from dicomfs.builds import Builds, BuiltContent
-from dicomfs.diskcache import DiskCache
-from dicomfs.nursery import first_of, side_by_side
+from dicomfs.cache.disk import DiskCache
+from dicomfs.resources.nursery import first_of, side_by_side
+from dicomfs.vfs.builds import Builds, BuiltContent
 
 SIDE, FRAMES = 512, 8
 ROOM = 12 << 20

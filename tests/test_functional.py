@@ -3,10 +3,10 @@
 import pytest
 from samples import PER_FRAME_GROUPS, SHARED_GROUPS, DataSet, Value, dicom, image
 
-from dicomfs.dicom.dataset import parse
-from dicomfs.dicom.elements import DataSet as Parsed
+from dicomfs.dicom.data_set import DataSet as Parsed
+from dicomfs.dicom.part10_reader import parse
 from dicomfs.dicom.stream import Memory
-from dicomfs.image.functional import functional_group, in_group, in_groups
+from dicomfs.iod.functional_groups import functional_group, in_group, in_groups
 
 MEASURES, SPACING, THICKNESS = 0x00289110, 0x00280030, 0x00180050
 

@@ -16,10 +16,10 @@ import trio
 from archives import SAMPLES, corpus_files
 from mounting import Loop, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
 
-from dicomfs.dicom.dataset import NotDicom, parse
-from dicomfs.dicom.elements import DataSet
+from dicomfs.dicom.data_set import DataSet
+from dicomfs.dicom.part10_reader import NotDicom, parse
 from dicomfs.dicom.stream import Memory
-from dicomfs.nodes import File
+from dicomfs.vfs.nodes import File
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,10 @@ import pytest
 from archives import SAMPLES
 from samples import EXPLICIT_BIG, IMPLICIT_LITTLE, PER_FRAME_GROUPS, SHARED_GROUPS, DataSet, dicom, image
 
-from dicomfs.dicom.dataset import NotDicom, parse
-from dicomfs.dicom.elements import DataSet as Parsed
+from dicomfs.dicom.data_set import DataSet as Parsed
+from dicomfs.dicom.part10_reader import NotDicom, parse
 from dicomfs.dicom.stream import Memory
-from dicomfs.image.geometry import Plane, plane_of, planes_of
+from dicomfs.iod.image_plane import Plane, plane_of, planes_of
 
 POSITION, ORIENTATION, SPACING, THICKNESS = 0x00200032, 0x00200037, 0x00280030, 0x00180050
 PLANE_POSITION, PLANE_ORIENTATION, MEASURES = 0x00209113, 0x00209116, 0x00289110

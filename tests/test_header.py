@@ -31,9 +31,10 @@ from test_dataset import (
     read,
 )
 
-from dicomfs.dicom.dataset import NotDicom, Parsed, parse
-from dicomfs.dicom.header import BulkValue, bulk_values, header_json, header_txt
+from dicomfs.dicom.json_model import BulkValue, bulk_values, header_json
+from dicomfs.dicom.part10_reader import NotDicom, Parsed, parse
 from dicomfs.dicom.stream import Memory
+from dicomfs.dicom.text_dump import header_txt
 
 ALL_VRS = ["AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM",
            "UI", "UL", "US", *LONG_VRS]  # fmt: skip

@@ -17,7 +17,7 @@ from mounting import errno_of, mounted
 from pydicom.datadict import DicomDictionary
 from samples import JPEG, dicom, element, encapsulated, image
 
-from dicomfs.printable import printable
+from dicomfs.dicom.printable import printable
 
 DICOMFS = [sys.executable, "-m", "dicomfs"]
 NAME = "DOE^JANE"

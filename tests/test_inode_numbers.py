@@ -15,7 +15,7 @@ from cine import FRAME_TIME, film
 from lookup_numbering_fs import numbering_by_lookup
 from mounting import answer_of_path, mounted, wait_for
 
-from dicomfs.source import Source
+from dicomfs.sources.local import Source
 
 Numbers = dict[str, int]
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import dicom, encapsulated, image, pieces
 
-from dicomfs.codecs.table import CodecError, decode
+from dicomfs.codecs.registry import CodecError, decode
 from dicomfs.dicom.stream import Memory, Stream
-from dicomfs.image.inspection import looked_at, status
-from dicomfs.image.instance import Instance, load
+from dicomfs.instance.instance import Instance, load
+from dicomfs.pixeldata.frame_status import looked_at, status
 
 MOST_FRAMES = 5
 

@@ -41,12 +41,12 @@ from samples import (
     pieces,
 )
 
-from dicomfs.codecs.table import decode
-from dicomfs.dicom.elements import DataSet
+from dicomfs.codecs.registry import decode
+from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.stream import Memory
-from dicomfs.image.instance import Instance, load
-from dicomfs.image.pixels import number_of_frames
-from dicomfs.source import Source
+from dicomfs.instance.instance import Instance, load
+from dicomfs.pixeldata.pixel_data import number_of_frames
+from dicomfs.sources.local import Source
 
 
 def frames_of(file: bytes) -> tuple[list[bytes | None], Instance]:

@@ -13,9 +13,9 @@ from mounting import Loop, answer, files_below, mounted, tree_of, wait_for
 from samples import dicom, image
 from test_diskcache import files
 
-from dicomfs.source import Version
+from dicomfs.sources.local import Version
+from dicomfs.workers.decoder_process import Task
 from dicomfs.workers.processes import Worker
-from dicomfs.workers.worker import Task
 
 PATIENTS = {"a.dcm": "DOE^JANE", "b.dcm": "ROE^RICH"}
 

@@ -1,85 +1,108 @@
-"""The architecture: a module imports only modules that stand below it in this list."""
+"""The architecture: the folders of dicomfs, the sentence of each, and that imports go down between and inside them."""
 
 import ast
 from pathlib import Path
+from typing import NamedTuple
 
 import dicomfs
 
-LAYERS = """
-__main__ cli usage options log
-doctor info offline daemon mount
-operations
-inodes sizes
-tree
-files.__init__
-files.arrays files.frames files.overlays files.extras files.bitstreams files.frame_index files.header files.source
-files.transcoded
-files.volume files.native_dcm files.cine
-files.video
-files.dependence
-files.written
-files.exchange
-files.slide
-files.pictures
-files.samples
-files.built
-files.subject
-files.selection
-files.remark_log
-nodes
-workers.decode workers.ahead workers.pool workers.processes workers.worker workers.film workers.sandbox
-workers.still workers.remux workers.channel
-builds
-spool
-content
-formats.ancillary formats.tiff formats.npy formats.nifti
-formats.encapsulation
-formats.part10
-formats.png formats.mp4 display.fit
-image.instance
-image.dimensions
-image.films
-image.pixels
-image.uncompressed
-image.video image.absent image.slide
-image.overlays image.profile
-dicom.header dicom.header_txt dicom.header_json dicom.attributes
-image.mosaic
-image.volume
-display.quantities display.automatic
-image.timing image.traits image.moments image.geometry image.place image.quantity image.regions
-display.notice
-display.reach
-display.display
-display.findings
-display.voi image.functional display.luts display.scale display.render display.colour
-image.bare
-image.inspection
-codecs.encoders
-codecs.table codecs.rle codecs.decoders codecs.damage codecs.lossless_end codecs.predictor codecs.native
-codecs.colour
-codecs.order codecs.timeline codecs.film_size
-image.offsets
-image.within
-codecs.ends codecs.codestream codecs.jpeg codecs.jpeg2000 codecs.jpegxl codecs.encoded
-dicom.dataset dicom.reader dicom.inflated dicom.long_sequence
-dicom.encoding dicom.elements dicom.values dicom.charsets dicom.dictionary
-image.fragments
-image.extents
-image.pixelformat image.remarks
-recent
-threads
-source
-mounttable
-memory descriptors nursery access gather dicom.recognise dicom.stream cache client diskcache naming processors
-edition printable
-__init__ dicom.__init__ image.__init__ display.__init__ codecs.__init__ formats.__init__ workers.__init__
-""".split()
+
+class Folder(NamedTuple):
+    """One folder: its name, its sentence, and its modules, of which each imports only what stands after it."""
+
+    name: str
+    sentence: str
+    modules: str
+
+
+FOLDERS = (
+    Folder(
+        "cli",
+        "What a person types: one module for each verb, options, exit codes, the log.",
+        "main usage files doctor options info log",
+    ),
+    Folder(
+        "fuse",
+        "The mount: the only folder that knows pyfuse3, the kernel and signals.",
+        "session operations daemonize told_sizes inodes requester",
+    ),
+    Folder("tree", "Where things appear: one module for each view of the archive.", "mirror"),
+    Folder(
+        "entries",
+        "What the directory of one instance holds: one module for each entry, and the one ordered list of them.",
+        "frames header icon arrays bitstreams transcoded native_dcm overlays original cine_loop stored_video volume"
+        " frames_json dependence slide_thumbnail written_text built_file display_images frame_values",
+    ),
+    Folder(
+        "instance",
+        "One DICOM object opened: its parts put together, its problems, and a handle that outlives the cache.",
+        "handle instance cine_loop uncompressed_format entry_selection remark_log",
+    ),
+    Folder("volume", "Slices to a regular grid in the patient.", "volume mosaic frame_traits stack"),
+    Folder(
+        "workers",
+        "Sandboxed decoder processes and the frame cache in front of them: the seam between trio and the code below.",
+        "film_host frame_cache pool processes decoder_process readahead sandbox",
+    ),
+    Folder(
+        "video",
+        "Cine loops and stored streams with PyAV, in a process of their own.",
+        "process poster remux film_size picture_order timeline protocol",
+    ),
+    Folder(
+        "pixeldata",
+        "Where each frame lies in the stream, and whether it is sound.",
+        "pixel_data bare_codestream offset_tables frame_status overlays frames_within frames video_stream",
+    ),
+    Folder(
+        "iod",
+        "What a data set says: one module for each module of PS3.3; data set in, frozen value out.",
+        "automatic_window window_check rescale image_display display_problems pixel_size cine whole_slide voi_lut"
+        " image_plane frame_times real_world_values frame_location ultrasound_regions pixels_elsewhere image_pixel"
+        " icc_profile lookup_tables functional_groups",
+    ),
+    Folder(
+        "rendering",
+        "Stored values to pictures and quantities, in NumPy; knows no attribute.",
+        "window_remarks rescale colour resize render",
+    ),
+    Folder(
+        "codecs",
+        "Encoded frame to stored values and back, for each transfer syntax; importable in a bare process.",
+        "encoders registry rle decoders damage codestream lossless_end jpeg2000 colour jpegxl jpeg native remarks"
+        " predictor codestream_ends bitstream pixel_format",
+    ),
+    Folder(
+        "vfs",
+        "What a file system is made of: files, directories, lazily made bytes of known size, built files, safe names.",
+        "nodes builds names content build_file",
+    ),
+    Folder("sources", "Where the bytes of an archive come from.", "open_files local mount_table gather posix_acl"),
+    Folder("cache", "Stores that know nothing of DICOM: memory, disk.", "disk memory edition"),
+    Folder("formats", "PNG, TIFF, NIfTI, NPY and MP4 boxes as bytes of known length.", "tiff mp4 png npy nifti"),
+    Folder(
+        "dicom",
+        "Bytes to data sets and back (PS3.5, PS3.6, PS3.10), their JSON and their text.",
+        "encapsulation text_dump part10_writer json_model xattrs part10_reader element_reader long_sequence data_set"
+        " fragments deflated encoding values recognition printable stream dictionary character_sets",
+    ),
+    Folder(
+        "resources",
+        "What the machine gives, each with a limit: threads, tasks, processors, descriptors, memory.",
+        "threads allocator descriptors nursery processors",
+    ),
+)
 PACKAGE = Path(dicomfs.__file__).parent
+# Nothing imports the command; what reads the version imports the package.
+TOP = {"__init__", "__main__"}
 
 
 def modules() -> dict[str, Path]:
+    """Map each module to its file, by its name below dicomfs."""
     return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+
+
+MODULES = modules()
 
 
 def imports(path: Path) -> set[str]:
@@ -91,50 +114,77 @@ def imports(path: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names = [str(node.module)]
-            if f"{node.module}.__init__".removeprefix("dicomfs.") in LAYERS:
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             if name.split(".")[0] == "dicomfs":
                 short = name.removeprefix("dicomfs").removeprefix(".")
-                found.add(short if short in LAYERS else f"{short.rpartition('.')[0]}.__init__".removeprefix("."))
+                while short and short not in MODULES and f"{short}.__init__" not in MODULES:
+                    short = short.rpartition(".")[0]
+                found.add(short if short in MODULES else f"{short}.__init__".removeprefix("."))
     return found
 
 
+def test_the_root_holds_folders_alone() -> None:
+    assert {name for name in MODULES if "." not in name} == TOP
+    assert sorted(path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__") == sorted(
+        folder.name for folder in FOLDERS
+    )
+
+
 def test_every_module_has_a_place() -> None:
-    assert sorted(modules()) == sorted(LAYERS)
+    listed = [f"{folder.name}.{name}" for folder in FOLDERS for name in ["__init__", *folder.modules.split()]]
+    assert sorted(listed) == sorted(MODULES.keys() - TOP)
 
 
-def test_imports_go_down() -> None:
-    place = {name: index for index, name in enumerate(LAYERS)}
+def test_every_folder_says_its_sentence() -> None:
+    for folder in FOLDERS:
+        text = (PACKAGE / folder.name / "__init__.py").read_text()
+        assert str(ast.get_docstring(ast.parse(text))).splitlines()[0] == folder.sentence
+
+
+def test_imports_between_folders_go_down() -> None:
+    place = {folder.name: index for index, folder in enumerate(FOLDERS)}
     wrong = [
         f"{name} imports {imported}"
-        for name, path in modules().items()
+        for name, path in MODULES.items()
         for imported in imports(path)
-        if place[imported] <= place[name] and imported != name
+        if name != "__main__" and "." in imported and place[imported.split(".")[0]] < place[name.split(".")[0]]
+    ]
+    assert not wrong
+
+
+def test_imports_inside_a_folder_go_down() -> None:
+    place = {
+        f"{folder.name}.{name}": index
+        for folder in FOLDERS
+        for index, name in enumerate(["__init__", *folder.modules.split()])
+    }
+    wrong = [
+        f"{name} imports {imported}"
+        for name, path in MODULES.items()
+        for imported in imports(path)
+        if imported.split(".")[0] == name.split(".")[0] and imported != name and place[imported] < place[name]
     ]
     assert not wrong
 
 
 def test_every_thread_has_a_purpose() -> None:
     """One that takes a place of trio's own could keep it for ever."""
-    assert {name for name, path in modules().items() if "to_thread" in path.read_text()} == {"threads"}
+    assert {name for name, path in MODULES.items() if "to_thread" in path.read_text()} == {"resources.threads"}
 
 
-def test_pyfuse3_is_known_to_the_adapter_and_the_mount_alone() -> None:
-    users = {name for name, path in modules().items() if "import pyfuse3" in path.read_text()}
-    assert users == {"operations", "mount"}
+def test_pyfuse3_is_known_to_the_mount_alone() -> None:
+    users = {name for name, path in MODULES.items() if "import pyfuse3" in path.read_text()}
+    assert users == {"fuse.operations", "fuse.session"}
 
 
 def test_async_is_known_above_the_seam_alone() -> None:
-    users = {name for name, path in modules().items() if "import trio" in path.read_text()}
-    seam = {"nursery", "threads", "builds", "cache", "recent", "content"}
-    seam |= {"workers.processes", "workers.pool", "workers.decode"}
-    files = {"files.cine", "files.exchange", "files.native_dcm", "files.subject", "files.transcoded", "files.video"}
-    above = {"tree", "operations", "mount", "doctor", "cli"}
-    assert users <= seam | files | above
+    users = {name.split(".")[0] for name, path in MODULES.items() if "import trio" in path.read_text()}
+    seam = {"resources", "vfs", "cache", "sources", "workers"}
+    above = {"entries", "instance", "tree", "fuse", "cli"}
+    assert users <= seam | above
 
 
 def test_nurseries_are_opened_in_one_place_that_takes_errors_out_of_groups() -> None:
-    users = {name for name, path in modules().items() if "open_nursery" in path.read_text()}
-    assert users == {"nursery"}
+    users = {name for name, path in MODULES.items() if "open_nursery" in path.read_text()}
+    assert users == {"resources.nursery"}

@@ -9,8 +9,8 @@ import pytest
 from large import colour_film, many_copies
 from mounting import Mount, mounted, wait_for
 
-from dicomfs.files.subject import CHILDREN_BYTES, HEADER_BYTES, TEXT_BYTES
-from dicomfs.mount import HELD_BYTES
+from dicomfs.fuse.session import HELD_BYTES
+from dicomfs.instance.handle import CHILDREN_BYTES, HEADER_BYTES, TEXT_BYTES
 
 MIB = 1 << 20
 

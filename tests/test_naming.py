@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomfs.naming import LONGEST, UNNAMED, safe_name
+from dicomfs.vfs.names import LONGEST, UNNAMED, safe_name
 
 HOSTILE = [
     "../../../etc/cron.d/x",

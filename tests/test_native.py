@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomfs.codecs.table import CodecError, decode
-from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.registry import CodecError, decode
 
 LITTLE, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 GREY16 = PixelFormat(3, 4, 1, 16, 16, 15, False, "MONOCHROME2", False, LITTLE)

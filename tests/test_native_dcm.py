@@ -40,7 +40,7 @@ from samples import (
     offsets,
 )
 
-from dicomfs.image.uncompressed import LONGEST_VALUE, NOT_WHOLE, TOO_LONG
+from dicomfs.instance.uncompressed_format import LONGEST_VALUE, NOT_WHOLE, TOO_LONG
 
 # JPEG processes that are never lossless.
 LOSSY = [f"1.2.840.10008.1.2.4.{number}" for number in range(50, 57)]

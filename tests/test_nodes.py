@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from dicomfs.content import Content, Ready
-from dicomfs.inodes import ROOT, InodeTable, Stale
-from dicomfs.nodes import (
+from dicomfs.fuse.inodes import ROOT, InodeTable, Stale
+from dicomfs.vfs.content import Content, Ready
+from dicomfs.vfs.nodes import (
     Attributes,
     Child,
     Children,

@@ -21,10 +21,10 @@ from large import Counting
 from pydicom.encaps import generate_frames
 from samples import ITEM, SEQUENCE_END, bits, codestream, items, offsets, pad, pieces
 
-from dicomfs.dicom.stream import Memory
-from dicomfs.image.extents import MOST_FRAMES, MOST_MISSING, Extent, Frames, Unplaced, native_frames
-from dicomfs.image.fragments import MOST_FRAGMENTS, scan_fragments
-from dicomfs.image.offsets import encapsulated_frames
+from dicomfs.dicom.fragments import MOST_FRAGMENTS, scan_fragments
+from dicomfs.dicom.stream import Extent, Memory
+from dicomfs.pixeldata.frames import MOST_FRAMES, MOST_MISSING, Frames, Unplaced, native_frames
+from dicomfs.pixeldata.offset_tables import encapsulated_frames
 
 KINDS = ("jpeg", "j2k", "jp2", "jxl", "rle")
 # What stands before the Pixel Data in these tests, so that an offset into the value is not one into the stream.

@@ -40,7 +40,7 @@ MISTAKEN = {
         for judge in ("imagecodecs", "DCMTK", "GDCM", "pydicom gdcm")
     },
     **{
-        ("SC_rgb_jpeg_lossy_gdcm.dcm", judge): "RGB is believed of a subsampled stream, so that red becomes (76, 85, 255)"
+        ("SC_rgb_jpeg_lossy_gdcm.dcm", judge): "RGB is believed of a subsampled stream: red becomes (76, 85, 255)"
         for judge in ("DCMTK", "GDCM", "pydicom gdcm", "pydicom pillow")
     },
 }

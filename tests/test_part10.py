@@ -33,9 +33,9 @@ from samples import (
     pad,
 )
 
-from dicomfs.dicom.dataset import NotDicom, Parsed, parse
+from dicomfs.dicom.part10_reader import NotDicom, Parsed, parse
+from dicomfs.dicom.part10_writer import Change, Part, encode, encoded_size
 from dicomfs.dicom.stream import Memory
-from dicomfs.formats.part10 import Change, Part, encode, encoded_size
 
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 UID = "1.2.826.0.1.3680043.8.498.1"

@@ -41,8 +41,8 @@ from samples import (
     image,
 )
 
-from dicomfs.display.fit import Placed, Shrunk, shrunk_to
-from dicomfs.image.profile import LONGEST
+from dicomfs.iod.icc_profile import LONGEST
+from dicomfs.rendering.resize import Placed, Shrunk, shrunk_to
 
 Program = Callable[[str], str]
 CENTER, WIDTH, EXPLANATION, FUNCTION = 0x00281050, 0x00281051, 0x00281055, 0x00281056

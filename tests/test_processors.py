@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dicomfs.processors import quota, usable
+from dicomfs.resources.processors import quota, usable
 
 COUNT = "from dicomfs.processors import usable; print(usable())"
 DEFAULT = "from dicomfs.cli import _parser; print(_parser().parse_args(['cat', 'x']).workers)"

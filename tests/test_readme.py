@@ -27,9 +27,9 @@ from mounting import wait_for
 from PIL import Image, ImageCms
 from samples import dicom, image
 
-from dicomfs.codecs.table import CODECS
-from dicomfs.files import VIRTUAL_FILES
-from dicomfs.workers.decode import Decoder
+from dicomfs.codecs.registry import CODECS
+from dicomfs.entries import VIRTUAL_FILES
+from dicomfs.workers.frame_cache import Decoder
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from dicomfs.recent import NotAtHand, RecentFiles
-from dicomfs.source import Entry, Source, SourceChanged
+from dicomfs.sources.local import Entry, Source, SourceChanged
+from dicomfs.sources.open_files import NotAtHand, RecentFiles
 
 SIZE = 5 << 20
 

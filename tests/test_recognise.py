@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from samples import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, acr_nema, dicom, image
 
-from dicomfs.dicom.recognise import HEAD, is_dicom
-from dicomfs.source import Kind, Source
+from dicomfs.dicom.recognition import HEAD, is_dicom
+from dicomfs.sources.local import Kind, Source
 
 
 def judged(data: bytes) -> bool:

@@ -16,8 +16,8 @@ from PIL import Image
 from samples import JPEG, PER_FRAME_GROUPS, dicom, encapsulated, image
 from test_cli import dicomfs
 
-from dicomfs.files.remark_log import RemarkLog
-from dicomfs.image.remarks import LONGEST, Remark, read, written
+from dicomfs.codecs.remarks import LONGEST, Remark, read, written
+from dicomfs.instance.remark_log import RemarkLog
 
 CENTER, WIDTH, PADDING, PADDING_LIMIT = 0x00281050, 0x00281051, 0x00280120, 0x00280121
 VOI_LUTS, DESCRIPTOR, LUT_DATA, FRAME_VOI_LUT = 0x00283010, 0x00283002, 0x00283006, 0x00289132

@@ -22,7 +22,7 @@ from movies import COLUMNS, MOVIES, RATE, ROWS, SECONDS, encoded, movie, probe, 
 from PIL import Image
 from samples import DataSet, dicom, encapsulated, image
 
-from dicomfs.codecs.timeline import MISSING, WrongOrder, decoding, growing, in_order
+from dicomfs.video.timeline import MISSING, WrongOrder, decoding, growing, in_order
 
 OTHERS = [name for name, (kind, _, _) in MOVIES.items() if kind != "mp4"]
 CODECS = {"h264": "h264", "h265": "hevc", "m2v": "mpeg2video"}

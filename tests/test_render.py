@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.pixels import convert_color_space
 
-from dicomfs.codecs.table import Decoded, decode
-from dicomfs.dicom.dataset import parse
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.registry import Decoded, decode
+from dicomfs.dicom.part10_reader import parse
 from dicomfs.dicom.stream import Memory
-from dicomfs.display.display import display_of, pixel_format
-from dicomfs.display.render import (
+from dicomfs.iod.image_display import display_of
+from dicomfs.iod.image_pixel import pixel_format
+from dicomfs.rendering.render import (
     Display,
     Lut,
     Palette,
@@ -29,7 +31,6 @@ from dicomfs.display.render import (
     picture_samples,
     value_range,
 )
-from dicomfs.image.pixelformat import PixelFormat
 
 GREY = PixelFormat(2, 3, 1, 16, 12, 11, False, "MONOCHROME2", False, "1.2.840.10008.1.2.1")
 RGB = replace(GREY, samples=3, bits_allocated=8, bits_stored=8, high_bit=7, photometric="RGB")

@@ -21,8 +21,8 @@ from PIL import Image
 from pydicom.pixels import pixel_array
 from samples import JPEG, JPEG_2000, JPEG_LS, dicom, encapsulated, image
 
-from dicomfs.codecs.table import CodecError, decode
-from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.registry import CodecError, decode
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 

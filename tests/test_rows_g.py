@@ -21,7 +21,7 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 from samples import JPEG_2000, PER_FRAME_GROUPS, SHARED_GROUPS, DataSet, Value, dicom, encapsulated, image
 
 from dicomfs.dicom.stream import Memory
-from dicomfs.image.instance import load
+from dicomfs.instance.instance import load
 
 CENTER, WIDTH, FUNCTION = 0x00281050, 0x00281051, 0x00281056
 INTERCEPT, SLOPE = 0x00281052, 0x00281053

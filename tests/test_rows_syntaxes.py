@@ -32,8 +32,8 @@ from samples import (
     pieces,
 )
 
-from dicomfs.image.inspection import status
-from dicomfs.image.instance import load
+from dicomfs.instance.instance import load
+from dicomfs.pixeldata.frame_status import status
 
 TS = "1.2.840.10008.1.2"
 DEFLATED_FRAMES = f"{TS}.8.1"

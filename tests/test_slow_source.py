@@ -18,8 +18,8 @@ import pytest
 from mounting import errno_of, mounted, wait_for
 from samples import dicom, image
 
-from dicomfs.gather import Learnt
-from dicomfs.source import Entry, Source, Unseen
+from dicomfs.sources.gather import Learnt
+from dicomfs.sources.local import Entry, Source, Unseen
 
 Program = Callable[[str], str]
 DICOM = dicom(image(4, 4, bytes(16)))

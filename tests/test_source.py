@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 from samples import dicom, image
 
-from dicomfs import source as source_module
-from dicomfs.source import Entry, Fingerprint, Kind, OutsideSource, Source, SourceChanged, SourceFile, Unseen
+from dicomfs.sources import local as source_module
+from dicomfs.sources.local import Entry, Fingerprint, Kind, OutsideSource, Source, SourceChanged, SourceFile, Unseen
 
 DICOM = dicom(image(4, 4, bytes(16)))
 NOBODY = 65534

@@ -15,11 +15,11 @@ from films import SYNTAXES, file_of, film
 from mounting import Loop, Mount, mounted, read_all, tree_of, wait_for
 from samples import JPEG_2000, dicom, encapsulated, image, offsets
 
-from dicomfs.files import VIRTUAL_FILES, VirtualFile
-from dicomfs.files.subject import Subject
-from dicomfs.image.instance import Instance
-from dicomfs.nodes import Directory, File, Node
-from dicomfs.source import SourceFile
+from dicomfs.entries import VIRTUAL_FILES, VirtualFile
+from dicomfs.instance.handle import Subject
+from dicomfs.instance.instance import Instance
+from dicomfs.sources.local import SourceFile
+from dicomfs.vfs.nodes import Directory, File, Node
 
 SIDE = 512
 WORKERS = 2

@@ -9,9 +9,9 @@ import pytest
 import trio
 from archives import PYDICOM
 
-from dicomfs.files.subject import Services, Subject
-from dicomfs.source import Fingerprint, Source, SourceFile
-from dicomfs.workers.decode import Decoder
+from dicomfs.instance.handle import Services, Subject
+from dicomfs.sources.local import Fingerprint, Source, SourceFile
+from dicomfs.workers.frame_cache import Decoder
 
 
 def descriptors() -> int:

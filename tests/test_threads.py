@@ -4,7 +4,7 @@ import threading
 
 import trio
 
-from dicomfs.threads import Purpose, limit, run
+from dicomfs.resources.threads import Purpose, limit, run
 
 
 def test_what_hangs_holds_up_nothing_else() -> None:

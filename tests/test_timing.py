@@ -3,9 +3,9 @@
 import pytest
 from samples import PER_FRAME_GROUPS, DataSet, dicom, image
 
-from dicomfs.dicom.dataset import parse
+from dicomfs.dicom.part10_reader import parse
 from dicomfs.dicom.stream import Memory
-from dicomfs.image.timing import Timing, film_timing, moves, timing_of, wrong_times
+from dicomfs.iod.cine import Timing, film_timing, moves, timing_of, wrong_times
 
 POINTER, FRAME_TIME, VECTOR = 0x00280009, 0x00181063, 0x00181065
 RECOMMENDED, CINE, DURATION = 0x00082144, 0x00180040, 0x00181242

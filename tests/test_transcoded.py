@@ -35,16 +35,16 @@ from samples import (
 )
 
 from dicomfs.codecs import encoders
+from dicomfs.codecs.bitstream import CodecError
 from dicomfs.codecs.decoders import Decoded
-from dicomfs.codecs.encoded import CodecError
 from dicomfs.codecs.jpeg2000 import read_header
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom.encapsulation import Encapsulation
 from dicomfs.dicom.stream import Memory
-from dicomfs.files import transcoded
-from dicomfs.formats.encapsulation import Encapsulation
-from dicomfs.image.instance import load
-from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.entries import transcoded
+from dicomfs.instance.instance import load
+from dicomfs.workers.decoder_process import Task
 from dicomfs.workers.pool import DecodeError
-from dicomfs.workers.worker import Task
 
 # The directory of each, and its transfer syntax.
 SYNTAXES = {

@@ -16,9 +16,9 @@ import pytest
 from archives import PYDICOM
 from mounting import mounted
 
-from dicomfs import doctor
-from dicomfs.options import MOST, count, size
-from dicomfs.options import window as window_of
+from dicomfs.cli import doctor
+from dicomfs.cli.options import MOST, count, size
+from dicomfs.cli.options import window as window_of
 
 DICOMFS = [sys.executable, "-m", "dicomfs"]
 

@@ -17,10 +17,10 @@ from pictures import Shown
 from PIL import Image
 from samples import ITEM, SEQUENCE_END, Raw, dicom, encapsulated, image, items, pieces
 
+from dicomfs.dicom.fragments import Joined, JoinedStream, scan_fragments
 from dicomfs.dicom.stream import Memory
-from dicomfs.image.fragments import Joined, JoinedStream, scan_fragments
-from dicomfs.image.instance import load
-from dicomfs.image.video import kind_of
+from dicomfs.instance.instance import load
+from dicomfs.pixeldata.video_stream import kind_of
 
 GIB = 1 << 30
 

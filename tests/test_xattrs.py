@@ -13,9 +13,9 @@ from archives import PYDICOM, SAMPLES, sample_id
 from mounting import Mount, errno_of, mounted
 from pydicom.multival import MultiValue
 
-from dicomfs.dicom.attributes import PREFIX, attributes
-from dicomfs.dicom.dataset import NotDicom, parse
+from dicomfs.dicom.part10_reader import NotDicom, parse
 from dicomfs.dicom.stream import Memory
+from dicomfs.dicom.xattrs import PREFIX, attributes
 
 
 @pytest.fixture(scope="module")

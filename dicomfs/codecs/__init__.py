@@ -1,1 +1,1 @@
-"""Encoded bytes of one frame to its stored values; importable in a bare process."""
+"""Encoded frame to stored values and back, for each transfer syntax; importable in a bare process."""

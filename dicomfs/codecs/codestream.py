@@ -8,7 +8,7 @@ import re
 import struct
 
 from dicomfs.codecs import jpeg, jpeg2000, jpegxl
-from dicomfs.codecs.encoded import JP2_SIGNATURE, JXL_SIGNATURE, CodecError, Codestream, HeaderCut
+from dicomfs.codecs.bitstream import JP2_SIGNATURE, JXL_SIGNATURE, CodecError, Codestream, HeaderCut
 
 LEADING = 64
 """Bytes of padding before a codestream that are skipped in search of its start."""

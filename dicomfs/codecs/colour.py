@@ -29,8 +29,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dicomfs.codecs.encoded import Codestream
-from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.codecs.bitstream import Codestream
+from dicomfs.codecs.pixel_format import PixelFormat
 
 # Of a picture that is asked: steps of 8 bits from the middle at which a sample is not near it, and within which two are
 # alike; by how much, and how many times, one share of pixels must pass the other; about how many rows and columns.

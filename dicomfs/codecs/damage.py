@@ -15,7 +15,7 @@ from imagecodecs import jpeg8_decode
 from simplejpeg import decode_jpeg
 
 from dicomfs.codecs import jpeg as jpeg_stream
-from dicomfs.codecs.encoded import CodecError, Codestream
+from dicomfs.codecs.bitstream import CodecError, Codestream
 from dicomfs.codecs.lossless_end import ends_elsewhere
 
 # What the second decoder cannot do, which says nothing about the data.

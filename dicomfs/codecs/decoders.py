@@ -14,11 +14,11 @@ from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegxl_decod
 from dicomfs.codecs import codestream, damage, native, predictor
 from dicomfs.codecs import jpeg as jpeg_stream
 from dicomfs.codecs import jpeg2000 as jpeg2000_stream
+from dicomfs.codecs.bitstream import CodecError, Codestream
 from dicomfs.codecs.colour import colour_of, decoded_photometric
-from dicomfs.codecs.encoded import CodecError, Codestream
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.remarks import Remark
 from dicomfs.dicom.stream import Memory
-from dicomfs.image.pixelformat import PixelFormat
-from dicomfs.image.remarks import Remark
 
 # Bits of the samples that have one byte, and of what they are decoded to where more of them are to be seen.
 _NARROW, _WIDE = 8, 12

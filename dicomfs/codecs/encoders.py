@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from imagecodecs import htj2k_encode, jpeg2k_encode, jpegls_encode, packbits_encode
 
-from dicomfs.codecs import table
+from dicomfs.codecs import registry
+from dicomfs.codecs.bitstream import CodecError
 from dicomfs.codecs.decoders import Decoded, run
-from dicomfs.codecs.encoded import CodecError
-from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.codecs.pixel_format import PixelFormat
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 RLE, JPEG_LS = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80"
@@ -62,7 +62,7 @@ def encode(decoded: Decoded, fmt: PixelFormat) -> bytes | memoryview:
         return values.reshape(-1).view(np.uint8).data
     encoder = _ENCODERS[fmt.transfer_syntax]
     encoded = _try(lambda: encoder.encode(values, fmt))
-    again = table.decode(encoded, source_format(fmt)).values
+    again = registry.decode(encoded, source_format(fmt)).values
     if not np.array_equal(again.view(values.dtype), values):
         raise CodecError("the frame would not be the same in this transfer syntax")
     return encoded

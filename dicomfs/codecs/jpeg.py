@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dicomfs.codecs.encoded import CodecError, Codestream, HeaderCut, end_without
+from dicomfs.codecs.bitstream import CodecError, Codestream, HeaderCut, end_without
 from dicomfs.dicom.stream import Stream
 
 TRAILING = 64

@@ -6,7 +6,7 @@ Only this module walks their marker segments, and only it mends them.
 import struct
 from collections.abc import Iterator
 
-from dicomfs.codecs.encoded import JP2_SIGNATURE, CodecError, Codestream, box, end_without
+from dicomfs.codecs.bitstream import JP2_SIGNATURE, CodecError, Codestream, box, end_without
 from dicomfs.dicom.stream import Stream
 
 CUT = "the JPEG 2000 frame is cut short (E16)"

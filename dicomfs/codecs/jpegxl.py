@@ -1,6 +1,6 @@
 """JPEG XL streams, read without decoding: the size header (ISO/IEC 18181-1 Annex D, 18181-2)."""
 
-from dicomfs.codecs.encoded import CodecError, Codestream, box
+from dicomfs.codecs.bitstream import CodecError, Codestream, box
 
 
 class _Bits:

@@ -6,7 +6,7 @@ its place in the data and found another one ends elsewhere.
 
 import numpy as np
 
-from dicomfs.codecs.encoded import Codestream
+from dicomfs.codecs.bitstream import Codestream
 from dicomfs.codecs.jpeg import Scans, end_of_scan, huffman_tables
 
 # Samples at the end that are coded again, of one row at most; bytes in which their bits are looked for.

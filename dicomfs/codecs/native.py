@@ -6,8 +6,8 @@ allocated for it. Codecs whose output is a native frame (RLE, deflate) end here 
 
 import numpy as np
 
-from dicomfs.codecs.encoded import CodecError
-from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.codecs.bitstream import CodecError
+from dicomfs.codecs.pixel_format import PixelFormat
 
 Buffer = bytes | memoryview
 

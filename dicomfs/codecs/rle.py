@@ -8,10 +8,10 @@ import numpy as np
 from imagecodecs import packbits_decode
 
 from dicomfs.codecs import native
+from dicomfs.codecs.bitstream import CodecError
 from dicomfs.codecs.colour import plain_photometric
 from dicomfs.codecs.decoders import Decoded
-from dicomfs.codecs.encoded import CodecError
-from dicomfs.image.pixelformat import PixelFormat
+from dicomfs.codecs.pixel_format import PixelFormat
 
 # The byte that begins neither a literal run, as smaller ones do, nor a replicate run (PS3.5 G.3.2).
 _NO_RUN = 128

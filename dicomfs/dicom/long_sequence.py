@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, overload
 
+from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.dictionary import public_vr
-from dicomfs.dicom.elements import DataSet, Element
 from dicomfs.dicom.encoding import EXPLICIT, IMPLICIT, LENGTH, UNDEFINED, VRS, Encoding
 from dicomfs.dicom.stream import Stream
 

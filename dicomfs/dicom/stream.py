@@ -1,6 +1,13 @@
 """Random access to bytes, wherever they are: the one interface that parsing and frame finding read through."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Extent(NamedTuple):
+    """A run of bytes in the stream."""
+
+    offset: int
+    length: int
 
 
 class Stream(Protocol):

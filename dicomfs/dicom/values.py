@@ -6,7 +6,7 @@ Only this module turns value bytes into Python values (PS3.5 6.1, 6.2). Nothing 
 import re
 import struct
 
-from dicomfs.dicom.charsets import read_text
+from dicomfs.dicom.character_sets import read_text
 
 __all__ = [
     "CHARSET_TEXT",

@@ -1,1 +1,1 @@
-"""Pixels as files of known length."""
+"""PNG, TIFF, NIfTI, NPY and MP4 boxes as bytes of known length."""

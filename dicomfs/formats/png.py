@@ -6,6 +6,7 @@ file follows from the shape of the picture alone.
 
 import struct
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 from isal import isal_zlib
@@ -20,6 +21,17 @@ FRAME = 57
 
 GREY, RGB = 0, 2
 
+PHYSICAL_SIZE = 21
+"""Bytes of a pHYs chunk (PNG 11.3.5.3)."""
+UNKNOWN, METRE = 0, 1
+"""Units of a pHYs chunk: only the ratio of the sides is stated, or pixels per metre."""
+LONGEST_SIDE = 0x7FFFFFFF
+"""The largest number of a pHYs chunk."""
+
+# No pixel is so much longer than wide, or wider than long.
+_FINEST = 10000
+# Keyword of the profile and compression method 0 (PNG 11.3.3.3).
+_PROFILE_HEAD = b"ICC profile\0\0"
 _CHUNK_FRAME = 12
 _KEYWORD = b"Comment\0"
 # Behind the signature and IHDR, and the head of the chunk itself.
@@ -90,6 +102,29 @@ def write_png(picture: np.ndarray, chunks: Sequence[bytes] = ()) -> memoryview:
     tail = struct.pack(">I", check) + chunk(b"IEND", b"")
     file[start + deflated :] = np.frombuffer(tail, np.uint8)
     return file.data
+
+
+def shape_chunk(width: Fraction, height: Fraction) -> bytes:
+    """Make the pHYs chunk of pixels of such a shape; 1 to 1 where that is out of all proportion."""
+    ratio = (width / height).limit_denominator(_FINEST)
+    if not 1 / Fraction(_FINEST) <= ratio <= _FINEST:
+        ratio = Fraction(1)
+    return physical_chunk(ratio.denominator, ratio.numerator, UNKNOWN)
+
+
+def profile_size(length: int) -> int:
+    """Compute the bytes of an iCCP chunk with a profile of *length* bytes."""
+    return _CHUNK_FRAME + len(_PROFILE_HEAD) + stored_size(length)
+
+
+def profile_chunk(profile: bytes) -> bytes:
+    """Make the iCCP chunk; the profile is copied and never looked into (G18, L9)."""
+    return chunk(b"iCCP", _PROFILE_HEAD + stored(profile))
+
+
+def physical_chunk(across: int, down: int, unit: int) -> bytes:
+    """Make a pHYs chunk of so many pixels across and down, in METRE or, as a ratio, UNKNOWN (PNG 11.3.5.3)."""
+    return chunk(b"pHYs", struct.pack(">IIB", across, down, unit))
 
 
 def _store(data: np.ndarray, target: np.ndarray) -> None:

@@ -1,1 +1,1 @@
-"""Decoding in processes of their own: the seam between trio and the code below."""
+"""Sandboxed decoder processes and the frame cache in front of them: the seam between trio and the code below."""

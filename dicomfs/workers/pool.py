@@ -14,11 +14,11 @@ from typing import Self
 
 import trio
 
-from dicomfs.descriptors import Descriptors
-from dicomfs.workers.film import Job
+from dicomfs.resources.descriptors import Descriptors
+from dicomfs.video.process import Job
+from dicomfs.workers.decoder_process import Task
 from dicomfs.workers.processes import Buffer, ForkServer, Serve, Worker, WorkerLost
 from dicomfs.workers.sandbox import GIB
-from dicomfs.workers.worker import Task
 
 # Loading the decoders from a cold disk takes seconds; a machine that needs longer has other troubles.
 _START_TIMEOUT = 60.0

@@ -22,10 +22,10 @@ from typing import NamedTuple
 import trio
 
 import dicomfs
-from dicomfs.printable import printable
-from dicomfs.workers.channel import CALL, DONE, FAILED, REPLY
-from dicomfs.workers.film import Job
-from dicomfs.workers.worker import ANSWER, REASON_LIMIT, REQUEST, START, Task
+from dicomfs.dicom.printable import printable
+from dicomfs.video.process import Job
+from dicomfs.video.protocol import CALL, DONE, FAILED, REPLY
+from dicomfs.workers.decoder_process import ANSWER, REASON_LIMIT, REQUEST, START, Task
 
 Buffer = bytes | bytearray | memoryview
 
@@ -37,7 +37,7 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Call(NamedTuple):
-    """What a worker for films wants (see `film`): *wanted* one of its constants, and two numbers."""
+    """What a worker for films wants (see `process`): *wanted* one of its constants, and two numbers."""
 
     wanted: int
     place: int
@@ -280,7 +280,7 @@ class ForkServer:
         self._control.setblocking(False)
         self.started = time.monotonic()
         self.proved = False
-        command, environment = python("dicomfs.workers.worker", str(theirs.fileno()), str(os.getpid()))
+        command, environment = python("dicomfs.workers.decoder_process", str(theirs.fileno()), str(os.getpid()))
         # Threads of numerical libraries would not survive the fork.
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         with theirs:

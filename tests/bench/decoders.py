@@ -11,12 +11,12 @@ import trio
 from bench.frames import FILMS, films
 from bench.table import Table, Times, in_turns, seconds
 from dicomfs.dicom.stream import Memory
-from dicomfs.display.display import display_of
-from dicomfs.files.samples import encoded_frame
+from dicomfs.entries.frame_values import encoded_frame
 from dicomfs.formats.png import png_size
-from dicomfs.image.instance import load
-from dicomfs.workers.decode import Decoder
-from dicomfs.workers.worker import Task, perform
+from dicomfs.instance.instance import load
+from dicomfs.iod.image_display import display_of
+from dicomfs.workers.decoder_process import Task, perform
+from dicomfs.workers.frame_cache import Decoder
 
 Work = tuple[Task, bytes]
 Do = Callable[[Task, bytes], Awaitable[bytes]]

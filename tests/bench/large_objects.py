@@ -210,8 +210,8 @@ def peak() -> int:
 
 def measure(path: Path) -> str:
     """Open an object and find its first frame, as the mount does."""
-    from dicomfs.display.display import frame_display
-    from dicomfs.image.instance import load
+    from dicomfs.instance.instance import load
+    from dicomfs.iod.image_display import frame_display
 
     before = peak()
     start = time.perf_counter()

@@ -1,0 +1,1 @@
+"""Stores that know nothing of DICOM: memory, disk."""

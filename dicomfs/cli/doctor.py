@@ -1,0 +1,193 @@
+"""`dicomfs doctor`: whether this machine can mount, which codecs work, and what to install if not."""
+
+import errno
+import io
+import mmap
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import trio
+
+from dicomfs import __version__
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.registry import CODECS
+from dicomfs.fuse.session import is_mounted, unmount
+from dicomfs.instance.cine_loop import MISSING
+from dicomfs.video.film_size import efforts
+from dicomfs.video.process import Encode
+from dicomfs.video.protocol import FRAME, ROOM
+from dicomfs.workers.decoder_process import Task
+from dicomfs.workers.film_host import Exchange
+from dicomfs.workers.frame_cache import Decoder
+from dicomfs.workers.pool import DecodeError
+from dicomfs.workers.processes import Call, python
+
+_PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal", "simplejpeg")
+_TRIAL_SECONDS = 30
+_POLL = 0.05
+_PROBE = b"read through the kernel"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; *needed* findings that are not *good* make the exit code 1."""
+
+    good: bool
+    text: str
+    needed: bool = True
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything that a mount needs, and try one."""
+    yield Finding(True, f"dicomfs {__version__}, Python {platform.python_version()}, Linux {platform.release()}")
+    yield from _packages()
+    yield from _fuse()
+    yield from _codecs()
+    yield _workers()
+    yield _films()
+
+
+def _packages() -> Iterator[Finding]:
+    for name in _PACKAGES:
+        try:
+            yield Finding(True, f"{name} {version(name)}")
+        except PackageNotFoundError:
+            yield Finding(False, f"{name} is not installed: pip install {name}")
+
+
+def _fuse() -> Iterator[Finding]:
+    if shutil.which("fusermount3"):
+        yield Finding(True, "fusermount3 is installed")
+    else:
+        yield Finding(False, "fusermount3 is missing: apt install fuse3")
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        yield Finding(False, "/dev/fuse is missing: modprobe fuse, or give the container --device /dev/fuse")
+        return
+    except OSError as error:
+        what = "chmod 666 /dev/fuse, or mount as root" if error.errno == errno.EACCES else "see above"
+        yield Finding(False, f"/dev/fuse cannot be opened ({error.strerror}): {what}")
+        return
+    yield Finding(True, "/dev/fuse can be opened")
+    yield _trial_mount()
+    if os.geteuid() and not _others_allowed():
+        yield Finding(False, "-o allow_other needs the line user_allow_other in /etc/fuse.conf", needed=False)
+
+
+def _others_allowed() -> bool:
+    try:
+        with open("/etc/fuse.conf", encoding="utf-8", errors="replace") as configuration:
+            return any(line.strip() == "user_allow_other" for line in configuration)
+    except OSError:
+        return False
+
+
+def _trial_mount() -> Finding:
+    """Mount an archive of one text file for a moment and read it back."""
+    with tempfile.TemporaryDirectory(prefix="dicomfs-doctor-") as place, tempfile.TemporaryFile() as said:
+        source, mountpoint = os.path.join(place, "source"), os.path.join(place, "mnt")
+        os.mkdir(source)
+        os.mkdir(mountpoint)
+        with open(os.path.join(source, "probe.txt"), "wb") as probe:
+            probe.write(_PROBE)
+        # In the foreground, so that it is a child that can be ended whatever it does.
+        command, environment = python("dicomfs", "mount", "-f", "--workers", "1", source, mountpoint)
+        daemon = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd="/", env=environment
+        )
+        try:
+            read = _read_within(_TRIAL_SECONDS, daemon, mountpoint)
+        finally:
+            _end(daemon, mountpoint)
+        said.seek(0)
+        reason = " ".join(said.read().decode("utf-8", "replace").split())
+    if read is None:
+        why = reason if daemon.returncode > 0 else f"it did not answer within {_TRIAL_SECONDS} s"
+        return Finding(False, f"a trial mount failed: {why or 'it ended'}")
+    return Finding(read == _PROBE, "a trial mount worked" if read == _PROBE else "a trial mount showed wrong bytes")
+
+
+def _read_within(seconds: float, daemon: "subprocess.Popen[bytes]", mountpoint: str) -> bytes | None:
+    """Read the probe through the mount by a process of its own, which may hang; None where that is not possible."""
+    end = time.monotonic() + seconds
+    while not is_mounted(mountpoint):
+        if daemon.poll() is not None or time.monotonic() > end:
+            return None
+        time.sleep(_POLL)
+    reader = subprocess.Popen(["cat", os.path.join(mountpoint, "probe.txt")], stdout=subprocess.PIPE)  # noqa: S603, S607
+    try:
+        return reader.communicate(timeout=max(_POLL, end - time.monotonic()))[0]
+    except subprocess.TimeoutExpired:
+        daemon.kill()  # which ends the wait of whoever reads
+        reader.kill()
+        reader.communicate()
+        return None
+
+
+def _end(daemon: "subprocess.Popen[bytes]", mountpoint: str) -> None:
+    """Unmount, and end the daemon if need be."""
+    daemon.terminate()
+    try:
+        daemon.wait(_TRIAL_SECONDS)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+    if is_mounted(mountpoint):
+        unmount(mountpoint, lazy=True)
+
+
+def _codecs() -> Iterator[Finding]:
+    for uid, codec in CODECS.items():
+        if codec.missing:
+            yield Finding(False, f"{codec.name} ({uid}): {codec.missing}")
+        else:
+            yield Finding(True, f"{codec.name} ({uid})")
+
+
+def _workers() -> Finding:
+    """Have a worker process decode one native frame, and name what it is locked in by."""
+    fmt = PixelFormat(2, 2, 1, 8, 8, 7, False, "MONOCHROME2", False, "1.2.840.10008.1.2.1")
+    values = np.arange(4, dtype=np.uint8).tobytes()
+
+    async def decode() -> tuple[bytes, tuple[str, ...]]:
+        async with Decoder(workers=1, timeout=_TRIAL_SECONDS, cache_bytes=0) as decoder:
+            return await decoder.run(Task(fmt, 0, "stored", None, 4), values), decoder.protections
+
+    try:
+        result, protections = trio.run(decode)
+    except DecodeError as error:
+        return Finding(False, f"decoding processes do not work: {error.strerror}")
+    if result != values:
+        return Finding(False, "decoding processes give wrong values")
+    return Finding(True, f"decoding processes work, protected by {', '.join(protections) or 'nothing'}")
+
+
+def _films() -> Finding:
+    """Have a process encode a film of two pictures."""
+    if MISSING:
+        return Finding(False, f"films (video.mp4): {MISSING}", needed=False)
+    film = io.BytesIO()
+    exchange = Exchange(film, 1 << 20)
+
+    async def serve(call: Call, slot: mmap.mmap) -> int:
+        return 4 if call.wanted == FRAME else await exchange.serve(call, slot)
+
+    async def encode() -> None:
+        async with Decoder(workers=0) as decoder:
+            job = Encode(2, 2, 1, (1, 1), (0, 40_000, 80_000), efforts(2, 2, 2)[0])
+            await decoder.direct(job, ROOM, serve)
+
+    try:
+        trio.run(encode)
+    except DecodeError as error:
+        return Finding(False, f"films (video.mp4) cannot be made: {error.strerror}", needed=False)
+    return Finding(film.tell() > 0, f"films (video.mp4) can be made: PyAV {version('av')}", needed=False)

@@ -1,0 +1,125 @@
+"""`dicomfs info`: what one DICOM file holds, how its frames are found and what is wrong with it."""
+
+from collections.abc import Iterator, Sequence
+
+from dicomfs.codecs.registry import CODECS
+from dicomfs.codecs.remarks import LONGEST, read
+from dicomfs.dicom.dictionary import is_known_uid, uid_name
+from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.printable import frame_list, printable
+from dicomfs.formats.png import text_of
+from dicomfs.instance.instance import Instance
+from dicomfs.vfs.nodes import Directory, File
+
+# Defined terms of PS3.3 C.7.3.1.1.1, retired ones included.
+MODALITIES = frozenset(
+    (
+        "ANN", "AR", "ASMT", "AU", "BDUS", "BI", "BMD", "CD", "CF", "CFM", "CP", "CR", "CS", "CT",
+        "CTPROTOCOL", "DD", "DF", "DG", "DM", "DMS", "DS", "DX", "EC", "ECG", "EEG", "EM", "EMG", "EOG",
+        "EPS", "ES", "FA", "FID", "FS", "GM", "HC", "HD", "IO", "IOL", "IVOCT", "IVUS", "KER", "KO", "LEN",
+        "LP", "LS", "M3D", "MA", "MG", "MR", "MS", "NM", "OAM", "OCT", "OP", "OPM", "OPR", "OPT", "OPTBSV",
+        "OPTENF", "OPV", "OSS", "OT", "PA", "PLAN", "POS", "PR", "PT", "PX", "REG", "RESP", "RF", "RG",
+        "RTDOSE", "RTIMAGE", "RTINTENT", "RTPLAN", "RTRAD", "RTRECORD", "RTSEGANN", "RTSTRUCT", "RWV", "SC",
+        "SEG", "SM", "SMR", "SR", "SRF", "ST", "STAIN", "TEXTUREMAP", "TG", "US", "VA", "VF", "XA",
+        "XAPROTOCOL", "XC",
+    )
+)  # fmt: skip
+# Defined terms of PS3.3 C.7.6.3.1.2, retired ones included.
+PHOTOMETRIC_INTERPRETATIONS = frozenset(
+    (
+        "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "YBR_FULL", "YBR_FULL_422",
+        "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB",
+    )
+)  # fmt: skip
+_SOP_CLASS = 0x00080016
+_MODALITY = 0x00080060
+# Frames that are drawn to see what only that shows.
+_MOST_DRAWN = 16
+
+
+def describe(instance: Instance) -> Iterator[str]:
+    """Give the lines that are printed; values that identify a patient are not among them."""
+    parsed = instance.parsed
+    if parsed is not None:
+        yield from _identity(parsed)
+    if instance.pixels is not None:
+        yield from _pixels(instance)
+    elif instance.fragments is not None:
+        yield _line("frames", f"none; {len(instance.fragments) - 1} fragments")
+    elif parsed is not None:
+        yield _line("frames", "none")
+    yield _line("problems", "" if instance.problems else "none")
+    yield from (f"  {problem}" for problem in instance.problems)
+
+
+async def drawn(top: Directory) -> list[str]:
+    """Draw some frames of the object whose directory is *top*; give what their pictures say, or why there is none."""
+    directory = await top.lookup(b"frames")
+    if directory is None or not isinstance(directory.node, Directory):
+        return []
+    frames = await directory.node.listing()
+    chosen: Sequence[int] = range(len(frames))
+    if len(frames) > _MOST_DRAWN:
+        chosen = sorted({place * (len(frames) - 1) // (_MOST_DRAWN - 1) for place in range(_MOST_DRAWN)})
+    found: dict[str, list[int]] = {}
+    for frame in chosen:
+        node = frames[frame].node
+        for sentence in await _said(node) if isinstance(node, File) else ():
+            found.setdefault(sentence, []).append(frame + 1)
+    if not found:
+        return []
+    lines = [f"  {frame_list(numbers)}: {sentence}" for sentence, numbers in found.items()]
+    return [_line("drawn", f"{len(chosen)} of {len(frames)} frames"), *lines]
+
+
+async def _said(picture: File) -> tuple[str, ...]:
+    """Make one picture, and read what it says."""
+    content = await picture.open()
+    try:
+        return read(text_of(bytes(await content.read(0, content.size)), LONGEST))
+    except OSError as error:
+        return (f"cannot be read: {error.strerror or error}",)
+    finally:
+        content.close()
+
+
+def _identity(parsed: Parsed) -> Iterator[str]:
+    sop_class = parsed.dataset.text(_SOP_CLASS) or parsed.meta.text(0x00020002)
+    yield _line("SOP class", _uid(sop_class))
+    yield _line("modality", _term(parsed.dataset.text(_MODALITY), MODALITIES))
+    syntax = parsed.transfer_syntax
+    yield _line("transfer syntax", f"{_uid(syntax)} ({syntax})" if is_known_uid(syntax) else _uid(syntax))
+
+
+def _pixels(instance: Instance) -> Iterator[str]:
+    assert instance.pixels is not None  # noqa: S101 - the caller looked
+    fmt, frames = instance.pixels.format, instance.pixels.frames
+    yield _line("frames", f"{len(frames)}, found by {frames.found_by}")
+    codec = CODECS.get(fmt.transfer_syntax)
+    if codec is None:
+        yield _line("codec", "none for this transfer syntax")
+    else:
+        yield _line("codec", f"{codec.name}; {codec.missing}" if codec.missing else codec.name)
+    sign = "real" if fmt.real else "signed" if fmt.signed else "unsigned"
+    yield _line(
+        "pixels",
+        f"{fmt.columns} x {fmt.rows}, {fmt.samples} sample{'s' if fmt.samples > 1 else ''} of {fmt.bits_stored} "
+        f"in {fmt.bits_allocated} bits, {sign}, {_term(fmt.photometric, PHOTOMETRIC_INTERPRETATIONS)}",
+    )
+
+
+def _uid(uid: str | None) -> str:
+    """Name a UID; one that is not of the standard may be any text, and is not repeated."""
+    if not uid:
+        return "not stated"
+    return uid_name(uid) if is_known_uid(uid) else "not a known UID"
+
+
+def _term(value: str | None, terms: frozenset[str]) -> str:
+    """Give a coded string if it is one of the standard's *terms*: others may be any text, such as a name."""
+    value = (value or "").strip()
+    return value if value in terms else "not a defined term" if value else "not stated"
+
+
+def _line(label: str, text: str) -> str:
+    return printable(f"{label:<16} {text}".rstrip())

@@ -1,0 +1,202 @@
+"""Transfer syntaxes to pure functions from the bytes of one frame to its stored values: the table CODECS.
+
+Only this module chooses a decoder. It imports in a bare worker process.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import imagecodecs
+
+from dicomfs.codecs import codestream, decoders, jpeg2000, native
+from dicomfs.codecs.bitstream import JP2_SIGNATURE, CodecError
+from dicomfs.codecs.codestream import sniff
+from dicomfs.codecs.codestream_ends import followed
+from dicomfs.codecs.colour import plain_photometric
+from dicomfs.codecs.decoders import Decoded
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.remarks import Remark
+from dicomfs.codecs.rle import rle
+from dicomfs.dicom.stream import Memory, Stream
+
+__all__ = ["CODECS", "Codec", "CodecError", "Decoded", "Recognised", "decode", "recognise", "sniff"]
+
+Buffer = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How frames of one transfer syntax are decoded; *extension* names the files of its bare bitstreams."""
+
+    name: str
+    decode: Callable[[Buffer, PixelFormat, int], Decoded]
+    extension: str = "bin"
+    lossy: bool = False
+    needs: str = ""
+
+    @property
+    def slow(self) -> bool:
+        """Tell whether decoding takes several times as long as reading what was decoded from a disk."""
+        return self.extension in ("j2k", "jls", "jxl") or (self.extension == "jpg" and not self.lossy)
+
+    @property
+    def missing(self) -> str:
+        """Say what to install before this codec works; empty when it does."""
+        if not self.needs or getattr(imagecodecs, self.needs).available:
+            return ""
+        return f"this build of imagecodecs has no {self.needs}: pip install --upgrade imagecodecs"
+
+
+def decode(data: Buffer, fmt: PixelFormat, bit_offset: int = 0) -> Decoded:
+    """Decode one frame; native frames may start *bit_offset* bits into *data*. Raises CodecError."""
+    codec = CODECS.get(fmt.transfer_syntax)
+    if codec is None:
+        raise CodecError("no decoder reads this transfer syntax")
+    try:
+        return codec.decode(data, fmt, bit_offset)
+    except ImportError:
+        raise CodecError(codec.missing or "imagecodecs lacks what decodes this frame") from None
+
+
+# Native data
+
+
+def _native(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
+    """Decode a native frame (PS3.5 A.1 to A.3)."""
+    return Decoded(native.unpack(data, fmt, bit_offset), plain_photometric(fmt))
+
+
+def _encapsulated(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
+    """Decode a native frame in a fragment of its own: little endian, from the first bit (PS3.5 A.4.11)."""
+    return Decoded(native.unpack(data, replace(fmt, big_endian=False)), plain_photometric(fmt))
+
+
+def _deflated(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
+    """Inflate a native frame (PS3.5 A.4.13), never to more bytes than it has and the one that pads it.
+
+    The stream ends where the frame does, and no more than a pad byte follows; else it is damaged.
+    """
+    size = -(-fmt.frame_bits // 8)
+    errors = []
+    for wbits in (-15, 15, 31):  # as the standard has it; with the head of zlib; of gzip
+        inflater = zlib.decompressobj(wbits)
+        try:
+            frame = inflater.decompress(data, size + size % 2 + 1)
+        except zlib.error as error:
+            errors.append(str(error))
+            continue
+        if len(frame) > size + size % 2:
+            raise CodecError(f"the frame inflates to more than the {size} bytes that the header asks for (E21)")
+        if len(frame) >= size and not (inflater.eof and inflater.unused_data in (b"", b"\0")):
+            raise CodecError("the data of the frame are damaged: they do not end where the frame does (E16)")
+        return _encapsulated(frame, fmt, 0)
+    raise CodecError(f"the frame cannot be inflated: {errors[0]}")
+
+
+# Compressed data: what a frame really is decides (E24)
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What an encoded frame is: *kind* by the key of its decoder, behind *start* bytes of padding, or scrambled (C12).
+
+    *head* is its first bytes without padding and scrambling, as many as were read. *repairs* are sentences on what is
+    not as it should be.
+    """
+
+    kind: str
+    start: int
+    scrambled: bool
+    head: bytes
+    repairs: tuple[str, ...]
+
+
+def recognise(stream: Stream, fmt: PixelFormat) -> Recognised:
+    """Tell what an encoded frame is, whatever its transfer syntax says (E24). Raises CodecError."""
+    head = stream.pread(codestream.LEADING + 64, 0)
+    start, scrambled, repairs = 0, False, []
+    kind = sniff(head)
+    if kind == "bin":
+        start = codestream.find_start(head) or 0
+        kind = sniff(head[start:])
+        if start:
+            repairs.append("skipped padding before the codestream (E15)")
+    expected = CODECS[fmt.transfer_syntax]
+    if kind == "bin" and expected.extension == "j2k":
+        plain = jpeg2000.scrambled_head(stream)
+        if plain is not None:
+            kind, scrambled, head = "j2k", True, plain
+            repairs.append(jpeg2000.UNSCRAMBLED)
+    if kind == "bin":
+        raise CodecError(f"the frame is not a {expected.name} codestream, nor any other that is known")
+    if kind in ("jp2", "jph"):
+        repairs.append(f"the frame is a {kind.upper()} file where its codestream alone should be (E17)")
+        kind = "j2k"
+    if kind != expected.extension:
+        repairs.append(f"the frame is {_NAMES[kind]}, not {expected.name} as the transfer syntax says (E24)")
+    return Recognised(kind, start, scrambled, head[start:], tuple(repairs))
+
+
+def _compressed(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
+    """Decode a frame by its content, which overrules the transfer syntax."""
+    stream = bytes(data)
+    found = recognise(Memory(stream), fmt)
+    stream = jpeg2000.unscramble(stream) if found.scrambled else stream[found.start :]
+    try:
+        decoded = _DECODERS[found.kind](stream, fmt)
+    except struct.error as error:
+        raise CodecError("the codestream ends inside its header") from error
+    if decoded.values.shape != fmt.shape:
+        raise CodecError(f"the frame decodes to {decoded.values.shape}, the header says {fmt.shape} (E21)")
+    kind = "jp2" if stream.startswith(JP2_SIGNATURE) else _FOLLOWED_AS.get(found.kind, "")
+    remarks = (Remark.FOLLOWED, *decoded.remarks) if followed(kind, stream) else decoded.remarks
+    return replace(decoded, repairs=found.repairs + decoded.repairs, remarks=remarks)
+
+
+_DECODERS: dict[str, Callable[[bytes, PixelFormat], Decoded]] = {
+    "jpg": decoders.jpeg,
+    "jls": decoders.jpegls,
+    "j2k": decoders.jpeg2000,
+    "jxl": decoders.jpegxl,
+    "rle": rle,
+}
+
+_FOLLOWED_AS = {"jpg": "jpeg", "jls": "jpeg", "j2k": "j2k", "jxl": "jxl"}
+_NAMES = {"jpg": "JPEG", "jls": "JPEG-LS", "j2k": "JPEG 2000", "jxl": "JPEG XL", "rle": "RLE"}
+
+_NATIVE = Codec("uncompressed", _native)
+
+CODECS: dict[str, Codec] = {
+    "1.2.840.10008.1.2": _NATIVE,
+    "1.2.840.10008.1.2.1": _NATIVE,
+    "1.2.840.10008.1.2.1.99": _NATIVE,
+    "1.2.840.10008.1.2.2": _NATIVE,
+    "1.2.840.113619.5.2": _NATIVE,
+    "1.2.840.10008.1.2.1.98": Codec("encapsulated uncompressed", _encapsulated),
+    "1.2.840.10008.1.2.8.1": Codec("deflated frames", _deflated),
+    "1.2.840.10008.1.2.5": Codec("RLE", _compressed, "rle", needs="PACKBITS"),
+    "1.2.840.10008.1.2.4.50": Codec("JPEG baseline", _compressed, "jpg", True, "JPEG8"),
+    "1.2.840.10008.1.2.4.51": Codec("JPEG extended", _compressed, "jpg", True, "JPEG8"),
+    "1.2.840.10008.1.2.4.52": Codec("JPEG extended (3, 5)", _compressed, "jpg", True, "JPEG8"),
+    "1.2.840.10008.1.2.4.53": Codec("JPEG spectral selection", _compressed, "jpg", True, "JPEG8"),
+    "1.2.840.10008.1.2.4.54": Codec("JPEG spectral selection (7, 9)", _compressed, "jpg", True, "JPEG8"),
+    "1.2.840.10008.1.2.4.55": Codec("JPEG progressive", _compressed, "jpg", True, "JPEG8"),
+    "1.2.840.10008.1.2.4.56": Codec("JPEG progressive (11, 13)", _compressed, "jpg", True, "JPEG8"),
+    "1.2.840.10008.1.2.4.57": Codec("JPEG lossless", _compressed, "jpg", False, "JPEG8"),
+    "1.2.840.10008.1.2.4.58": Codec("JPEG lossless (15)", _compressed, "jpg", False, "JPEG8"),
+    "1.2.840.10008.1.2.4.70": Codec("JPEG lossless SV1", _compressed, "jpg", False, "JPEG8"),
+    "1.2.840.10008.1.2.4.80": Codec("JPEG-LS lossless", _compressed, "jls", False, "JPEGLS"),
+    "1.2.840.10008.1.2.4.81": Codec("JPEG-LS near-lossless", _compressed, "jls", True, "JPEGLS"),
+    "1.2.840.10008.1.2.4.90": Codec("JPEG 2000 lossless", _compressed, "j2k", False, "JPEG2K"),
+    "1.2.840.10008.1.2.4.91": Codec("JPEG 2000", _compressed, "j2k", True, "JPEG2K"),
+    "1.2.840.10008.1.2.4.92": Codec("JPEG 2000 part 2 lossless", _compressed, "j2k", False, "JPEG2K"),
+    "1.2.840.10008.1.2.4.93": Codec("JPEG 2000 part 2", _compressed, "j2k", True, "JPEG2K"),
+    "1.2.840.10008.1.2.4.110": Codec("JPEG XL lossless", _compressed, "jxl", False, "JPEGXL"),
+    "1.2.840.10008.1.2.4.111": Codec("JPEG XL recompressed JPEG", _compressed, "jxl", True, "JPEGXL"),
+    "1.2.840.10008.1.2.4.112": Codec("JPEG XL", _compressed, "jxl", True, "JPEGXL"),
+    "1.2.840.10008.1.2.4.201": Codec("HTJ2K lossless", _compressed, "j2k", False, "JPEG2K"),
+    "1.2.840.10008.1.2.4.202": Codec("HTJ2K lossless RPCL", _compressed, "j2k", False, "JPEG2K"),
+    "1.2.840.10008.1.2.4.203": Codec("HTJ2K", _compressed, "j2k", True, "JPEG2K"),
+}

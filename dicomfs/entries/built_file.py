@@ -1,0 +1,81 @@
+"""Files that are made as a whole before they are read.
+
+The size of such a file is either known by arithmetic, or nobody knows it before it is made: then asking for it makes
+the file. No listing asks.
+"""
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from dicomfs.instance.handle import Subject
+from dicomfs.vfs.builds import BuiltContent, build_key, lasting_key
+from dicomfs.vfs.content import WrongSize
+from dicomfs.vfs.nodes import Attributes, File
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a file is built from one version of a source.
+
+    *name* says what is built, with every parameter and a number that goes up whenever the bytes change: two recipes of
+    one name must give the same bytes. *size* is the number of bytes where it is known before they are made, which is a
+    promise, else None. *build* writes the whole into a seekable file that is empty at first, in bounded memory; it
+    raises OSError, and may be cancelled.
+    """
+
+    name: str
+    size: int | None
+    build: Callable[[BinaryIO], Awaitable[None]]
+
+
+class BuiltFile(File):
+    """A file that is built when somebody opens it, or asks for a size that nothing else tells."""
+
+    __slots__ = ("_key", "_recipe", "_subject")
+
+    def __init__(self, subject: Subject, recipe: Recipe) -> None:
+        """Build with *recipe*."""
+        self._subject = subject
+        self._recipe = recipe
+        self._key = build_key(subject.version, recipe.name)
+        super().__init__(replace(subject.file(recipe.size or 0), sized=recipe.size is not None))
+
+    async def current(self) -> Attributes:
+        """Give the attributes with the exact size, if need be by building the file. Raises OSError."""
+        return replace(self.attributes, size=await self.size_while(), sized=True)
+
+    async def size_while(self, wanted: Callable[[], bool] = _always, limit: float = math.inf) -> int:
+        """Give the exact size, if need be as `open_while` does."""
+        size = self._recipe.size
+        if size is None:
+            size = self._subject.services.builds.size(self._key)
+        if size is None:
+            content = await self.open_while(wanted, limit)
+            size = content.size
+            self._subject.services.builds.close_soon(content)
+        return size
+
+    async def open(self) -> BuiltContent:
+        """Build, unless that is done."""
+        return await self.open_while()
+
+    async def open_while(self, wanted: Callable[[], bool] = _always, limit: float = math.inf) -> BuiltContent:
+        """Do the same for as long as *wanted* says so, which is asked now and then, and at most for *limit* seconds.
+
+        Raises OpenAbandoned, BuildUnfinished, and WrongSize where not as much was made as was promised.
+        """
+        builds, recipe = self._subject.services.builds, self._recipe
+        content = await builds.open(self._key, recipe.build, wanted, self._name, limit)
+        if recipe.size is not None and content.size != recipe.size:
+            content.close()
+            raise WrongSize(recipe.size, content.size)
+        return content
+
+    async def _name(self) -> bytes:
+        return lasting_key(await self._subject.digest(), self._recipe.name)

@@ -1,0 +1,48 @@
+"""What is in the source as it stands: `original.dcm`, and each large value in `bulk/`."""
+
+from dicomfs.dicom.json_model import BulkValue, bulk_values
+from dicomfs.dicom.stream import Extent
+from dicomfs.entries.dependence import Depends
+from dicomfs.instance.handle import ContentFile, Subject
+from dicomfs.instance.instance import Instance
+from dicomfs.vfs.content import Content, Stored
+from dicomfs.vfs.nodes import NamedChildren, Node, ReadyDirectory
+
+
+class OriginalDcm:
+    """The source's bytes."""
+
+    name = "original.dcm"
+    depends = Depends.SOURCE
+
+    def node(self, instance: Instance, subject: Subject) -> Node:
+        """Serve the whole file."""
+        size = subject.fingerprint.size
+
+        async def open_content() -> Content:
+            file = await subject.open()
+            return Content([Stored(file, 0, size)], file.close)
+
+        return ContentFile(subject.file(size), open_content)
+
+
+class Bulk:
+    """Every binary value above 1 KiB, little endian, by the name that `header.json` gives it."""
+
+    name = "bulk"
+    depends = Depends.PARSER
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve the values, if there are any."""
+        if instance.parsed is None:
+            return None
+        values = bulk_values(instance.parsed)
+        if not values:
+            return None
+        files = [(value.name.encode(), _value_file(subject, value)) for value in values]
+        return ReadyDirectory(subject.directory(), NamedChildren(files))
+
+
+def _value_file(subject: Subject, value: BulkValue) -> ContentFile:
+    extent = Extent(value.offset, value.length)
+    return ContentFile(subject.file(value.length), lambda: subject.stored([extent], value.swap))

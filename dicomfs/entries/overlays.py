@@ -1,0 +1,41 @@
+"""Overlay planes as pictures: `overlays/<n>/`, apart from the frames and never burned into them."""
+
+from dicomfs.entries.dependence import Depends
+from dicomfs.entries.display_images import overlay_pictures
+from dicomfs.instance.handle import Subject
+from dicomfs.instance.instance import Instance
+from dicomfs.pixeldata.overlays import Overlay
+from dicomfs.vfs.nodes import NamedChildren, Node, NumberedChildren, ReadyDirectory
+
+
+class Overlays:
+    """A directory for each plane, numbered by its group: 1 for 6000, 2 for 6002, up to 16.
+
+    A picture has the number of the frame that it lies on. A plane that is for all frames is there for each.
+    """
+
+    name = "overlays"
+    depends = Depends.DECODERS
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve the planes that can be shown."""
+        if not instance.overlays:
+            return None
+        planes = [(b"%d" % overlay.number, _plane(instance, subject, overlay)) for overlay in instance.overlays]
+        return ReadyDirectory(subject.directory(), NamedChildren(planes))
+
+
+def _plane(instance: Instance, subject: Subject, overlay: Overlay) -> ReadyDirectory:
+    picture = overlay_pictures(subject, instance, overlay)
+    first = overlay.first
+    # As many digits as the frames have, so that the names of both are the same.
+    digits = len(str(len(instance.pixels.frames))) if instance.pixels else 0
+    children = NumberedChildren(
+        overlay.count,
+        lambda index: picture(first + index),
+        ".png",
+        alike=picture(first).attributes,
+        first=first + 1,
+        digits=max(4, digits),
+    )
+    return ReadyDirectory(subject.directory(), children)

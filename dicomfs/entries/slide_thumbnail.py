@@ -1,0 +1,101 @@
+"""`thumbnail.png` of a level of a whole-slide image: all tiles of the level, each made small by a worker, put together.
+
+A tile alone would show nothing of the slide. The picture is built as a whole when somebody opens it, as films are.
+"""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from dicomfs.dicom.stream import Stream
+from dicomfs.entries.built_file import BuiltFile, Recipe
+from dicomfs.entries.display_images import frame_pixels, profile_of
+from dicomfs.formats.png import PHYSICAL_SIZE, png_size, profile_chunk, profile_size, write_png
+from dicomfs.instance.handle import Subject
+from dicomfs.instance.instance import Instance
+from dicomfs.iod.pixel_size import physical
+from dicomfs.iod.whole_slide import Level, Tile, tiles_of
+from dicomfs.rendering.resize import Shrunk, shrunk_to
+from dicomfs.resources.nursery import side_by_side
+from dicomfs.resources.threads import Purpose, run
+from dicomfs.vfs.content import Buffer
+
+# Goes up whenever the bytes of such a picture change.
+_VERSION = 1
+# Pixels of a tile that are kept for one of the picture, in each direction: the mean of them is what the picture shows.
+_FINER = 4
+# What no tile covers: glass in colours, nothing in fluorescence.
+_GLASS, _NOTHING = 255, 0
+
+
+def slide_picture(subject: Subject, instance: Instance, level: Level, longest: int) -> BuiltFile:
+    """Give the picture of *level*, at most *longest* pixels long and wide."""
+    pixels = instance.pixels
+    assert pixels is not None  # noqa: S101 - a level has tiles
+    small = shrunk_to(longest, level.rows, level.columns)
+    profile = profile_of(instance)
+    ancillary = PHYSICAL_SIZE + (profile_size(profile.length) if profile else 0)
+    size = png_size(small.rows, small.columns, pixels.picture_samples, ancillary)
+
+    async def build(file: BinaryIO) -> None:
+        instance = await subject.instance()
+        canvas = await _canvas(subject, instance, level, longest)
+        chunks = await subject.glance(lambda instance, stream: _chunks(instance, stream, level, small))
+        await run(Purpose.DISK, file.write, write_png(small.apply(canvas), chunks), finish=True)
+
+    return BuiltFile(subject, Recipe(f"slide {_VERSION} {subject.services.window}", size, build))
+
+
+async def _canvas(subject: Subject, instance: Instance, level: Level, longest: int) -> np.ndarray:
+    """Draw the level somewhat larger than the picture will be, and no larger than it is. Raises DecodeError."""
+    pixels = instance.pixels
+    assert pixels is not None  # noqa: S101 - the file was made of them
+    tile = _reduced(level, longest)
+    samples = pixels.picture_samples
+    rows = _scaled(level.rows, tile.rows, level.tile_rows)
+    columns = _scaled(level.columns, tile.columns, level.tile_columns)
+    ground = _NOTHING if samples == 1 else _GLASS
+    canvas = np.full((rows, columns, samples) if samples > 1 else (rows, columns), ground, np.uint8)
+    make = frame_pixels(subject, instance, tile)
+    waiting = iter(await run(Purpose.COMPUTING, tiles_of, pixels.dataset, level, len(pixels.frames)))
+
+    def draw(place: Tile, data: Buffer) -> None:
+        top = place.row * tile.rows // level.tile_rows
+        left = place.column * tile.columns // level.tile_columns
+        part = canvas[top : top + tile.rows, left : left + tile.columns]
+        drawn = np.frombuffer(data, np.uint8).reshape(tile.rows, tile.columns, *canvas.shape[2:])
+        part[:] = drawn[: part.shape[0], : part.shape[1]]
+
+    async def work(tiles: Iterator[Tile]) -> None:
+        for each in tiles:
+            draw(each, await subject.services.decoder.run(*await make(each.frame)(), subject.version, lasting=True))
+
+    async with side_by_side() as nursery:
+        for _ in range(subject.services.decoder.workers + 1):
+            nursery.start_soon(work, waiting)
+    return canvas
+
+
+def _chunks(instance: Instance, stream: Stream, level: Level, small: Shrunk) -> list[bytes]:
+    """Say how large the pixels are, and what their colours mean."""
+    assert instance.pixels is not None  # noqa: S101 - the file was made of them
+    chunks = [physical(instance.pixels.dataset, 0, (level.rows / small.rows, level.columns / small.columns))]
+    if profile := profile_of(instance):
+        chunks.append(profile_chunk(stream.pread(profile.length, profile.offset)))
+    return chunks
+
+
+def _reduced(level: Level, longest: int) -> Shrunk:
+    """Say how small a tile is drawn: so that it has some pixels for each of the picture, and one at least."""
+    wanted = _FINER * longest / max(level.rows, level.columns)
+    rows, columns = (max(1, min(length, round(length * wanted))) for length in (level.tile_rows, level.tile_columns))
+    return Shrunk(rows, columns)
+
+
+def _scaled(length: int, drawn: int, tile: int) -> int:
+    """Give how long *length* pixels of the level are drawn, where a *tile* is *drawn* so small.
+
+    A pixel that also stands for what is beyond the end of the level is none of them.
+    """
+    return max(1, length * drawn // tile)

@@ -1,0 +1,131 @@
+"""Stored videos: the stream itself bit for bit, named by what it is, the same in an MP4, and a small picture of it."""
+
+import io
+from fractions import Fraction
+from typing import BinaryIO
+
+import trio
+
+from dicomfs.dicom.fragments import JoinedStream
+from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.entries.built_file import BuiltFile, Recipe
+from dicomfs.entries.dependence import Depends
+from dicomfs.formats.mp4 import fill_up
+from dicomfs.formats.png import PHYSICAL_SIZE, png_size
+from dicomfs.instance.cine_loop import MISSING
+from dicomfs.instance.handle import ContentFile, Subject
+from dicomfs.instance.instance import Instance
+from dicomfs.iod.cine import usual_step
+from dicomfs.iod.pixel_size import physical
+from dicomfs.pixeldata.video_stream import Video
+from dicomfs.rendering.resize import shrunk_to
+from dicomfs.resources.threads import Purpose, run
+from dicomfs.vfs.content import Content, Gathered, Ready
+from dicomfs.vfs.nodes import Node
+from dicomfs.video.film_size import remuxed_size
+from dicomfs.video.poster import SEEN, Still
+from dicomfs.video.process import Job
+from dicomfs.video.protocol import ROOM
+from dicomfs.video.remux import DEMUXERS, Remux
+from dicomfs.workers.film_host import Exchange
+from dicomfs.workers.pool import DecodeError
+
+_NUMBER_OF_FRAMES, _ROWS, _COLUMNS = 0x00280008, 0x00280010, 0x00280011
+_LONGEST = 65535
+# Bytes that are read, and seconds that it may take, until there is a picture.
+_SEEN, _PATIENCE = 256 << 20, 30.0
+# Goes up whenever the bytes of an MP4 or a picture change.
+_STILL_VERSION, _REMUX_VERSION = 1, 2
+
+
+class StoredVideo:
+    """The fragments of a video of one kind, joined."""
+
+    def __init__(self, kind: str) -> None:
+        """Serve streams of *kind* (see `image.video.KINDS`)."""
+        self.name = f"video.{kind}"
+        self.depends = Depends.PARSER
+        self._kind = kind
+
+    def node(self, instance: Instance, subject: Subject) -> Node | None:
+        """Serve the stream of an object that is such a video."""
+        video = instance.video
+        return stored_video(subject, video.size) if video and video.kind == self._kind else None
+
+
+def stored_video(subject: Subject, size: int) -> ContentFile:
+    """Give the stream of a stored video of *size* bytes as a file."""
+    return ContentFile(subject.file(size), lambda: _stream(subject))
+
+
+def remuxed_video(instance: Instance, subject: Subject) -> Node | None:
+    """Give the MP4 that a stored video of another kind is put into, without encoding it anew, filled up to its size."""
+    video, parsed = instance.video, instance.parsed
+    if video is None or parsed is None or video.kind not in DEMUXERS or MISSING:
+        return None
+    kind, size = video.kind, video.size
+    promised = remuxed_size(size, parsed.dataset.integer(_NUMBER_OF_FRAMES) or 0)
+
+    async def build(file: BinaryIO) -> None:
+        _, parsed = await _video(subject)
+        # 29.97 frames a second are 30000 in 1001.
+        rate = 1 / Fraction(usual_step(parsed.dataset) / 1000).limit_denominator(60_000)
+        await _direct(subject, Remux(kind, size, rate), file, promised)
+        await run(Purpose.DISK, fill_up, file, promised, finish=True)
+
+    return BuiltFile(subject, Recipe(f"remux {_REMUX_VERSION}", promised, build))
+
+
+def video_picture(instance: Instance, subject: Subject, longest: int) -> Node | None:
+    """Give the first picture of a stored video, at most *longest* pixels long and wide.
+
+    It is as large as the header says that the pictures are, or in proportion to that, whatever the stream says: its
+    size is known before anybody looks at the stream.
+    """
+    video, parsed = instance.video, instance.parsed
+    if video is None or parsed is None or video.kind not in SEEN or MISSING:
+        return None
+    rows, columns = (parsed.dataset.integer(tag) or 0 for tag in (_ROWS, _COLUMNS))
+    if not (0 < rows <= _LONGEST and 0 < columns <= _LONGEST):
+        return None
+    small = shrunk_to(longest, rows, columns)
+    kind, size = video.kind, png_size(small.rows, small.columns, 3, PHYSICAL_SIZE)
+
+    async def build(file: BinaryIO) -> None:
+        video, parsed = await _video(subject)
+        shape = physical(parsed.dataset, 0, (rows / small.rows, columns / small.columns))
+        job = Still(kind, video.size, small.rows, small.columns, (rows, columns), shape)
+        with trio.move_on_after(_PATIENCE) as limit:
+            await _direct(subject, job, file, size, _SEEN)
+        if limit.cancelled_caught:
+            raise DecodeError(f"finding a picture took longer than {_PATIENCE:g} s")
+        if file.seek(0, io.SEEK_END) != size:
+            raise DecodeError("the picture is not as large as it should be")
+
+    return BuiltFile(subject, Recipe(f"still {_STILL_VERSION}", size, build))
+
+
+async def _direct(subject: Subject, job: Job, file: BinaryIO, most: int, traffic: int = 1 << 62) -> None:
+    """Have *job* done on the stream of a stored video; it may write *most* bytes into *file*, and move *traffic*."""
+    stream = await _stream(subject)
+    try:
+        await subject.services.decoder.direct(job, ROOM, Exchange(file, most, stream, traffic).serve)
+    finally:
+        stream.close()
+
+
+async def _stream(subject: Subject) -> Content:
+    """Open the stream of a stored video."""
+    video, _ = await _video(subject)
+    inflated = (await subject.instance()).inflated
+    if inflated:
+        return Content([Ready(JoinedStream(video.joined, inflated).pread(video.size, 0))])
+    source = await subject.open()
+    return Content([Gathered(source, video.joined, video.size)], source.close)
+
+
+async def _video(subject: Subject) -> tuple[Video, Parsed]:
+    """Give what a file whose pixels are a video is."""
+    instance = await subject.instance()
+    assert instance.video is not None and instance.parsed is not None  # noqa: S101, PT018 - the caller looked
+    return instance.video, instance.parsed

@@ -1,0 +1,350 @@
+"""The pyfuse3 adapter: numbers to nodes, handles to contents, errors to replies. Nothing else is decided here.
+
+pyfuse3 ends the mount on any exception that is not a FUSEError, so every handler goes through one guard. The
+kernel never takes a request back, so every handler has a time limit.
+"""
+
+import errno
+import functools
+import logging
+import math
+import os
+import stat
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
+
+import pyfuse3
+import trio
+
+from dicomfs.dicom.xattrs import PREFIX
+from dicomfs.entries.built_file import BuiltFile
+from dicomfs.fuse.inodes import InodeTable
+from dicomfs.fuse.requester import Client
+from dicomfs.fuse.told_sizes import ToldSizes
+from dicomfs.resources.threads import Purpose, run
+from dicomfs.vfs.builds import BuiltContent
+from dicomfs.vfs.content import Content
+from dicomfs.vfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, Unknown
+
+log = logging.getLogger(__name__)
+
+# Nothing local takes this long; what does is a dead server or disk, and the caller may try again.
+TIME_LIMIT = 120.0
+# Building a file may take minutes; this is for a builder that hangs. Whoever does not want to wait interrupts the open.
+BUILD_LIMIT = 3600.0
+# What never waits needs no limit, and listings are many requests; what may build a file has limits of its own.
+_UNLIMITED = frozenset(("getattr", "open", "readdir", "releasedir"))
+# How long the kernel may remember that a name is missing: as long as a fixed directory lives, else as briefly as
+# it keeps what is there.
+MISSING_FIXED, MISSING = 3600.0, 5.0
+# The number of what is listed and cannot be looked at; no node has it.
+NOBODY = (1 << 64) - 1
+# What `cp` and `cat` take as their unit; the kernel's own read-ahead is the same.
+BLOCK_SIZE = 128 * 1024
+# Answers that say what is so, not that something went wrong.
+_ORDINARY = frozenset(
+    (
+        errno.ENOENT,
+        errno.EROFS,
+        errno.ENOSYS,
+        errno.EACCES,
+        errno.EINTR,
+        errno.ENODATA,
+        errno.EPERM,
+        errno.ESTALE,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+    )
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What the adapter has answered so far."""
+
+    requests: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+def _guarded(
+    handler: Callable[Concatenate["Operations", P], Coroutine[object, object, R]],
+) -> Callable[Concatenate["Operations", P], Coroutine[object, object, R]]:
+    """Turn whatever *handler* raises into a reply; only cancellation passes."""
+
+    limited = handler.__name__ not in _UNLIMITED
+
+    async def guard(self: "Operations", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        self.statistics.requests += 1
+        try:
+            if not limited:
+                return await handler(self, *args, **kwargs)
+            # What `trio.fail_after` does, at a third of its cost, which every request pays.
+            with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
+                return await handler(self, *args, **kwargs)
+            assert scope.cancelled_caught  # noqa: S101 - nothing else leads here
+            raise trio.TooSlowError
+        except (trio.Cancelled, pyfuse3.FUSEError):
+            raise
+        except trio.TooSlowError:
+            self._fail(handler.__name__, OSError(errno.ETIMEDOUT, "took too long"))
+        except OSError as error:
+            self._fail(handler.__name__, error)
+        except BaseException as error:  # noqa: BLE001 - a decoder's panic is a BaseException; all else ends the mount
+            # The message may quote a patient's values; where it happened does not.
+            frames = traceback.extract_tb(error.__traceback__)
+            places = " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames))
+            log.error("%s: unexpected %s at %s", handler.__name__, type(error).__name__, places)
+            self.statistics.failures["EIO"] = self.statistics.failures.get("EIO", 0) + 1
+            raise pyfuse3.FUSEError(errno.EIO) from None
+
+    functools.update_wrapper(guard, handler)
+    return guard
+
+
+class Operations(pyfuse3.Operations):
+    """Answers the kernel out of a tree of nodes."""
+
+    enable_acl = False
+    supports_dot_lookup = False
+
+    def __init__(self, root: Directory, space: Callable[[], os.statvfs_result], *, xattrs: bool = False) -> None:
+        """Serve *root*, with extended attributes if asked for; *space* describes the archive's file system."""
+        super().__init__()
+        self.inodes = InodeTable(root)
+        self._sizes = ToldSizes()
+        self.statistics = Statistics()
+        self.started = trio.Event()
+        self._space = space
+        self._xattrs = xattrs
+        self._contents: dict[int, Content] = {}
+        self._listings: dict[int, tuple[int, Sequence[Child]]] = {}
+        self._next_handle = 1
+
+    def init(self) -> None:
+        """Note that the kernel has introduced itself."""
+        self.started.set()
+
+    @_guarded
+    async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Find a name; a missing one is answered too, so that the kernel remembers it."""
+        directory = await self.inodes.directory(parent_inode)
+        try:
+            child = await directory.lookup(name)
+        except FileNotFoundError:
+            child = None
+        if child is None:
+            missing = pyfuse3.EntryAttributes()
+            missing.st_ino = 0
+            missing.entry_timeout = MISSING_FIXED if isinstance(directory, FixedDirectory) else MISSING
+            return missing
+        return _entry(*self._held(parent_inode, child))
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        """Take lookups back; this has no reply, hence no guard, and cannot fail."""
+        for inode, lookups in inode_list:
+            if inode != NOBODY:
+                self._forget(inode, lookups)
+
+    @_guarded
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Describe a node; where only that tells its size, it is built first, for as long as the caller waits."""
+        with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
+            node = await self.inodes.node(inode)
+            if not isinstance(node, BuiltFile) or node.attributes.sized:
+                return _entry(inode, await node.current())
+            scope.deadline = math.inf
+            size = self._sizes.get(inode)
+            if size is None:
+                size = self._sizes.tell(inode, await node.size_while(Client(ctx.pid).waits, BUILD_LIMIT))
+            return _entry(inode, replace(node.attributes, size=size, sized=True))
+        raise trio.TooSlowError
+
+    @_guarded
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        """Take the listing that this handle will show to its end."""
+        listing = await (await self.inodes.directory(inode)).listing()
+        handle = self._handle()
+        self._listings[handle] = inode, listing
+        return handle
+
+    @_guarded
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """Give names with their attributes, as many as fit."""
+        inode, listing = self._listings[fh]
+        if isinstance(listing, Children) and listing.alike is not None:
+            self._show_alike(inode, listing, listing.alike, start_id, token)
+            return
+        now = time.monotonic()
+        for place in range(start_id, len(listing)):
+            child = listing[place]
+            if isinstance(child.node, Unknown):
+                # Of no type, so that the kernel keeps nothing of it and asks when somebody wants to know more.
+                if not pyfuse3.readdir_reply(token, child.name, _entry(NOBODY, child.node.attributes), place + 1):
+                    break
+                continue
+            number, attributes = self._held(inode, child)
+            entry = _entry(number, attributes)
+            if child.seen is not None:
+                # The kernel may keep it as long as if it had come at once.
+                valid = max(0.0, attributes.valid - (now - child.seen))
+                entry.entry_timeout = entry.attr_timeout = valid
+            if not pyfuse3.readdir_reply(token, child.name, entry, place + 1):
+                self._forget(number, 1)
+                break
+
+    def _show_alike(
+        self, inode: int, listing: Children, attributes: Attributes, start: int, token: pyfuse3.ReaddirToken
+    ) -> None:
+        """Give names of which there may be a hundred thousand, so nothing is made for each but the name."""
+        first = self.inodes.first_place(inode, len(listing))
+        entry = _entry(first, attributes)
+        place, name, reply = start, listing.name, pyfuse3.readdir_reply
+        for place in range(start, len(listing)):
+            entry.st_ino = first + place
+            if not reply(token, name(place), entry, place + 1):
+                break
+        else:
+            place = len(listing)
+        self.inodes.hold_alike(inode, place - start)
+
+    @_guarded
+    async def releasedir(self, fh: int) -> None:
+        """Let a listing go."""
+        del self._listings[fh]
+
+    @_guarded
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """Open a file; the kernel may keep its pages, since an inode never changes its bytes."""
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
+            raise OSError(errno.EROFS, "read-only")
+        fresh = False
+        with trio.fail_after(TIME_LIMIT) as scope:
+            node = await self.inodes.node(inode)
+            if not isinstance(node, File):
+                raise IsADirectoryError(errno.EISDIR, "a directory")
+            content: Content
+            if isinstance(node, BuiltFile):
+                scope.deadline = math.inf
+                content = built = await self._build(inode, node, ctx.pid)
+                fresh = built.fresh
+            else:
+                content = await node.open()
+        handle = self._handle()
+        self._contents[handle] = content
+        # What was built anew is read anew, should a builder not give the same bytes each time.
+        return pyfuse3.FileInfo(fh=handle, keep_cache=not fresh, direct_io=False)
+
+    @_guarded
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        """Read from an open file; a contiguous memoryview is as good as bytes to pyfuse3."""
+        return await self._contents[fh].read(off, size)  # type: ignore[return-value]
+
+    @_guarded
+    async def release(self, fh: int) -> None:
+        """Close an open file."""
+        self._contents.pop(fh).close()
+
+    @_guarded
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        """Give one extended attribute; ENOSYS is said once, and the kernel never asks again."""
+        if not self._xattrs:
+            raise OSError(errno.ENOSYS, "no extended attributes")
+        # The kernel and `ls` ask every file for what concerns others; that must not cost a header.
+        value = (await self._extended(inode)).get(name) if name.startswith(PREFIX) else None
+        if value is None:
+            raise OSError(errno.ENODATA, "no such attribute")
+        return value
+
+    @_guarded
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        """Name the extended attributes."""
+        if not self._xattrs:
+            raise OSError(errno.ENOSYS, "no extended attributes")
+        return list(await self._extended(inode))
+
+    async def _extended(self, inode: int) -> Mapping[bytes, bytes]:
+        return await (await self.inodes.node(inode)).extended()
+
+    @_guarded
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """Describe the file system: the archive's size, and nothing free."""
+        space = await run(Purpose.SPACE, self._space)
+        answer = pyfuse3.StatvfsData()
+        answer.f_bsize = space.f_bsize
+        answer.f_frsize = space.f_frsize
+        answer.f_blocks = space.f_blocks
+        answer.f_bfree = answer.f_bavail = 0
+        answer.f_files = space.f_files
+        answer.f_ffree = answer.f_favail = 0
+        answer.f_namemax = 255
+        return answer
+
+    def close(self) -> None:
+        """Close what clients left open."""
+        while self._contents:
+            self._contents.popitem()[1].close()
+        self._listings.clear()
+
+    async def _build(self, inode: int, node: BuiltFile, opener: int) -> BuiltContent:
+        """Build a file for as long as its opener waits. Raises WrongSize where the kernel knows another size."""
+        content = await node.open_while(Client(opener).waits, BUILD_LIMIT)
+        if not node.attributes.sized:
+            try:
+                self._sizes.tell(inode, content.size)
+            except OSError:
+                content.close()
+                raise
+        return content
+
+    def _held(self, parent: int, child: Child) -> tuple[int, Attributes]:
+        """Number a child of *parent*, count one lookup, and give what the kernel may be told without building it."""
+        number, attributes = self.inodes.hold(parent, child), child.node.attributes
+        if not attributes.sized and (size := self._sizes.hold(number)) is not None:
+            # A size that was told is told each time, since the kernel takes over what a lookup or a listing says.
+            attributes = replace(attributes, size=size, sized=True)
+        return number, attributes
+
+    def _forget(self, inode: int, lookups: int) -> None:
+        self.inodes.forget(inode, lookups)
+        self._sizes.forget(inode, lookups)
+
+    def _handle(self) -> int:
+        self._next_handle += 1
+        return self._next_handle
+
+    def _fail(self, operation: str, error: OSError) -> NoReturn:
+        number = error.errno or errno.EIO
+        if number not in _ORDINARY:
+            name = errno.errorcode.get(number, str(number))
+            self.statistics.failures[name] = self.statistics.failures.get(name, 0) + 1
+            # `strerror` only: `str` would show the path, and paths name patients.
+            log.warning("%s: %s: %s", operation, name, error.strerror)
+        raise pyfuse3.FUSEError(number) from None
+
+
+def _entry(inode: int, attributes: Attributes) -> pyfuse3.EntryAttributes:
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = inode
+    entry.generation = 0
+    entry.entry_timeout = attributes.valid
+    # Without a size the attributes are out of date at once: before anybody is shown them the kernel asks `getattr`,
+    # which other than lookups and listings holds no directory up. Nothing is opened, either, before that was answered.
+    entry.attr_timeout = attributes.valid if attributes.sized else 0
+    entry.st_mode = attributes.mode
+    # One is the convention for directories whose subdirectories were not counted; `find` then looks by itself.
+    entry.st_nlink = 1
+    entry.st_uid = attributes.uid
+    entry.st_gid = attributes.gid
+    entry.st_rdev = 0
+    entry.st_size = 0 if stat.S_ISDIR(attributes.mode) else attributes.size
+    entry.st_blksize = BLOCK_SIZE
+    entry.st_blocks = -(-entry.st_size // 512)
+    entry.st_atime_ns = entry.st_ctime_ns = entry.st_mtime_ns = attributes.mtime_ns
+    return entry

@@ -1,0 +1,138 @@
+"""Which frames of an object share an automatic window, and which of them are looked at to find it (G13).
+
+A film must not flicker, so that frames which differ in space or time alone share a window. Frames of another optical
+path, component, contrast or quantity have values of their own, and a window of their own.
+"""
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.registry import CODECS
+from dicomfs.dicom.data_set import DataSet
+from dicomfs.iod.frame_location import place_of
+from dicomfs.iod.functional_groups import functional_group, some_frame_has
+from dicomfs.iod.real_world_values import MAPPINGS, mappings_of
+from dicomfs.iod.window_check import declared_values
+from dicomfs.rendering.render import Display, modality_range
+
+_TRANSFORMATION = 0x00289145
+# Functional groups, and what in them tells kinds of frames apart (PS3.3 C.7.6.16.2, C.8.13, C.8.15, C.8.19, C.8.22).
+_TELLING = {
+    0x00189226: (0x00089007, 0x00089208, 0x00089209),  # MR Image Frame Type: type, complex component, contrast
+    0x00189329: (0x00089007,),  # CT Image Frame Type
+    0x00189751: (0x00089007,),  # PET Frame Type
+    0x00189412: (0x00089007,),  # XA/XRF Frame Characteristics
+    0x00189806: (0x00089007,),  # US Image Description
+    0x00189114: (0x00189082,),  # MR Echo: effective echo time
+    0x00189325: (0x00180060,),  # CT X-Ray Details: KVP
+    0x00189341: (0x00189344, 0x00189342),  # Contrast/Bolus Usage: agent administered, detected
+    0x00189521: (0x00189526,),  # Optical coherence and the like: stated reflectivity
+    _TRANSFORMATION: (0x00281054,),  # Pixel Value Transformation: rescale type
+}
+_DIFFUSION, _B_VALUE = 0x00189117, 0x00189087
+# b-values of one shell differ a little from direction to direction.
+_SHELL = 100.0
+# Vectors of nuclear medicine whose dimensions have values of their own: energy window, phase (PS3.3 C.8.4.8).
+_VECTORS = (0x00540010, 0x00540100)
+_ORGANIZATION_TYPE = 0x00209311
+_INDEX_SEQUENCE, _INDEX_POINTER, _GROUP_POINTER = 0x00209222, 0x00209165, 0x00209167
+_FRAME_CONTENT, _INDEX_VALUES = 0x00209111, 0x00209157
+# Dimensions of space, time and direction: attributes, and functional groups that hold nothing else.
+_NO_KIND = frozenset((
+    0x00200032, 0x00200037, 0x00209056, 0x00209057, 0x00209301, 0x00209128, 0x0020930D, 0x00189151, 0x00189074,
+    0x00209153, 0x00181060, 0x00189236, 0x00209241, 0x00189089, 0x00200013, 0x00209156, 0x0062000B,
+))  # fmt: skip
+_NO_KIND_GROUPS = frozenset((
+    0x00209113, 0x00209116, 0x0020930E, 0x0020930F, _FRAME_CONTENT, 0x00189118, 0x00209253, 0x00209310, 0x0048021A,
+    0x0062000A, 0x00189076,
+))  # fmt: skip
+# Frames whose kinds are looked at to find those that are alike.
+_MOST_KINDS = 1000
+# Frames that are looked at for one window: of uncompressed ones as many as these bytes hold, of others as many as this
+# many pixels take to decode, and never fewer or more than so many.
+_STORED_BYTES, _DECODED_PIXELS = 16 << 20, 1 << 20
+_FEWEST, _MOST_STORED, _MOST_DECODED = 3, 512, 16
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def kind_of(dataset: DataSet, frame: int) -> Hashable:
+    """Tell what kind of frame *frame*, counted from 0, is: equal for those that share a window."""
+    kind: list[Hashable] = []
+    if dataset.text(_ORGANIZATION_TYPE) == "TILED_FULL" or functional_group(dataset, frame, 0x00480207) is not None:
+        kind.append(place_of(dataset, frame).optical_path)
+    for sequence, tags in _TELLING.items():
+        group = functional_group(dataset, frame, sequence)
+        if group is not None:
+            kind += [group.texts(tag) for tag in tags]
+    diffusion = functional_group(dataset, frame, _DIFFUSION)
+    weighting = diffusion.number(_B_VALUE) if diffusion is not None else None
+    if weighting is not None and math.isfinite(weighting):
+        kind.append(round(weighting / _SHELL))
+    if MAPPINGS in dataset or some_frame_has(dataset, MAPPINGS):
+        kind += [(mapping.units, mapping.label) for mapping, _ in mappings_of(dataset, frame)[:1]]
+    kind += [dataset.integers(tag)[frame : frame + 1] for tag in _VECTORS if tag in dataset]
+    return (*kind, *_dimensions(dataset, frame))
+
+
+def _dimensions(dataset: DataSet, frame: int) -> Iterator[int]:
+    """Give the dimension indices of a frame but for those of space and time (PS3.3 C.7.6.17)."""
+    dimensions = dataset.items(_INDEX_SEQUENCE)
+    content = functional_group(dataset, frame, _FRAME_CONTENT) if dimensions else None
+    values = content.integers(_INDEX_VALUES) if content is not None else ()
+    for dimension, value in zip(dimensions, values, strict=False):
+        pointed, group = dimension.integer(_INDEX_POINTER), dimension.integer(_GROUP_POINTER)
+        if pointed not in _NO_KIND and group not in _NO_KIND_GROUPS:
+            yield value
+
+
+def frames_alike(dataset: DataSet, count: int, frame: int) -> tuple[list[int], bool]:
+    """Find frames of the kind of *frame* among *count*, and tell whether there are other kinds.
+
+    Of many frames some stand for all, unless none of them is of that kind. Whichever frame of a kind asks, the answer
+    is the same.
+    """
+    kind = kind_of(dataset, frame)
+    some = _scattered(count, _MOST_KINDS)
+    found = [each for each in some if kind_of(dataset, each) == kind]
+    if not found:
+        found = [each for each in range(count) if kind_of(dataset, each) == kind]
+        return found, True
+    return found, len(found) < len(some)
+
+
+def _scattered(count: int, most: int) -> Sequence[int]:
+    """Choose at most *most* of *count* frames, in no step that the order of the frames could have, too."""
+    if count <= most:
+        return range(count)
+    return sorted({0, count - 1, *(int(count * (number * _GOLDEN % 1)) for number in range(most - 2))})
+
+
+def chosen(frames: Sequence[int], fmt: PixelFormat, *, straight: bool) -> list[int]:
+    """Choose those of *frames* that are looked at: as many as are cheap, spread evenly, the ends among them.
+
+    *straight* says that their values lie in the file as they are.
+    """
+    if straight:
+        wanted, most = _STORED_BYTES // max(1, fmt.values_bytes), _MOST_STORED
+    else:
+        codec = CODECS.get(fmt.transfer_syntax)
+        wanted = _DECODED_PIXELS // max(1, fmt.pixels) // (4 if codec is not None and codec.slow else 1)
+        most = _MOST_DECODED
+    count = min(len(frames), max(_FEWEST, min(wanted, most)))
+    if count < 2:
+        return list(frames[:1])
+    return [frames[place * (len(frames) - 1) // (count - 1)] for place in range(count)]
+
+
+def stated_range(dataset: DataSet, fmt: PixelFormat, display: Display) -> tuple[float, float] | None:
+    """Give what the file states as the range of all its values, after the Modality LUT; None where that tells nothing.
+
+    It is to be used where all frames are of one kind.
+    """
+    if fmt.real or some_frame_has(dataset, _TRANSFORMATION):
+        return None
+    declared = declared_values(dataset, fmt)
+    if declared is None or declared == fmt.stored_range:
+        return None
+    return modality_range(declared, display)

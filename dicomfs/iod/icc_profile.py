@@ -1,0 +1,60 @@
+"""The ICC profile of a file: where it lies, and whether it can go along with the pictures (PS3.3 C.11.15).
+
+Only this module looks at a profile, and at no more than the first bytes of its header: what a profile says is for
+those who show the pictures (L9).
+"""
+
+import struct
+from dataclasses import dataclass
+
+from dicomfs.dicom.data_set import Element
+from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.stream import Stream
+
+_PROFILE, _OPTICAL_PATHS = 0x00282000, 0x00480105
+_HEADER = 128
+_COLOURS = {b"RGB ": 3, b"GRAY": 1}
+
+LONGEST = 4 << 20
+"""Bytes of a profile that go into each picture; those of slide scanners reach some hundred thousand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Where the profile lies in the stream; *samples* is 3 where it is for RGB pictures, 1 for grey ones, else 0."""
+
+    offset: int
+    length: int
+    samples: int
+
+
+def profile_of(parsed: Parsed) -> tuple[Profile | None, tuple[str, ...]]:
+    """Find the profile of the object, or the one of its optical paths if all have the same (G18)."""
+    element = parsed.dataset.get(_PROFILE)
+    if element is not None and element.length:
+        return _examined(parsed.stream, element)
+    paths = [path.get(_PROFILE) for path in parsed.dataset.items(_OPTICAL_PATHS)]
+    profiles = [path for path in paths if path is not None and path.length]
+    if not profiles:
+        return None, ()
+    if len({_value(parsed.stream, profile) for profile in profiles}) > 1:
+        return None, ("the optical paths have different ICC profiles; none is shown but in bulk/ (G18)",)
+    return _examined(parsed.stream, profiles[0])
+
+
+def _examined(stream: Stream, element: Element) -> tuple[Profile, tuple[str, ...]]:
+    """Read how long the profile is and which colours it is for (ICC.1 7.2); the value may have a byte of padding."""
+    header = stream.pread(_HEADER, element.offset)
+    length = struct.unpack_from(">L", header)[0] if len(header) == _HEADER else 0
+    if element.length - length not in (0, 1) or header[36:40] != b"acsp":
+        return Profile(element.offset, element.length, 0), ("the ICC profile is damaged; pictures go without (G18)",)
+    if length > LONGEST:
+        return Profile(element.offset, length, 0), ("the ICC profile is too long; pictures go without (L9)",)
+    return Profile(element.offset, length, _COLOURS.get(header[16:20], 0)), ()
+
+
+def _value(stream: Stream, element: Element) -> bytes:
+    """Give a value for comparison; of what is too long to go into pictures, where it lies is enough."""
+    if element.length > LONGEST:
+        return struct.pack(">Q", element.offset)
+    return element.value if element.value is not None else stream.pread(element.length, element.offset)

@@ -1,0 +1,106 @@
+"""How frames are stored: the Image Pixel attributes as a PixelFormat, tolerant of nonsense (PS3.3 C.7.6.3)."""
+
+import errno
+from dataclasses import replace
+
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom.data_set import DataSet
+
+PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
+
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+GE_PRIVATE = "1.2.840.113619.5.2"
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", EXPLICIT_BIG, GE_PRIVATE)
+
+MOST_SAMPLES = 1 << 29
+"""Samples of one frame that are tried: beyond any real frame, and a PNG of it still is one IDAT chunk (L4)."""
+
+ONE_SAMPLE = frozenset(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"))
+
+
+class PixelsUnusable(OSError):
+    """The Image Pixel attributes do not describe frames."""
+
+    def __init__(self, reason: str) -> None:
+        """Say why in a sentence for a user."""
+        super().__init__(errno.EIO, reason)
+
+
+def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
+    """Read how frames are stored (PS3.3 C.7.6.3). Raises PixelsUnusable."""
+    rows = _needed(dataset, 0x00280010, "Rows")
+    columns = _needed(dataset, 0x00280011, "Columns")
+    samples = dataset.integer(0x00280002)
+    samples = 1 if samples is None else samples
+    if samples not in (1, 3, 4):
+        raise PixelsUnusable(f"frames of {samples} samples a pixel cannot be shown (N19)")
+    if rows * columns * samples > MOST_SAMPLES:
+        raise PixelsUnusable(f"frames of {columns} x {rows} pixels are too large (L4)")
+    photometric = (dataset.text(0x00280004) or "").strip().upper()
+    photometric = photometric or ("MONOCHROME2" if samples == 1 else "RGB")
+    real, allocated = _allocated(dataset)
+    tag = next((tag for tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA) if tag in dataset), None)
+    element = dataset.get(tag) if tag is not None else None
+    if samples == 1 and photometric not in ONE_SAMPLE:
+        frames = max(dataset.integer(0x00280008) or 1, 1)
+        full = rows * columns * 3 * allocated // 8 * frames
+        coloured = photometric.startswith(("RGB", "YBR", "ARGB", "HSV", "CMYK")) and transfer_syntax in _NATIVE
+        if coloured and element is not None and element.length >= full:
+            raise PixelsUnusable("one sample a pixel contradicts Pixel Data, which is as long as three (N19)")
+        photometric = "MONOCHROME2"  # the values do not depend on it; `display_problems` says so
+    if samples != 1 and photometric in ONE_SAMPLE:
+        raise PixelsUnusable(f"{samples} samples a pixel contradict the photometric interpretation (N19)")
+    stored = dataset.integer(0x00280101) or 0
+    if not 0 < stored <= allocated or real:
+        stored = allocated
+    high = dataset.integer(0x00280102)
+    if high is None or not stored - 1 <= high < allocated:
+        high = stored - 1
+    fmt = PixelFormat(
+        rows=rows,
+        columns=columns,
+        samples=samples,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=high,
+        signed=dataset.integer(0x00280103) == 1 and not real,
+        photometric=photometric,
+        planar=dataset.integer(0x00280006) == 1,
+        transfer_syntax=transfer_syntax,
+        real=real,
+        big_endian=transfer_syntax in (EXPLICIT_BIG, GE_PRIVATE),
+        pixel_vr=element.vr if element else "OW",
+    )
+    if fmt.halved and element and _is_full_444(fmt, element.length, dataset):
+        return replace(fmt, photometric=photometric.removesuffix("_422"))
+    return fmt
+
+
+def _needed(dataset: DataSet, tag: int, name: str) -> int:
+    """Read a count that has to be there and positive (N20)."""
+    value = dataset.integer(tag)
+    if value is None or value <= 0:
+        raise PixelsUnusable(f"{name} is {'missing' if value is None else value} (N20)")
+    if value > 0xFFFFFFFF:
+        raise PixelsUnusable(f"{name} is too large (L4)")
+    return value
+
+
+def _allocated(dataset: DataSet) -> tuple[bool, int]:
+    """Read whether samples are real numbers and how many bits each takes."""
+    if PIXEL_DATA not in dataset:
+        if FLOAT_PIXEL_DATA in dataset:
+            return True, 32
+        if DOUBLE_FLOAT_PIXEL_DATA in dataset:
+            return True, 64
+    allocated = _needed(dataset, 0x00280100, "Bits Allocated")
+    if allocated not in (1, 8, 12, 16, 32, 64):
+        raise PixelsUnusable(f"samples of {allocated} bits cannot be read (N8)")
+    return False, allocated
+
+
+def _is_full_444(fmt: PixelFormat, length: int, dataset: DataSet) -> bool:
+    """Tell whether native data called 4:2:2 has full chrominance by its length (N2)."""
+    frames = max(dataset.integer(0x00280008) or 1, 1)
+    full = fmt.pixels * 3 * fmt.bits_allocated // 8 * frames
+    return fmt.transfer_syntax in _NATIVE and length >= full

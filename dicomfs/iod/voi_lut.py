@@ -1,0 +1,120 @@
+"""What a file offers to look at its values through: VOI LUTs and windows (PS3.3 C.11.2), in the file's order.
+
+Only this module reads the VOI LUT attributes, of an object or of a Frame VOI LUT Item. A VOI LUT comes before a
+window, as the first of them is the one to show (C.11.2.1). A place in this order means the same in every frame, so
+one that cannot be used keeps its place.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from dicomfs.dicom.data_set import DataSet
+from dicomfs.dicom.stream import Stream
+from dicomfs.dicom.values import parse_number
+from dicomfs.iod.functional_groups import distinct_frames, functional_group
+from dicomfs.iod.lookup_tables import bits_in_use, read_lut
+from dicomfs.rendering.render import Lut, Window
+
+FRAME_VOI_LUT = 0x00289132
+"""The functional group with the windows of a frame (PS3.3 C.7.6.16.2.10)."""
+
+UNUSABLE = "a window makes no sense and is not used (G10)"
+"""What is said of a window that its function does not allow."""
+
+_SEQUENCE, _LUT_EXPLANATION = 0x00283010, 0x00283003
+_CENTER, _WIDTH, _EXPLANATION, _FUNCTION = 0x00281050, 0x00281051, 0x00281055, 0x00281056
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
+
+@dataclass(frozen=True, slots=True)
+class Voi:
+    """A window or a VOI LUT; neither where what the file states cannot be used."""
+
+    window: Window | None = None
+    lut: Lut | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether anything can be looked at through it."""
+        return self.window is not None or self.lut is not None
+
+
+def voi_source(dataset: DataSet, frame: int) -> DataSet:
+    """Give what states the VOI LUTs and windows of *frame*: its functional group, or the object itself."""
+    return functional_group(dataset, frame, FRAME_VOI_LUT) or dataset
+
+
+def vois_of(
+    dataset: DataSet, inputs: tuple[float, float], stream: Stream | None, problems: dict[str, None]
+) -> tuple[Voi, ...]:
+    """Read all VOI LUTs and windows; *inputs* are the least and the greatest value that is shown (G9, G10, G11)."""
+    luts = [Voi(lut=_lut(item, inputs, stream, problems)) for item in dataset.items(_SEQUENCE)]
+    if luts and not any(voi.usable for voi in luts):
+        problems["the VOI LUT cannot be used (G9)"] = None
+    windows = [Voi(window) for window in _windows(dataset, problems)]
+    return (*luts, *windows)
+
+
+def _lut(item: DataSet, inputs: tuple[float, float], stream: Stream | None, problems: dict[str, None]) -> Lut | None:
+    """Read a VOI LUT, whose largest entry tells its bits where more are stated, as other viewers have it (G9)."""
+    lut = read_lut(item, inputs, stream)
+    if lut is None:
+        return None
+    used = bits_in_use(lut)
+    if used < lut.bits:
+        problems[f"a VOI LUT says {lut.bits} bits, but its entries use {used}, which are taken (G9)"] = None
+    return replace(lut, bits=used)
+
+
+def windows_of(dataset: DataSet) -> list[tuple[int, Window]]:
+    """Read the windows of a data set that can be used, with their places."""
+    first = len(dataset.items(_SEQUENCE))
+    return [(place, window) for place, window in enumerate(_windows(dataset, {}), first) if window is not None]
+
+
+def voi_names(dataset: DataSet, frames: int) -> tuple[str | None, ...]:
+    """Give for each place its explanation, or "window" or "lut"; None where no frame has anything of use there.
+
+    Windows and VOI LUTs may differ from frame to frame; a name is that of the first frame which has the place.
+    """
+    # All frames without groups of their own share one source: the first of them stands for all.
+    chosen = distinct_frames(dataset, frames, FRAME_VOI_LUT)
+    sources = dict.fromkeys(voi_source(dataset, frame) for frame in chosen)
+    names: list[str | None] = []
+    for source in sources:
+        for place, name in enumerate(_names(source)):
+            if place == len(names):
+                names.append(name)
+            elif names[place] is None:
+                names[place] = name
+    return tuple(names)
+
+
+def _names(dataset: DataSet) -> list[str | None]:
+    """Name what one data set offers, without reading a table."""
+    names: list[str | None] = [item.text(_LUT_EXPLANATION) or "lut" for item in dataset.items(_SEQUENCE)]
+    explanations = dataset.texts(_EXPLANATION)
+    for place, window in enumerate(_windows(dataset, {})):
+        explained = explanations[place] if place < len(explanations) else ""
+        names.append((explained or "window") if window is not None else None)
+    return names
+
+
+def _windows(dataset: DataSet, problems: dict[str, None]) -> list[Window | None]:
+    """Read the windows of a data set or a Frame VOI LUT Item; None for one that makes no sense (G10, G11)."""
+    function = dataset.text(_FUNCTION) or "LINEAR"
+    if function not in _FUNCTIONS:
+        problems["VOI LUT Function is none that the standard knows; LINEAR is taken (G10)"] = None
+        function = "LINEAR"
+    # Not `numbers`: that leaves out what is no number, and the others would move up.
+    centers, widths = dataset.texts(_CENTER), dataset.texts(_WIDTH)
+    if len(centers) != len(widths):
+        problems["Window Center and Window Width have different numbers of values (G11)"] = None
+    windows: list[Window | None] = []
+    for center, width in zip(map(parse_number, centers), map(parse_number, widths), strict=False):
+        window = None if center is None or width is None else Window(center, width, function)
+        if window is None or not (math.isfinite(window.center) and math.isfinite(window.width) and window.valid):
+            problems[UNUSABLE] = None
+            window = None
+        windows.append(window)
+    return windows

@@ -1,0 +1,88 @@
+"""What is wrong with how frames are shown, by the header alone; which windows lie beside all possible values (G12).
+
+Such a window is applied like any other. Its pictures are black or white from end to end, which looks like a fault of
+whoever draws them, so that it has to be said.
+"""
+
+import numpy as np
+
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom.data_set import DataSet
+from dicomfs.dicom.printable import frame_list
+from dicomfs.dicom.stream import Stream
+from dicomfs.iod.display_problems import PIXEL_VALUE_TRANSFORMATION, object_findings
+from dicomfs.iod.functional_groups import some_frame_has
+from dicomfs.iod.image_display import frame_display
+from dicomfs.iod.voi_lut import FRAME_VOI_LUT, voi_source, windows_of
+from dicomfs.rendering.render import WHITE, Display, Window, modality_range
+
+_SMALLEST, _LARGEST = 0x00280106, 0x00280107
+_GROUPS = (FRAME_VOI_LUT, PIXEL_VALUE_TRANSFORMATION)
+# Frames that stand for all, and those of them that one sentence names.
+_MOST_FRAMES, _MOST_NAMED = 64, 8
+
+
+def frame_findings(dataset: DataSet, frames: int, fmt: PixelFormat, stream: Stream | None) -> tuple[str, ...]:
+    """Say what is wrong with how frames are shown, and which windows miss all values that the pixels can have.
+
+    Where frames have windows or rescaling of their own, some of them stand for all; what concerns others, their
+    pictures say. *stream* is what the offsets in *dataset* refer to.
+    """
+    if frames == 0:
+        return tuple(object_findings(dataset, fmt))
+    own = fmt.samples == 1 and any(some_frame_has(dataset, tag) for tag in _GROUPS)
+    chosen = sorted({place * (frames - 1) // (_MOST_FRAMES - 1) for place in range(_MOST_FRAMES)}) if own else [0]
+    found: dict[str, list[int]] = {}
+    for frame in chosen:
+        display, wrong = frame_display(dataset, frame, fmt, stream)
+        for sentence in (*wrong, *_beside(dataset, frame, fmt, display)):
+            found.setdefault(sentence, []).append(frame + 1)
+    told = [
+        sentence if len(numbers) == len(chosen) else f"{_some(numbers)}: {sentence}"
+        for sentence, numbers in found.items()
+    ]
+    return (*object_findings(dataset, fmt), *told)
+
+
+def _some(numbers: list[int]) -> str:
+    """Name a few frames; those between the ones that were looked at are not known anyway."""
+    return frame_list(numbers) if len(numbers) <= _MOST_NAMED else f"{frame_list(numbers[:_MOST_NAMED])} and others"
+
+
+def _beside(dataset: DataSet, frame: int, fmt: PixelFormat, display: Display) -> list[str]:
+    """Look at the windows of one frame."""
+    if fmt.real or fmt.samples != 1 or fmt.photometric == "PALETTE COLOR":
+        return []
+    windows = windows_of(voi_source(dataset, frame))
+    ranges = [("all values that Bits Stored allows", fmt.stored_range)]
+    if windows and (declared := declared_values(dataset, fmt)):
+        ranges.append(("all values from Smallest to Largest Image Pixel Value", declared))
+    sentences = []
+    for place, window in windows:
+        for those, stored in ranges:
+            side = _side(window, modality_range(stored, display))
+            if side is not None:
+                colour = "black" if (side == "above") != display.invert else "white"
+                sentences.append(f"window {place + 1} lies {side} {those}; its pictures are all {colour} (G12)")
+                break
+    return sentences
+
+
+def declared_values(dataset: DataSet, fmt: PixelFormat) -> tuple[int, int] | None:
+    """Read the smallest and the largest stored value that the file says it has; None unless they can be right."""
+    smallest, largest = (dataset.integers(tag)[:1] for tag in (_SMALLEST, _LARGEST))
+    low, high = fmt.stored_range
+    if smallest and largest and low <= smallest[0] < largest[0] <= high:
+        return smallest[0], largest[0]
+    return None
+
+
+def _side(window: Window, values: tuple[float, float]) -> str | None:
+    """Tell whether a window lies above or below all *values*; None where it shows something of them."""
+    low, high = values
+    half = window.width / 2
+    if window.function != "SIGMOID" and low < window.center + half and high > window.center - half:
+        return None
+    with np.errstate(over="ignore"):  # far from the centre of a SIGMOID
+        dark, bright = (window.apply(np.array([low, high])) * WHITE + 0.5).astype(np.uint8)
+    return "above" if bright == 0 else "below" if dark == WHITE else None

@@ -1,0 +1,202 @@
+"""What of a data set is pixels: which element holds them, as what, how many frames, and where each lies.
+
+Only this module decides between what the transfer syntax says and what is there.
+"""
+
+import struct
+from dataclasses import dataclass, replace
+
+from dicomfs.codecs.codestream import sniff
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.registry import CODECS
+from dicomfs.dicom.data_set import DataSet, Element
+from dicomfs.dicom.fragments import Fragments, scan_fragments
+from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.stream import Extent, Stream
+from dicomfs.iod.image_display import frame_display
+from dicomfs.iod.image_pixel import PixelsUnusable, pixel_format
+from dicomfs.iod.pixels_elsewhere import pixels_elsewhere
+from dicomfs.iod.window_check import frame_findings
+from dicomfs.pixeldata.bare_codestream import BARE, SYNTAXES, bare_codestream
+from dicomfs.pixeldata.frame_status import doubtful_colours
+from dicomfs.pixeldata.frame_status import problems as problems_of_frames
+from dicomfs.pixeldata.frames import Frames, Unplaced, native_frames
+from dicomfs.pixeldata.offset_tables import encapsulated_frames, longest_table
+from dicomfs.pixeldata.video_stream import Video, is_video, video_of
+from dicomfs.rendering.render import picture_samples
+
+PIXEL_DATA = 0x7FE00010
+# The three elements that hold pixels, each excluding the others (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25).
+PIXEL_TAGS = (PIXEL_DATA, 0x7FE00008, 0x7FE00009)
+EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00001, 0x7FE00002
+NUMBER_OF_FRAMES = 0x00280008
+ICON_IMAGE = 0x00880200
+# SMPTE ST 2110 (PS3.22): live streams, never stored.
+LIVE = tuple(f"1.2.840.10008.1.2.7.{number}" for number in (1, 2, 3))
+# Syntaxes whose Pixel Data is native (PS3.5 A.1 to A.3, A.5), and the one for native frames in Items.
+EXPLICIT_LITTLE, ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.98"
+NATIVE = frozenset(
+    (EXPLICIT_LITTLE, "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.113619.5.2")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """The frames of an Instance, or its icon: how they are stored, where, and how many samples a pixel has when shown.
+
+    *dataset* says how they are shown; *doubtful_colours* that the headers of frames leave doubt about their colours.
+    """
+
+    dataset: DataSet
+    format: PixelFormat
+    frames: Frames
+    picture_samples: int
+    doubtful_colours: bool = False
+
+
+def number_of_frames(dataset: DataSet) -> tuple[int, tuple[str, ...]]:
+    """Read Number of Frames; absent is 1, senseless is 1 and a problem (PS3.3 C.7.6.6.1.1)."""
+    declared = dataset.integer(NUMBER_OF_FRAMES)
+    if declared is None:
+        element = dataset.get(NUMBER_OF_FRAMES)
+        empty = element is None or not (element.value or b"").strip(b" \0")
+        return 1, () if empty else ("Number of Frames is not a number; 1 is taken (L4)",)
+    if declared < 1:
+        return 1, (f"Number of Frames is {declared}; 1 is taken (L4)",)
+    return declared, ()
+
+
+def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | None, tuple[str, ...]]:
+    """Find the pixels of a data set: frames if they can be told apart, Items if there are any, a video; problems."""
+    dataset, syntax = parsed.dataset, parsed.transfer_syntax
+    present = [tag for tag in PIXEL_TAGS if tag in dataset]
+    if not present:
+        return None, None, None, pixels_elsewhere(parsed)
+    problems: list[str] = []
+    if len(present) > 1:
+        problems.append("there is more than one kind of Pixel Data; the first is used (N22)")
+    element = dataset.elements[present[0]]
+    fragments = parsed.fragments if present[0] == PIXEL_DATA else None
+    if fragments is None and _holds_items(parsed, element):
+        fragments = scan_fragments(parsed.stream, element.offset)
+        problems.append("encapsulated Pixel Data states a length; its Items are read all the same (E19)")
+    if is_video(parsed, element, fragments):
+        video, wrong = video_of(parsed, element, fragments)
+        return None, fragments, video, (*problems, *wrong)
+    if syntax in LIVE:
+        problems.append("the transfer syntax is one of live streams (SMPTE ST 2110); what is stored here is unknown")
+        return None, fragments, None, tuple(problems)
+    try:
+        fmt = pixel_format(dataset, syntax)
+    except PixelsUnusable as error:
+        return None, fragments, None, (*problems, str(error.strerror))
+    if not (dataset.text(0x00280004) or "").strip():
+        fmt = replace(fmt, colour="unstated")
+    declared, wrong = number_of_frames(dataset)
+    problems += wrong
+    extent = Extent(element.offset, element.length)
+    bare = bare_codestream(parsed.stream, extent, fmt, declared) if fragments is None else None
+    try:
+        if bare is not None:
+            problems.append(BARE)
+            fmt, frames, wrong = _encapsulated(parsed, bare[0], bare[1], declared)
+        elif fragments is not None:
+            fmt, frames, wrong = _encapsulated(parsed, fmt, fragments, declared)
+        else:
+            fmt, frames, wrong = _native(syntax, fmt, extent, declared)
+    except Unplaced as error:
+        return None, fragments, None, (*problems, str(error.strerror))
+    problems += wrong
+    problems += frame_findings(dataset, len(frames), fmt, parsed.stream)
+    display, _ = frame_display(dataset, 0, fmt, parsed.stream)
+    doubtful = doubtful_colours(parsed.stream, fmt, frames)
+    pixels = Pixels(dataset, fmt, frames, picture_samples(fmt, display), doubtful)
+    return pixels, fragments, None, tuple(problems)
+
+
+def _native(
+    syntax: str, fmt: PixelFormat, extent: Extent, declared: int
+) -> tuple[PixelFormat, Frames, tuple[str, ...]]:
+    problems = []
+    if syntax not in NATIVE and extent.length:
+        fmt = replace(fmt, transfer_syntax=EXPLICIT_LITTLE)
+        problems.append("the transfer syntax is encapsulated but Pixel Data is native; it is read as such (E19)")
+    frames, wrong = native_frames(extent, fmt.frame_bits, declared, fmt.word)
+    return fmt, frames, (*problems, *wrong)
+
+
+def _encapsulated(
+    parsed: Parsed, fmt: PixelFormat, fragments: Fragments, declared: int
+) -> tuple[PixelFormat, Frames, tuple[str, ...]]:
+    table = _table(parsed, EXTENDED_OFFSET_TABLE, fragments, declared)
+    lengths = _table(parsed, EXTENDED_OFFSET_TABLE_LENGTHS, fragments, declared)
+    frames, wrong = encapsulated_frames(parsed.stream, fragments, declared, table, lengths)
+    problems = [*wrong]
+    if fmt.transfer_syntax in NATIVE:
+        fmt = replace(fmt, transfer_syntax=_syntax_of_content(parsed.stream, frames))
+    elif fmt.transfer_syntax not in CODECS or fmt.transfer_syntax == ENCAPSULATED_NATIVE:
+        # Where the syntax tells nothing of codestreams, or the frames are not as long as it says, their content tells.
+        content = _syntax_of_content(parsed.stream, frames)
+        if content != ENCAPSULATED_NATIVE and not _fits_native(fmt, frames):
+            fmt = replace(fmt, transfer_syntax=content)
+            problems.append("the frames are not what the transfer syntax says, but decoded by their content (E24)")
+    return fmt, frames, (*problems, *problems_of_frames(parsed.stream, fmt, frames))
+
+
+def _fits_native(fmt: PixelFormat, frames: Frames) -> bool:
+    """Whether the first frame is as long as uncompressed pixels, and a pad byte."""
+    length = sum(extent.length for extent in frames.extents(0)) if len(frames) else 0
+    return fmt.transfer_syntax == ENCAPSULATED_NATIVE and 0 <= length - -(-fmt.frame_bits // 8) <= 1
+
+
+def icon_of(parsed: Parsed) -> tuple[Pixels | None, tuple[str, ...]]:
+    """Find the icon: an image without frames, native or encapsulated on its own (PS3.3 C.7.6.1.1.6, N22)."""
+    item = next(iter(parsed.dataset.items(ICON_IMAGE)), None)
+    element = item.get(PIXEL_DATA) if item else None
+    if item is None or element is None or not element.length:
+        return None, ("the icon has no pixels",) if item else ()
+    native = EXPLICIT_LITTLE if parsed.transfer_syntax not in NATIVE else parsed.transfer_syntax
+    try:
+        fmt = pixel_format(item, native)
+    except PixelsUnusable as error:
+        return None, (f"the icon cannot be shown: {error.strerror}",)
+    frames: Frames
+    if element.undefined or _holds_items(parsed, element):
+        frames, _ = encapsulated_frames(parsed.stream, scan_fragments(parsed.stream, element.offset), 1)
+        fmt = replace(fmt, transfer_syntax=_syntax_of_content(parsed.stream, frames))
+    elif bare := bare_codestream(parsed.stream, Extent(element.offset, element.length), fmt, 1):
+        fmt = bare[0]
+        frames, _ = encapsulated_frames(parsed.stream, bare[1], 1)
+    else:
+        frames, _ = native_frames(Extent(element.offset, element.length), fmt.frame_bits, 1, fmt.word)
+    if not frames or not frames.extents(0):
+        return None, ("the icon is cut short",)
+    display, _ = frame_display(item, 0, fmt, parsed.stream)
+    return Pixels(item, fmt, frames, picture_samples(fmt, display)), ()
+
+
+def _syntax_of_content(stream: Stream, frames: Frames) -> str:
+    """Choose a transfer syntax for Items in a file that says native, by the first frame that is there (E19)."""
+    for frame in range(len(frames)):
+        for offset, length in frames.extents(frame)[:1]:
+            return SYNTAXES.get(sniff(stream.pread(min(64, length), offset)), ENCAPSULATED_NATIVE)
+    return ENCAPSULATED_NATIVE
+
+
+def _holds_items(parsed: Parsed, element: Element) -> bool:
+    """Whether Pixel Data of a stated length begins with the Item of a Basic Offset Table and ends as Items do."""
+    head = parsed.stream.pread(8, element.offset)
+    if element.length < 16 or head[:4] != b"\xfe\xff\x00\xe0":
+        return False
+    (table,) = struct.unpack_from("<L", head, 4)
+    behind = parsed.stream.pread(4, element.offset + 8 + table)
+    return 8 + table < element.length and behind == b"\xfe\xff\x00\xe0"
+
+
+def _table(parsed: Parsed, tag: int, fragments: Fragments, declared: int) -> bytes | None:
+    """Read a value of 64-bit numbers, one a frame, as far as it can be of use."""
+    element = parsed.dataset.get(tag)
+    if element is None:
+        return None
+    length = min(element.length, longest_table(fragments, declared, 8))
+    return parsed.stream.pread(length, element.offset) if element.value is None else element.value[:length]

@@ -1,0 +1,1 @@
+"""Stored values to pictures and quantities, in NumPy; knows no attribute."""

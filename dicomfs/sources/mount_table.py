@@ -1,0 +1,102 @@
+"""What the kernel's mount table says of a place: on which file system it is, and what is mounted below it."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from dicomfs.sources.posix_acl import has_other_lists
+
+_TABLE = "/proc/self/mountinfo"
+# Types whose inode numbers are on disk, or kept by the server: the same after another mount of the same file system.
+# vfat, exFAT, CIFS, 9p and all of FUSE (sshfs, rclone …) may number in the order of lookup; overlayfs keeps numbers in
+# some configurations only. A type that is not known here counts as one of those.
+_KEEP_INODES = frozenset((
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "jfs", "reiserfs", "nilfs2", "bcachefs", "ocfs2", "gfs2",
+    "tmpfs", "ntfs", "ntfs3", "hfsplus", "ufs", "squashfs", "erofs", "iso9660", "udf", "nfs", "nfs4", "ceph", "lustre",
+    "gpfs",
+))  # fmt: skip
+
+
+class MountPoint(NamedTuple):
+    """One line of the table (proc_pid_mountinfo(5)): device and directory on it, the place of both, and the type."""
+
+    number: bytes
+    device: bytes
+    root: bytes
+    place: bytes
+    kind: str
+
+
+def table(lines: Iterable[bytes]) -> Iterator[MountPoint]:
+    """Take the lines of a mount table apart."""
+    for line in lines:
+        mounted, _, kind = line.partition(b" - ")
+        number, _, device, root, place = [_unescaped(field) for field in mounted.split()[:5]]
+        yield MountPoint(number, device, root, place, kind.split()[0].decode("ascii", "replace"))
+
+
+def kinds_below(descriptor: int, path: bytes) -> set[str]:
+    """Name the types of the file system that *descriptor* is on and of those mounted below *path*, the same place."""
+    with open(_TABLE, "rb") as lines:
+        return {kind_of(descriptor)} | below(lines, path)
+
+
+def below(lines: Iterable[bytes], path: bytes) -> set[str]:
+    """Name the types of the file systems that are mounted below *path*."""
+    top = parts(path)
+    return {mount.kind for mount in table(lines) if parts(mount.place)[: len(top)] == top}
+
+
+def kind_of(descriptor: int) -> str:
+    """Name the type of the file system that *descriptor* is on; empty where the kernel does not tell."""
+    try:
+        mount = _mount(descriptor)
+    except OSError:
+        return ""
+    return mount.kind if mount else ""
+
+
+def keeps_inodes(descriptor: int) -> bool:
+    """Tell whether the inode number of an open file (O_PATH will do) stays when its file system is mounted again."""
+    return kind_of(descriptor) in _KEEP_INODES
+
+
+def other_lists(kinds: Iterable[str], descriptor: int) -> set[str]:
+    """Say which of *kinds* have lists that modes do not show, the place of *descriptor* being on one of them."""
+    try:
+        attributes = os.listxattr(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        attributes = []
+    found = {kind for kind in kinds if has_other_lists(kind, ())}
+    return found or ({kind_of(descriptor)} if has_other_lists("", attributes) else set())
+
+
+def place_of(path: bytes) -> tuple[bytes, ...] | None:
+    """Say where *path* is on its device, whatever mount it is reached through; None where the kernel does not tell.
+
+    The first part is the device as the mount table has it.
+    """
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        mount = _mount(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return mount and (mount.device, *parts(mount.root), *parts(os.path.relpath(path, mount.place)))
+
+
+def parts(path: bytes) -> tuple[bytes, ...]:
+    """Take a path apart."""
+    return tuple([part for part in path.split(b"/") if part not in (b"", b".")])
+
+
+def _mount(descriptor: int) -> MountPoint | None:
+    with open(f"/proc/self/fdinfo/{descriptor}", "rb") as info, open(_TABLE, "rb") as lines:
+        number = next((line.split()[1] for line in info if line.startswith(b"mnt_id:")), None)
+        return next((mount for mount in table(lines) if mount.number == number), None)
+
+
+def _unescaped(field: bytes) -> bytes:
+    return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), field)

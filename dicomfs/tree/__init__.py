@@ -1,0 +1,1 @@
+"""Where things appear: one module for each view of the archive."""

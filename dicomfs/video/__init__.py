@@ -1,0 +1,1 @@
+"""Cine loops and stored streams with PyAV, in a process of their own."""

@@ -1,0 +1,121 @@
+"""One picture of a stored video: the first that stands alone and is whole, made small, as PNG."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dicomfs.formats.png import shape_chunk, write_png
+from dicomfs.video.protocol import Daemon, Unusable, opened, packets
+from dicomfs.video.remux import DEMUXERS
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+SEEN = {"mp4": "mov", **DEMUXERS}
+"""What reads each kind of stream (see `image.video.KINDS`) that is looked at."""
+
+# Pictures that stand alone and are broken, before there is none.
+_MOST_BROKEN = 20
+# Part of a picture without any colour: blocks of 16 x 16 pixels in one of 1920 x 1080 are more.
+_MOST_EMPTY = 1e-4
+# Where a stream does not name its colours, pictures of more lines than television had once have those of BT.709.
+_LINES = 576
+_BT601, _BT709, _UNKNOWN = 5, 1, (0, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A picture of *rows* x *columns* of a stream of *size* bytes of *kind*.
+
+    *stated* is how large the header says that the pictures are, and *physical* what it says of their pixels, as a chunk
+    of PNG; both are of use where the stream is silent.
+    """
+
+    kind: str
+    size: int
+    rows: int
+    columns: int
+    stated: tuple[int, int]
+    physical: bytes
+
+    def run(self, daemon: Daemon) -> None:
+        """Decode as little as possible, and write the file."""
+        import av.error
+
+        try:
+            with opened(daemon, self.size, SEEN[self.kind], {}) as container:
+                stream = next((one for one in container.streams.video if one.codec_context), None)
+                if stream is None:
+                    raise Unusable("there are no pictures in the stream")
+                frame = next(_whole_pictures(container, stream), None)
+                if frame is None:
+                    raise Unusable("no picture of the video can be decoded by itself")
+                daemon.write(0, self._file(frame, stream.sample_aspect_ratio))
+        except av.error.FFmpegError as error:
+            raise Unusable(f"the stream is damaged so that no picture can be found ({type(error).__name__})") from None
+
+    def _file(self, frame: "VideoFrame", aspect: Fraction | None) -> memoryview:
+        """Make the PNG. Pixels are as many as the header promises, of the shape that the stream states."""
+        turns = round(frame.rotation / 90) % 4
+        rows, columns = (self.columns, self.rows) if turns % 2 else (self.rows, self.columns)
+        matrix = frame.colorspace if frame.colorspace not in _UNKNOWN else _BT709 if frame.height > _LINES else _BT601
+        small = frame.reformat(columns, rows, "rgb24", src_colorspace=matrix, interpolation="AREA")
+        picture = np.ascontiguousarray(np.rot90(small.to_ndarray(), turns))
+        if not aspect and (frame.height, frame.width) == self.stated:
+            return write_png(picture, (self.physical,))
+        width, height = Fraction(frame.width, columns) * (aspect or 1), Fraction(frame.height, rows)
+        return write_png(picture, (shape_chunk(height, width) if turns % 2 else shape_chunk(width, height),))
+
+
+def _whole_pictures(container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:
+    """Decode pictures that stand alone; give those in which no damage is seen."""
+    context = stream.codec_context
+    context.thread_count = 1
+    context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+    tries = 0
+    held: list[Packet[Stream]] = []
+    for packet in packets(container, stream):
+        if not held and not packet.is_keyframe:
+            continue
+        held.append(packet)
+        # A picture may consist of two fields, each in a packet of its own.
+        if len(held) == 2:
+            yield from _decoded(context, held)
+            tries, held = tries + 1, []
+        if tries == _MOST_BROKEN:
+            return
+    yield from _decoded(context, held)
+
+
+def _decoded(context: "VideoCodecContext", held: "list[Packet[Stream]]") -> list["VideoFrame"]:
+    """Decode *held* and nothing else; give pictures that stand alone, unless some damage is found."""
+    from av.error import FFmpegError
+
+    frames: list[VideoFrame] = []
+    try:
+        for packet in (*held, None):
+            frames += context.decode(packet)
+    except FFmpegError:
+        frames = []
+    context.flush_buffers()
+    return [frame for frame in frames if frame.key_frame and not frame.is_corrupt and not _has_holes(frame)]
+
+
+def _has_holes(frame: "VideoFrame") -> bool:
+    """Whether parts were never written: memory is zeros then, which is no colour. Not all decoders tell."""
+    if len(frame.planes) < 3 or frame.format.is_rgb:
+        return False
+    kind = np.dtype("<u2" if frame.format.components[1].bits > 8 else "u1")
+    colours = [
+        np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width] == 0
+        for plane in frame.planes[1:3]
+    ]
+    return bool(np.mean(colours[0] & colours[1]) > _MOST_EMPTY)

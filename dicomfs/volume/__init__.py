@@ -1,0 +1,1 @@
+"""Slices to a regular grid in the patient."""

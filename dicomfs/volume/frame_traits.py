@@ -1,0 +1,180 @@
+"""What tells apart frames that lie in one place, where dimension indices do not: what was measured, how, and when.
+
+Only this module reads these attributes of the functional groups (PS3.3 C.8.13.5, C.8.15.3, C.7.6.16.2).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dicomfs.dicom.data_set import DataSet
+from dicomfs.iod.frame_times import FRAME_CONTENT, TIMES
+from dicomfs.iod.functional_groups import functional_group, functional_items
+
+Value = str | float | tuple[float, ...] | tuple[str, ...]
+Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+_FRAME_TYPES, _FRAME_TYPE, _COMPONENT = (0x00189226, 0x00189329, 0x00189732), 0x00089007, 0x00089208
+_COMPONENTS = {name: place for place, name in enumerate(("MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "MIXED"))}
+# The same in Frame Type and Image Type, as most writers have it.
+_LETTERS = {
+    "M": "MAGNITUDE", "P": "PHASE", "R": "REAL", "I": "IMAGINARY", "M_FFE": "MAGNITUDE", "M_SE": "MAGNITUDE",
+    "M_IR": "MAGNITUDE", "PHASE MAP": "PHASE",
+}  # fmt: skip
+_DIFFUSION, _B_VALUE, _DIRECTIONALITY, _GRADIENT, _DIRECTION = (
+    0x00189117, 0x00189087, 0x00189075, 0x00189076, 0x00189089
+)  # fmt: skip
+_ECHO, _ECHO_TIME, _MODIFIER, _INVERSION = 0x00189114, 0x00189082, 0x00189115, 0x00189079
+_TIMING, _REPETITION, _FLIP = 0x00189112, 0x00180080, 0x00181314
+_CONTRAST, _CONTRAST_PHASE = 0x00189341, 0x00189344
+_XRAY, _KVP, _RECONSTRUCTION, _KERNEL = 0x00189325, 0x00180060, 0x00189314, 0x00181210
+_TEMPORAL_INDEX, _STACK = 0x00209128, 0x00209056
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """One property of frames: how it is called, how that of a frame is read, and whether it is a time.
+
+    Values are put into order where they are *ordered*, else they keep the order in which frames first have them.
+    """
+
+    name: str
+    read: Callable[[DataSet, int], Value | None]
+    timed: bool = False
+    ordered: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Frames put into *count* volumes: the volume of each frame in *which*.
+
+    *timed* says that volumes follow each other in time alone; *values* holds for each volume those of *names*.
+    """
+
+    which: Places
+    count: int
+    timed: bool
+    names: tuple[str, ...]
+    values: tuple[tuple[Value | None, ...], ...]
+
+
+def split_by_traits(dataset: DataSet, index: Places, slices: int) -> tuple[Split | None, tuple[str, ...]]:
+    """Put frames with the slice of each in *index* into volumes of *slices* each, by the traits that do that.
+
+    A trait counts if it differs between frames in one place and not merely from slice to slice. None where no traits
+    make volumes that each have all slices once; then the names of those that differ are given.
+    """
+    count = len(index) // slices
+    columns: list[Sequence[Value | None]] = []
+    kept: list[Trait] = []
+    differing = []
+    codes, found = np.zeros(len(index), np.int64), 1
+    # All of a frame at once: its groups are parsed when they are asked for.
+    rows = [[trait.read(dataset, frame) for trait in TRAITS] for frame in range(len(index))]
+    for trait, column in zip(TRAITS, zip(*rows, strict=True), strict=True):
+        numbers = _numbered(column, ordered=trait.ordered)
+        if not _separates(numbers, np.zeros_like(numbers), index):
+            continue
+        differing.append(trait.name)
+        finer = np.unique(np.stack([codes, numbers]), axis=1, return_inverse=True)[1].ravel()
+        groups = int(finer.max()) + 1
+        if found < groups <= count and _separates(numbers, codes, index):
+            codes, found = finer, groups
+            columns.append(column)
+            kept.append(trait)
+    if len(index) % slices or found != count or len(np.unique(codes * slices + index)) < len(index):
+        return None, tuple(differing)
+    firsts = np.unique(codes, return_index=True)[1]
+    told = tuple(tuple([column[first] for column in columns]) for first in firsts.tolist())
+    timed = all(trait.timed for trait in kept)
+    return Split(codes, count, timed, tuple([trait.name for trait in kept]), told), ()
+
+
+def _numbered(column: Sequence[Value | None], *, ordered: bool) -> Places:
+    """Number the values of *column*, equal ones alike; where nothing is stated comes first."""
+    distinct = list(dict.fromkeys(column))
+    if ordered:
+        distinct.sort(key=lambda value: (value is not None, _COMPONENTS.get(str(value), len(_COMPONENTS)), value))
+    places = {value: place for place, value in enumerate(distinct)}
+    return np.array([places[value] for value in column], np.int64)
+
+
+def _separates(numbers: Places, codes: Places, index: Places) -> bool:
+    """Tell whether *numbers* differ between frames that have one slice of *index* and one of *codes*."""
+    before = len(np.unique(np.stack([codes, index]), axis=1).T)
+    return len(np.unique(np.stack([codes, index, numbers]), axis=1).T) > before
+
+
+def _number(sequence: int, tag: int) -> Callable[[DataSet, int], Value | None]:
+    """Give what reads a number of a functional group, as far as the digits of 32 bits tell."""
+
+    def read(dataset: DataSet, frame: int) -> Value | None:
+        group = functional_group(dataset, frame, sequence)
+        number = group.number(tag) if group else None
+        return None if number is None or number != number else float(f"{number:.6g}")
+
+    return read
+
+
+def _text(sequence: int, tag: int) -> Callable[[DataSet, int], Value | None]:
+    def read(dataset: DataSet, frame: int) -> Value | None:
+        group = functional_group(dataset, frame, sequence)
+        return (group.texts(tag) or None) if group else None
+
+    return read
+
+
+def _frame_type(dataset: DataSet, frame: int) -> DataSet | None:
+    groups = (functional_group(dataset, frame, sequence) for sequence in _FRAME_TYPES)
+    return next((group for group in groups if group is not None), None)
+
+
+def _component(dataset: DataSet, frame: int) -> Value | None:
+    """Read what of the complex signal is shown."""
+    group = _frame_type(dataset, frame)
+    if group is None:
+        return None
+    stated = (group.text(_COMPONENT) or "").strip().upper()
+    letters = [_LETTERS[text] for text in group.texts(_FRAME_TYPE)[2:] if text in _LETTERS]
+    # MIXED is what careless writers state of all frames, while the type of each says what it is.
+    return letters[0] if letters and stated in ("", "MIXED") else stated or None
+
+
+def _type(dataset: DataSet, frame: int) -> Value | None:
+    group = _frame_type(dataset, frame)
+    return (group.texts(_FRAME_TYPE) or None) if group else None
+
+
+def _b_value(dataset: DataSet, frame: int) -> Value | None:
+    """Read the b-value; without diffusion weighting it is 0."""
+    group = functional_group(dataset, frame, _DIFFUSION)
+    if group is not None and _B_VALUE not in group and group.text(_DIRECTIONALITY) == "NONE":
+        return 0.0
+    return _number(_DIFFUSION, _B_VALUE)(dataset, frame)
+
+
+def _direction(dataset: DataSet, frame: int) -> Value | None:
+    for diffusion in functional_items(dataset, frame, _DIFFUSION):
+        for gradient in diffusion.items(_GRADIENT):
+            return tuple([round(number, 4) for number in gradient.numbers(_DIRECTION)])
+    return None
+
+
+TRAITS = (
+    Trait("Complex Image Component", _component),
+    Trait("Frame Type", _type, ordered=False),
+    Trait("Stack ID", _text(FRAME_CONTENT, _STACK), ordered=False),
+    Trait("Convolution Kernel", _text(_RECONSTRUCTION, _KERNEL), ordered=False),
+    Trait("KVP", _number(_XRAY, _KVP)),
+    Trait("Effective Echo Time", _number(_ECHO, _ECHO_TIME)),
+    Trait("Repetition Time", _number(_TIMING, _REPETITION)),
+    Trait("Flip Angle", _number(_TIMING, _FLIP)),
+    Trait("Inversion Times", _number(_MODIFIER, _INVERSION)),
+    Trait("Contrast/Bolus Agent Phase", _text(_CONTRAST, _CONTRAST_PHASE), ordered=False),
+    Trait("Diffusion b-value", _b_value),
+    Trait("Diffusion Gradient Orientation", _direction, ordered=False),
+    Trait("Temporal Position Index", _number(FRAME_CONTENT, _TEMPORAL_INDEX), timed=True),
+    *(Trait(name, read, timed=True) for name, read in TIMES),
+)
+"""Traits in the order in which volumes are nested: the first varies slowest."""
