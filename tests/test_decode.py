@@ -614,7 +614,7 @@ def test_processes_hold_no_descriptor_of_the_daemon(tmp_path: Path) -> None:
 
 DAEMON = """
 import os, signal, sys, trio
-from dicomfs.workers.decode import Decoder
+from dicomfs.workers.frame_cache import Decoder
 from test_decode import noise, serves, workers, servers
 async def play():
     task, data, _ = noise()

@@ -428,7 +428,7 @@ def test_the_limit_is_raised(tmp_path: Path) -> None:
 
 
 def test_the_budget_follows_the_limit() -> None:
-    program = "from dicomfs.descriptors import Descriptors; print(Descriptors.of_process(2)._most)"
+    program = "from dicomfs.resources.descriptors import Descriptors; print(Descriptors.of_process(2)._most)"
     found = {}
     for limit in (64, 256, 1024, 4096, 1_000_000):
         soft = min(limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1])

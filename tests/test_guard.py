@@ -14,8 +14,11 @@ from mounting import errno_of, wait_for
 DAEMON = '''
 import asyncio, errno, os, sys
 import trio
-from dicomfs import cli, content, inodes, tree
-from dicomfs.files import subject
+from dicomfs.cli import main as command
+from dicomfs.fuse import inodes
+from dicomfs.tree import mirror
+from dicomfs.vfs import content
+from dicomfs.instance import handle
 
 point, kind, healed = sys.argv[1:4]
 
@@ -55,15 +58,15 @@ def break_it(owner, name):
     setattr(owner, name, wrong)
 
 {
-    "lookup": lambda: break_it(tree.MirrorDirectory, "lookup"),
-    "getattr": lambda: break_it(tree.MirrorDirectory, "current"),
-    "opendir": lambda: break_it(tree.MirrorDirectory, "listing"),
+    "lookup": lambda: break_it(mirror.MirrorDirectory, "lookup"),
+    "getattr": lambda: break_it(mirror.MirrorDirectory, "current"),
+    "opendir": lambda: break_it(mirror.MirrorDirectory, "listing"),
     "readdir": lambda: break_it(inodes.InodeTable, "hold"),
-    "open": lambda: break_it(subject.ContentFile, "open"),
+    "open": lambda: break_it(handle.ContentFile, "open"),
     "read": lambda: break_it(content.Content, "read"),
-    "children": lambda: break_it(tree.InstanceDirectory, "_make"),
+    "children": lambda: break_it(mirror.InstanceDirectory, "_make"),
 }[point]()
-cli.main(sys.argv[4:])
+command.main(sys.argv[4:])
 '''
 KINDS = [
     "ValueError",

@@ -262,8 +262,8 @@ def test_all_that_drawing_needs_is_loaded_before() -> None:
     """NumPy imports parts of itself at first use; every way to draw a frame is tried as the first thing."""
     before = """
 from dicomfs.workers import worker
-from dicomfs.image.pixelformat import PixelFormat
-from dicomfs.display.render import Display, Lut, Palette, Window
+from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.rendering.render import Display, Lut, Palette, Window
 grey = PixelFormat(300, 300, 1, 16, 12, 11, True, "MONOCHROME1", False, "1.2.840.10008.1.2.4.91")
 words = (numpy.arange(300 * 300) % 1000).astype("<i2").reshape(300, 300)
 words[words < 600] = 10

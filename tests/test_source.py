@@ -434,7 +434,7 @@ def test_fifos_sockets_and_devices_are_never_opened(archive: Path, program: Call
     """Have the kernel's own record of what was opened."""
     special = list(special_files(archive))
     script = f"""
-        from dicomfs.source import Source
+        from dicomfs.sources.local import Source
         source = Source({str(archive)!r})
         print([entry.name for entry in source.entries(b"")])
         for name in {special!r}:
@@ -883,7 +883,7 @@ def test_places_behind_bind_mounts_are_held(archive: Path, tmp_path: Path, progr
     (tmp_path / "secret" / "deep").mkdir()
     script = f"""
         import os, subprocess, sys
-        from dicomfs.source import Source
+        from dicomfs.sources.local import Source
         def bind(what, where):
             subprocess.run(["mount", "--bind", {str(tmp_path)!r} + what, {str(tmp_path)!r} + where], check=True)
         bind("/archive", "/whole"); bind("/archive/a", "/part"); bind("/secret", "/other folder")

@@ -175,7 +175,7 @@ def test_a_trial_mount_that_hangs_is_a_finding(tmp_path: Path, monkeypatch: pyte
 def test_the_exit_code_is_not_written_into_another_file(tmp_path: Path) -> None:
     """Once the mount answered, the number of the pipe may be that of anything."""
     script = (
-        "import os, sys; from dicomfs.daemon import detach\n"
+        "import os, sys; from dicomfs.fuse.daemonize import detach\n"
         "def serve(ready):\n"
         "    ready()\n"
         "    for number in range(20): os.open(sys.argv[1] + str(number), os.O_RDWR | os.O_CREAT, 0o600)\n"
@@ -190,7 +190,7 @@ def test_the_exit_code_is_not_written_into_another_file(tmp_path: Path) -> None:
 
 
 def test_the_exit_code_of_what_never_answered_arrives() -> None:
-    script = "import sys; from dicomfs.daemon import detach; sys.exit(detach(lambda ready: 7))"
+    script = "import sys; from dicomfs.fuse.daemonize import detach; sys.exit(detach(lambda ready: 7))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7
 
 

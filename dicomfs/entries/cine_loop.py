@@ -1,6 +1,6 @@
 """`video.mp4` of objects whose frames follow each other in time: encoded as a film when somebody opens it.
 
-Its size follows from the number and the size of its frames (see `codecs.film_size`); what the film does not need of it
+Its size follows from the number and the size of its frames (see `video.film_size`); what the film does not need of it
 is a `free` box. The pictures are those of `frames/`. While the film's process encodes one frame, workers decode the
 next ones; there is never more than one frame for each of them in memory.
 """

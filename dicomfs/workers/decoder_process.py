@@ -1,6 +1,6 @@
 """The decoding process: a fork server that starts warm workers, and the worker that decodes one frame at a time.
 
-`python -m dicomfs.workers.worker FD` runs the fork server. It is started with exec before the FUSE device is opened,
+`python -m dicomfs.workers.decoder_process FD` runs the fork server. It is started with exec before the FUSE device is opened,
 imports all that decoding needs, and then forks a worker for each request that it reads from socket FD, so that a
 new worker costs milliseconds. A worker shuts itself in (see `sandbox`), greets, and answers requests on a socket
 of its own. Encoded bytes and pictures travel in a memory slot that it shares with the daemon; a request may be a
