@@ -25,7 +25,7 @@ from samples import (
 )
 from test_native_dcm import GE_PRIVATE, errors
 
-from dicomfs.codecs.encoders import HTJ2K, JPEG_2000
+from dicomfs.dicom import uids
 
 SAMPLES, PHOTOMETRIC, PLANAR, STORED, HIGH_BIT, SIGNED = (
     0x00280002, 0x00280004, 0x00280006, 0x00280101, 0x00280102, 0x00280103,
@@ -96,7 +96,7 @@ def states_all(dataset: pydicom.FileDataset, kind: str) -> None:
     bits = 16 if kind == "grey" else 8
     colour = kind != "grey"
     stated = [dataset.get(name) for name in NEEDED]
-    if dataset.file_meta.TransferSyntaxUID in (JPEG_2000, HTJ2K) and colour:
+    if dataset.file_meta.TransferSyntaxUID in (uids.JPEG2000Lossless, uids.HTJ2KLossless) and colour:
         assert stated[1] == "YBR_RCT"  # the reversible transform, which decoders undo (PS3.5 8.2.4)
         stated[1] = "RGB"
     assert stated == [
@@ -134,5 +134,5 @@ def test_every_program_reads_every_copy(
                 for values in given:
                     if values is not None:
                         assert np.array_equal(np.asarray(values).astype(int), expected(kind).astype(int)), (who, name)
-            if uid != HTJ2K:  # which dciodvfy does not know
+            if uid != uids.HTJ2KLossless:  # which dciodvfy does not know
                 assert errors(place, program) <= errors(whole, program), name

@@ -46,6 +46,8 @@ def test_private_tags_in_any_block() -> None:
 
 
 def test_the_rest_of_pydicom_is_not_loaded() -> None:
-    script = "import sys, dicomfs.fuse.session; print([name for name in sys.modules if name.partition('.')[0] == 'pydicom'])"
+    script = (
+        "import sys, dicomfs.fuse.session; print([name for name in sys.modules if name.partition('.')[0] == 'pydicom'])"
+    )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"

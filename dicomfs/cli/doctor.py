@@ -19,6 +19,7 @@ import trio
 from dicomfs import __version__
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.registry import CODECS
+from dicomfs.dicom import uids
 from dicomfs.fuse.session import is_mounted, unmount
 from dicomfs.instance.cine_loop import MISSING
 from dicomfs.video.film_size import efforts
@@ -155,7 +156,7 @@ def _codecs() -> Iterator[Finding]:
 
 def _workers() -> Finding:
     """Have a worker process decode one native frame, and name what it is locked in by."""
-    fmt = PixelFormat(2, 2, 1, 8, 8, 7, False, "MONOCHROME2", False, "1.2.840.10008.1.2.1")
+    fmt = PixelFormat(2, 2, 1, 8, 8, 7, False, "MONOCHROME2", False, uids.ExplicitVRLittleEndian)
     values = np.arange(4, dtype=np.uint8).tobytes()
 
     async def decode() -> tuple[bytes, tuple[str, ...]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from dicomfs.codecs.registry import CODECS
 from dicomfs.codecs.remarks import LONGEST, read
+from dicomfs.dicom import tags
 from dicomfs.dicom.dictionary import is_known_uid, uid_name
 from dicomfs.dicom.part10_reader import Parsed
 from dicomfs.dicom.printable import frame_list, printable
@@ -31,8 +32,6 @@ PHOTOMETRIC_INTERPRETATIONS = frozenset(
         "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB",
     )
 )  # fmt: skip
-_SOP_CLASS = 0x00080016
-_MODALITY = 0x00080060
 # Frames that are drawn to see what only that shows.
 _MOST_DRAWN = 16
 
@@ -84,9 +83,9 @@ async def _said(picture: File) -> tuple[str, ...]:
 
 
 def _identity(parsed: Parsed) -> Iterator[str]:
-    sop_class = parsed.dataset.text(_SOP_CLASS) or parsed.meta.text(0x00020002)
+    sop_class = parsed.dataset.text(tags.SOPClassUID) or parsed.meta.text(tags.MediaStorageSOPClassUID)
     yield _line("SOP class", _uid(sop_class))
-    yield _line("modality", _term(parsed.dataset.text(_MODALITY), MODALITIES))
+    yield _line("modality", _term(parsed.dataset.text(tags.Modality), MODALITIES))
     syntax = parsed.transfer_syntax
     yield _line("transfer syntax", f"{_uid(syntax)} ({syntax})" if is_known_uid(syntax) else _uid(syntax))
 

@@ -15,10 +15,8 @@ from dicomfs.codecs import registry
 from dicomfs.codecs.bitstream import CodecError
 from dicomfs.codecs.decoders import Decoded, run
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import uids
 
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-RLE, JPEG_LS = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80"
-JPEG_2000, HTJ2K = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"
 # Beyond, OpenJPEG does not decode HTJ2K, and loses bits of JPEG 2000 from 24 bits on with a colour transform.
 _MOST_BITS = 16
 # Segments of an RLE frame, and bytes of its header (PS3.5 G.5).
@@ -40,10 +38,10 @@ def target(plain: PixelFormat, transfer_syntax: str) -> PixelFormat | None:
     if plain.real or plain.samples not in (1, 3) or not encoder.holds(plain):
         return None
     photometric = plain.photometric
-    if photometric == "RGB" and transfer_syntax in (JPEG_2000, HTJ2K):
+    if photometric == "RGB" and transfer_syntax in (uids.JPEG2000Lossless, uids.HTJ2KLossless):
         photometric = "YBR_RCT"
     # RLE has one colour after the other, whatever is said (PS3.5 G.2); say so.
-    planar = plain.samples > 1 and transfer_syntax == RLE
+    planar = plain.samples > 1 and transfer_syntax == uids.RLELossless
     return replace(plain, transfer_syntax=transfer_syntax, photometric=photometric, planar=planar)
 
 
@@ -58,7 +56,7 @@ def source_format(fmt: PixelFormat) -> PixelFormat:
 def encode(decoded: Decoded, fmt: PixelFormat) -> bytes | memoryview:
     """Make a frame that is stored as *fmt* says, uncompressed or not, of decoded values. Raises CodecError."""
     values = _checked(decoded, fmt)
-    if fmt.transfer_syntax == EXPLICIT_LITTLE:
+    if fmt.transfer_syntax == uids.ExplicitVRLittleEndian:
         return values.reshape(-1).view(np.uint8).data
     encoder = _ENCODERS[fmt.transfer_syntax]
     encoded = _try(lambda: encoder.encode(values, fmt))
@@ -165,8 +163,8 @@ def _jpeg2000_holds(fmt: PixelFormat) -> bool:
 
 
 _ENCODERS = {
-    RLE: _Encoder(_rle, _rle_holds),
-    JPEG_LS: _Encoder(_jpegls, _jpegls_holds),
-    JPEG_2000: _Encoder(_jpeg2000, _jpeg2000_holds),
-    HTJ2K: _Encoder(_htj2k, _jpeg2000_holds),
+    uids.RLELossless: _Encoder(_rle, _rle_holds),
+    uids.JPEGLSLossless: _Encoder(_jpegls, _jpegls_holds),
+    uids.JPEG2000Lossless: _Encoder(_jpeg2000, _jpeg2000_holds),
+    uids.HTJ2KLossless: _Encoder(_htj2k, _jpeg2000_holds),
 }

@@ -8,6 +8,7 @@ cut keeps what is there, and budgets bound what a hostile file can cost (rules L
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.character_sets import charset_faults
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.dictionary import is_private, private_vr, public_vr
@@ -31,9 +32,7 @@ _ELEMENT_BYTES, _ITEM_BYTES = 250, 400
 MOST_PROBLEMS = 100
 
 # Float, Double Float and Pixel Data: never read here.
-PIXEL_DATA = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_CHARSET, _PIXEL_REPRESENTATION, _LUT_DESCRIPTOR, _LUT_DATA = 0x00080005, 0x00280103, 0x00283002, 0x00283006
+PIXEL_DATA = frozenset((tags.FloatPixelData, tags.DoubleFloatPixelData, tags.PixelData))
 
 # The first look takes in most headers whole; reading on in sequence, the window grows. Behind a value that was
 # jumped over, only the next few headers are wanted.
@@ -159,11 +158,11 @@ class Reader:
             elements[tag] = element
             if len(element.vr) > 2:
                 ambiguous.append(element)
-            if tag == _CHARSET and element.value is not None:
+            if tag == tags.SpecificCharacterSet and element.value is not None:
                 here.charset = decode_text(element.value, "CS", ())
                 for fault in charset_faults(here.charset):
                     self.flag(fault)
-            elif tag == _PIXEL_REPRESENTATION and element.value is not None:
+            elif tag == tags.PixelRepresentation and element.value is not None:
                 here.signed = here.integer(tag) == 1
             elif element.vr in CHARSET_TEXT and (wrong := text_fault(element.value, element.vr, here.charset)):
                 self.flag(wrong)
@@ -238,12 +237,12 @@ class Reader:
 
     def _delimiter(self, tag: int, position: int, end: int, undefined: bool) -> tuple[bool, int]:
         """Judge a tag of group FFFE or FFFF among elements: does it end this data set, and where to go on."""
-        if undefined and tag == _ITEM_END:
+        if undefined and tag == tags.ItemDelimitationItem:
             return True, position + 8
-        if undefined and tag in (_SEQUENCE_END, _ITEM):
+        if undefined and tag in (tags.SequenceDelimitationItem, tags.Item):
             self.flag("an Item ends without its delimiter (E13)")
             return True, position
-        if tag in (_ITEM, _ITEM_END, _SEQUENCE_END):
+        if tag in (tags.Item, tags.ItemDelimitationItem, tags.SequenceDelimitationItem):
             self.flag(f"a delimiter {_name(tag)} stands where an element should; it is skipped (E13)")
             return False, position + 8
         self.flag("what follows the last element is no element; it is left out")
@@ -298,7 +297,7 @@ class Reader:
 
     def _pixel_data(self, tag: int, vr: str, start: int, length: int, depth: int) -> None:
         """Find the fragments of Pixel Data whose length is given although it is encapsulated (E19)."""
-        if depth or tag != 0x7FE00010 or not self.encapsulated or length < 8:
+        if depth or tag != tags.PixelData or not self.encapsulated or length < 8:
             return
         if self.peek(start, 4) == ITEM:
             self.flag("Pixel Data is encapsulated but has a length (E19)")
@@ -315,7 +314,7 @@ class Reader:
                 self.flag("the last fragment is cut short; its frame cannot be read (E16)")
             elif not fragments.delimited:
                 self.flag("Pixel Data ends without a Sequence Delimitation Item (E12)")
-            if tag == 0x7FE00010 and not depth:
+            if tag == tags.PixelData and not depth:
                 self.fragments = fragments
                 if not self.encapsulated:
                     self.flag("Pixel Data is encapsulated although the transfer syntax says native (E19)")
@@ -370,12 +369,12 @@ class Reader:
             group, number, length = IMPLICIT[encoding.big_endian].unpack_from(head)
             tag = group << 16 | number
             position += 8
-            if tag == _ITEM:
+            if tag == tags.Item:
                 item, position = self._item(position, length, end, encoding, outer, depth)
                 items.append(item)
-            elif tag == _SEQUENCE_END and undefined:
+            elif tag == tags.SequenceDelimitationItem and undefined:
                 return tuple(items), position
-            elif tag in (_ITEM_END, _SEQUENCE_END):
+            elif tag in (tags.ItemDelimitationItem, tags.SequenceDelimitationItem):
                 self.flag(f"a delimiter {_name(tag)} stands where an Item should; it is skipped (E13)")
             else:
                 self.flag("a sequence holds something that is no Item; it ends there (L7)")
@@ -426,6 +425,6 @@ def _resolve(element: Element, here: DataSet) -> str:
     choices = element.vr
     if choices == "US or SS":
         return "SS" if here.signed else "US"
-    if element.tag == _LUT_DATA and here.integers(_LUT_DESCRIPTOR)[:1] == (1,):
+    if element.tag == tags.LUTData and here.integers(tags.LUTDescriptor)[:1] == (1,):
         return "US"
     return "OW"

@@ -10,9 +10,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.part10_writer import element_header
 
-PIXEL_DATA, EXTENDED_TABLE, EXTENDED_LENGTHS = 0x7FE00010, 0x7FE00001, 0x7FE00002
 MOST_OFFSET = 0xFFFFFFFF
 """The last place in Pixel Data that a Basic Offset Table can state."""
 _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
@@ -51,7 +51,11 @@ class Encapsulation:
         if self._offsets[-1] <= self._most_offset:
             head = _head(np.asarray(self._offsets, "<u4").tobytes())
         else:
-            head = _extended(EXTENDED_TABLE, self._offsets) + _extended(EXTENDED_LENGTHS, self._lengths) + _head(b"")
+            head = (
+                _extended(tags.ExtendedOffsetTable, self._offsets)
+                + _extended(tags.ExtendedOffsetTableLengths, self._lengths)
+                + _head(b"")
+            )
         frames = end - self._next - len(_SEQUENCE_END)
         longer = self._begin + len(head) - frames
         if longer:
@@ -63,7 +67,7 @@ class Encapsulation:
 
 def _head(table: bytes) -> bytes:
     """Write the start of Pixel Data up to the first frame."""
-    return element_header(PIXEL_DATA, "OB", None) + _item(table)
+    return element_header(tags.PixelData, "OB", None) + _item(table)
 
 
 def _item(value: bytes) -> bytes:

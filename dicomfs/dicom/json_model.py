@@ -14,8 +14,9 @@ from decimal import Decimal
 from functools import lru_cache
 from json.encoder import encode_basestring
 
+from dicomfs.dicom import tags, uids
 from dicomfs.dicom.long_sequence import LongSequence
-from dicomfs.dicom.part10_reader import GE_PRIVATE, PIXEL_DATA, DataSet, Element, Parsed
+from dicomfs.dicom.part10_reader import PIXEL_DATA, DataSet, Element, Parsed
 from dicomfs.dicom.values import SIZES, TEXT, decode_text, unpack, unpack_tags
 
 __all__ = ["BulkValue", "bulk_name", "bulk_values", "header_json", "is_bulk", "json_parts"]
@@ -25,7 +26,6 @@ _BINARY = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 INLINE = 1024
 # Integers beyond are not exact where JSON numbers are read as binary64 (PS3.18 F.2.3).
 _EXACT = 2**53
-_CHARSET = 0x00080005
 _UTF_8 = '{"vr":"CS","Value":["ISO_IR 192"]}'
 # C1, what HTML acts on, line ends of JavaScript, and marks that turn the direction of text.
 _ACTIVE = re.compile("[\x7f-\x9f<>&\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -85,9 +85,11 @@ def _bulk_values(parsed: Parsed, dataset: DataSet, prefix: str) -> Iterator[Bulk
         elif element.items:
             for number, item in enumerate(element.items, 1):
                 yield from _bulk_values(parsed, item, f"{prefix}{element.tag:08X}.{number}.")
-        elif is_bulk(element) and _in_model(element.tag) and element.tag != _CHARSET:
+        elif is_bulk(element) and _in_model(element.tag) and element.tag != tags.SpecificCharacterSet:
             swapped = dataset.big_endian or (
-                parsed.transfer_syntax == GE_PRIVATE and element.tag in PIXEL_DATA and not prefix
+                parsed.transfer_syntax == uids.PrivateGEImplicitVRBigEndianPixelData
+                and element.tag in PIXEL_DATA
+                and not prefix
             )
             swap = SIZES.get(element.vr, 1) if swapped and not element.undefined else 1
             yield BulkValue(bulk_name(prefix, element.tag), element.offset, element.length, swap)
@@ -99,25 +101,25 @@ def header_json(parsed: Parsed) -> bytes:
     low, high = bytearray(), bytearray()
     stated, needed = False, False
     for tag, entry in _entries(parsed.dataset, ""):
-        stated = stated or tag == _CHARSET
+        stated = stated or tag == tags.SpecificCharacterSet
         needed = needed or not entry.isascii()
-        part = low if tag < _CHARSET else high
+        part = low if tag < tags.SpecificCharacterSet else high
         part += f',\n"{tag:08X}":{entry}'.encode()
     if needed and not stated:
-        low += f',\n"{_CHARSET:08X}":{_UTF_8}'.encode()
+        low += f',\n"{tags.SpecificCharacterSet:08X}":{_UTF_8}'.encode()
     return b"{" + (low + high)[1:] + b"\n}\n"
 
 
 def json_parts(parsed: Parsed) -> Iterator[bytes]:
     """Write the same in parts, where some of its sequences are long."""
-    stated = _CHARSET in parsed.dataset
+    stated = tags.SpecificCharacterSet in parsed.dataset
     # Whether text calls for a character set is not known before all of it is written.
     needed = stated or not all(part.isascii() for _, part in _long_entries(parsed.dataset))
     before, last = b"{", -1
     for tag, part in _long_entries(parsed.dataset):
         if tag != last:
-            if needed and not stated and last < _CHARSET < tag:
-                yield before + f'\n"{_CHARSET:08X}":{_UTF_8}'.encode()
+            if needed and not stated and last < tags.SpecificCharacterSet < tag:
+                yield before + f'\n"{tags.SpecificCharacterSet:08X}":{_UTF_8}'.encode()
                 before = b","
             yield before + f'\n"{tag:08X}":'.encode()
             before, last = b",", tag
@@ -148,7 +150,7 @@ def _written(element: Element, dataset: DataSet, prefix: str) -> Iterator[tuple[
     tag = element.tag
     if not _in_model(tag):
         return
-    if tag == _CHARSET:
+    if tag == tags.SpecificCharacterSet:
         yield tag, _UTF_8
     elif element.items:
         yield tag, f'{{"vr":"SQ","Value":[{_items(element, prefix)}]}}'

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, overload
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.dictionary import public_vr
 from dicomfs.dicom.encoding import EXPLICIT, IMPLICIT, LENGTH, UNDEFINED, VRS, Encoding
@@ -32,9 +33,8 @@ _MOST_WALKED = 10_000_000
 _MOST_LAYOUTS, _TRIED, _REMEMBERED = 512, 8, 4096
 # Items that only the walk that mends can read, each as a whole.
 _MOST_ODD = 2000
-_ITEM_TAG, _ITEM_END_TAG, _SEQUENCE_END_TAG = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 # What changes how the elements behind it are read.
-_CONTEXT = frozenset((0x00080005, 0x00280103))
+_CONTEXT = frozenset((tags.SpecificCharacterSet, tags.PixelRepresentation))
 _LONGEST_VALUE = 64 * 1024
 _NEVER = -1
 
@@ -94,20 +94,20 @@ def _delimited(data: bytes, position: int, limit: int, encoding: Encoding, *, se
         walked += 1
         inside = open_sequences[-1]
         if tag >= 0xFFFE0000:
-            if tag == (_SEQUENCE_END_TAG if inside else _ITEM_END_TAG):
+            if tag == (tags.SequenceDelimitationItem if inside else tags.ItemDelimitationItem):
                 position = start
                 open_sequences.pop()
                 if not open_sequences:
                     return position, walked
                 continue
-            if tag != _ITEM_TAG or not inside:
+            if tag != tags.Item or not inside:
                 raise _Malformed
         elif inside:
             raise _Malformed
         if length == UNDEFINED:
-            if tag != _ITEM_TAG and vr != "SQ":
+            if tag != tags.Item and vr != "SQ":
                 raise _Malformed
-            open_sequences.append(tag != _ITEM_TAG)
+            open_sequences.append(tag != tags.Item)
             position = start
             if len(open_sequences) > 64:
                 raise _Malformed
@@ -147,7 +147,7 @@ def _elements(data: bytes, start: int, stop: int | None, limit: int, encoding: E
         bound = limit if stop is None else stop
         tag, vr, value, length = _head(data, position, bound, encoding)
         if tag >= 0xFFFE0000:
-            if stop is None and tag == _ITEM_END_TAG:
+            if stop is None and tag == tags.ItemDelimitationItem:
                 return heads, position
             raise _Malformed
         if tag in seen or (vr == "UN" and public_vr(tag)):
@@ -187,7 +187,7 @@ def _laid_out(data: bytes, encoding: Encoding) -> _Layout:
             known.append((head.stop, head.end))
             continue
         tag, _, inner, length = _head(data, head.value, head.stop, encoding)
-        if tag != _ITEM_TAG:
+        if tag != tags.Item:
             raise _Malformed
         known.append((head.value, inner))
         nested, stop = _elements(data, inner, None if length == UNDEFINED else inner + length, head.stop, encoding)
@@ -590,9 +590,9 @@ def _item_ends(
     while limit - position >= 8:
         group, number, length = unpack(data, position)
         tag = group << 16 | number
-        if tag == _SEQUENCE_END_TAG:
+        if tag == tags.SequenceDelimitationItem:
             return ends, True, walked
-        if tag != _ITEM_TAG:
+        if tag != tags.Item:
             raise _Malformed
         if length == UNDEFINED and (known := next(filter(None, [each.match(data, position) for each in recent]), None)):
             stop = known.end()

@@ -7,6 +7,7 @@ first element shows, and inflation of a deflated data set.
 import errno
 from dataclasses import dataclass
 
+from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.deflated import Inflated, inflate
 from dicomfs.dicom.element_reader import KEEP, PIXEL_DATA, Reader
@@ -17,25 +18,21 @@ from dicomfs.dicom.stream import Stream
 
 __all__ = ["KEEP", "PIXEL_DATA", "DataSet", "Element", "NotDicom", "Parsed", "parse"]
 
-IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-# GE's private syntax: a header as in Implicit VR Little Endian, big endian pixels.
-GE_PRIVATE = "1.2.840.113619.5.2"
-DEFLATED = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
+DEFLATED = frozenset((uids.DeflatedExplicitVRLittleEndian, uids.JPIPReferencedDeflate, uids.JPIPHTJ2KReferencedDeflate))
 _ENCODINGS = {
-    IMPLICIT_LITTLE: Encoding(False, False),
-    GE_PRIVATE: Encoding(False, False),
-    EXPLICIT_BIG: Encoding(True, True),
+    uids.ImplicitVRLittleEndian: Encoding(False, False),
+    uids.PrivateGEImplicitVRBigEndianPixelData: Encoding(False, False),
+    uids.ExplicitVRBigEndian: Encoding(True, True),
 }
 _NATIVE = {
-    Encoding(False, False): IMPLICIT_LITTLE,
-    Encoding(False, True): IMPLICIT_LITTLE,
-    Encoding(True, False): EXPLICIT_LITTLE,
-    Encoding(True, True): EXPLICIT_BIG,
+    Encoding(False, False): uids.ImplicitVRLittleEndian,
+    Encoding(False, True): uids.ImplicitVRLittleEndian,
+    Encoding(True, False): uids.ExplicitVRLittleEndian,
+    Encoding(True, True): uids.ExplicitVRBigEndian,
 }
-_NOT_ENCAPSULATED = frozenset((*_NATIVE.values(), GE_PRIVATE, "1.2.840.10008.1.2.1.99"))
-_GROUP_LENGTH, _TRANSFER_SYNTAX = 0x00020000, 0x00020010
+_NOT_ENCAPSULATED = frozenset(
+    (*_NATIVE.values(), uids.PrivateGEImplicitVRBigEndianPixelData, uids.DeflatedExplicitVRLittleEndian)
+)
 
 
 class NotDicom(OSError):
@@ -77,7 +74,7 @@ def parse(stream: Stream) -> Parsed:
     reader = Reader(stream, problems)
     preamble, position = _read_preamble(reader)
     meta, position = _read_meta(reader, position)
-    declared = meta.text(_TRANSFER_SYNTAX) or ""
+    declared = meta.text(tags.TransferSyntaxUID) or ""
     inflated = _inflate(stream, position, problems) if declared in DEFLATED else None
     if inflated is not None:
         reader, position = Reader(inflated, problems), 0
@@ -125,12 +122,12 @@ def _read_meta(reader: Reader, start: int) -> tuple[DataSet, int]:
         reader.flag("the file meta information is not in Explicit VR Little Endian (H7)")
     # Where the group ends is seen, not believed: writers forgot its length or counted wrong.
     meta, stop = reader.read(start, size, encoding, only_group=2)
-    element, length = meta.get(_GROUP_LENGTH), meta.integer(_GROUP_LENGTH)
+    element, length = meta.get(tags.FileMetaInformationGroupLength), meta.integer(tags.FileMetaInformationGroupLength)
     if element is None or length is None:
         reader.flag("the file meta group length is missing (H7)")
         return meta, stop
     promised = element.offset + element.length + length
-    if promised < stop and meta.text(_TRANSFER_SYNTAX) in DEFLATED:
+    if promised < stop and meta.text(tags.TransferSyntaxUID) in DEFLATED:
         # What follows is compressed: that it looks like group 2 is chance.
         return reader.read(start, promised, encoding)
     if promised != stop:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dicomfs import __version__
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.dictionary import is_private
 from dicomfs.dicom.json_model import swapped
@@ -22,14 +23,16 @@ __all__ = ["Change", "Part", "Span", "element_header", "encode", "encoded_size",
 # A UUID made for this purpose (PS3.5 B.2); it says which program wrote a file, not which version.
 IMPLEMENTATION_CLASS = "2.25.177400430598235437882958424915648474474"
 _UNDEFINED = 0xFFFFFFFF
-_GROUP_LENGTH, _META_VERSION, _MEDIA_CLASS, _MEDIA_INSTANCE = 0x00020000, 0x00020001, 0x00020002, 0x00020003
-_TRANSFER_SYNTAX, _IMPLEMENTATION, _VERSION_NAME = 0x00020010, 0x00020012, 0x00020013
-_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 # What senders and users noted in the meta information, which another encoding leaves true.
-_META_KEPT = (0x00020016, 0x00020017, 0x00020018, 0x00020100, 0x00020102)
-_ICON = 0x00880200
+_META_KEPT = (
+    tags.SourceApplicationEntityTitle,
+    tags.SendingApplicationEntityTitle,
+    tags.ReceivingApplicationEntityTitle,
+    tags.PrivateInformationCreatorUID,
+    tags.PrivateInformation,
+)
 # Length to End, which is retired, and Data Set Trailing Padding.
-_NEVER = frozenset((0x00080001, 0xFFFCFFFC))
+_NEVER = frozenset((tags.LengthToEnd, tags.DataSetTrailingPadding))
 # With a reserved field and a length of 32 bits (PS3.5 7.1.2).
 _LONG = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 _LONGEST_SHORT = 0xFFFE
@@ -99,20 +102,23 @@ def _padding(vr: str) -> bytes:
 
 def _meta(parsed: Parsed, transfer_syntax: str) -> bytes:
     """Write File Meta Information anew (PS3.10 7.1); what the data set says counts more than the old one."""
-    values: dict[int, tuple[str, bytes]] = {_META_VERSION: ("OB", b"\0\1")}
-    for tag, stated in ((_MEDIA_CLASS, _SOP_CLASS), (_MEDIA_INSTANCE, _SOP_INSTANCE)):
+    values: dict[int, tuple[str, bytes]] = {tags.FileMetaInformationVersion: ("OB", b"\0\1")}
+    for tag, stated in (
+        (tags.MediaStorageSOPClassUID, tags.SOPClassUID),
+        (tags.MediaStorageSOPInstanceUID, tags.SOPInstanceUID),
+    ):
         uid = _value_of(parsed.dataset, stated) or _value_of(parsed.meta, tag)
         if uid:
             values[tag] = "UI", uid.rstrip(b" \0")
-    values[_TRANSFER_SYNTAX] = "UI", transfer_syntax.encode("ascii")
-    values[_IMPLEMENTATION] = "UI", IMPLEMENTATION_CLASS.encode("ascii")
-    values[_VERSION_NAME] = "SH", f"DICOMFS {__version__}"[:16].encode("ascii")
+    values[tags.TransferSyntaxUID] = "UI", transfer_syntax.encode("ascii")
+    values[tags.ImplementationClassUID] = "UI", IMPLEMENTATION_CLASS.encode("ascii")
+    values[tags.ImplementationVersionName] = "SH", f"DICOMFS {__version__}"[:16].encode("ascii")
     for tag in _META_KEPT:
         element = parsed.meta.get(tag)
         if element is not None and element.value:
             values[tag] = element.vr, element.value
     group = b"".join([_whole_element(tag, vr, value) for tag, (vr, value) in sorted(values.items())])
-    return _whole_element(_GROUP_LENGTH, "UL", struct.pack("<L", len(group))) + group
+    return _whole_element(tags.FileMetaInformationGroupLength, "UL", struct.pack("<L", len(group))) + group
 
 
 def _value_of(dataset: DataSet, tag: int) -> bytes:
@@ -155,7 +161,7 @@ def _is_kept(element: Element) -> bool:
 
 def _is_compressed_icon(element: Element) -> bool:
     """Tell whether an element is an icon that is encapsulated on its own: it would be one without pixels."""
-    parts = (part for item in element.items or () for part in item) if element.tag == _ICON else ()
+    parts = (part for item in element.items or () for part in item) if element.tag == tags.IconImageSequence else ()
     return any(part.undefined for part in parts if part.tag in PIXEL_DATA)
 
 

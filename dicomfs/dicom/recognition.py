@@ -7,6 +7,8 @@ text, archives and certificates pass.
 
 import struct
 
+from dicomfs.dicom import tags
+
 # What is read of a file: the preamble and its prefix, or enough elements without one.
 HEAD = 256
 
@@ -17,7 +19,8 @@ _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL
 _FIRST_META = (0x00, 0x01, 0x02, 0x03, 0x10)
 _FIRST_IDENTIFYING = (0x00, 0x01, 0x05, 0x06, 0x08, 0x10, 0x12, 0x13, 0x14, 0x16, 0x18, 0x20, 0x60)
 _FIRST = frozenset(
-    [0x00020000 + element for element in _FIRST_META] + [0x00080000 + element for element in _FIRST_IDENTIFYING]
+    [tags.FileMetaInformationGroupLength + element for element in _FIRST_META]
+    + [0x00080000 + element for element in _FIRST_IDENTIFYING]
 )
 # Explicit VR carries two letters of proof in each element, Implicit VR none: ask for one more.
 _ENOUGH = {True: 2, False: 3}

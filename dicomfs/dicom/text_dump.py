@@ -6,6 +6,7 @@ Only this module holds that layout. What a value holds is written by `printable`
 from collections.abc import Iterator
 from functools import lru_cache
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.dictionary import is_private, keyword, private_name, uid_keyword
 from dicomfs.dicom.json_model import bulk_name, is_bulk
 from dicomfs.dicom.part10_reader import PIXEL_DATA, DataSet, Element, Parsed
@@ -85,16 +86,16 @@ def _value(parsed: Parsed, element: Element, dataset: DataSet, prefix: str) -> t
     if value is None or element.tag in PIXEL_DATA:
         place = f" in bulk/{bulk_name(prefix, element.tag)}" if is_bulk(element) else ""
         what = f"{element.length} bytes"
-        if element.tag == 0x7FE00010 and not prefix and parsed.fragments:
+        if element.tag == tags.PixelData and not prefix and parsed.fragments:
             what = f"{len(parsed.fragments)} Items"
         return f"({what}{place})", 1
     if vr in TEXT:
         charset = dataset.charset if vr in CHARSET_TEXT else ()
         return (_text_again if len(value) <= _REPEATED else _text)(value, vr, charset)
     if vr == "AT":
-        tags = unpack_tags(value, dataset.big_endian)
-        texts = [f"({tag >> 16:04x},{tag & 0xFFFF:04x})" for tag in tags[:_WIDEST]]
-        return _shortened("\\".join(texts)), len(tags)
+        pointed = unpack_tags(value, dataset.big_endian)
+        texts = [f"({tag >> 16:04x},{tag & 0xFFFF:04x})" for tag in pointed[:_WIDEST]]
+        return _shortened("\\".join(texts)), len(pointed)
     size = SIZES.get(vr, 1)
     count = len(value) // size
     numbers = unpack(value[: _WIDEST * size], "OB" if vr == "UN" else vr, dataset.big_endian)

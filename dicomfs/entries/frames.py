@@ -1,5 +1,6 @@
 """The frames as pictures: `frames/`, the same through each further window in `windows/`, one of them small."""
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.display_images import MONOCHROME, Look, frame_pictures
@@ -13,8 +14,6 @@ from dicomfs.pixeldata.pixel_data import Pixels
 from dicomfs.rendering.resize import shrunk_to
 from dicomfs.vfs.names import safe_name
 from dicomfs.vfs.nodes import NamedChildren, Node, NumberedChildren, ReadyDirectory
-
-_REPRESENTATIVE = 0x00286010
 
 THUMBNAIL = 256
 """Pixels along the longer side of a small picture: the "large" size of the freedesktop thumbnail specification."""
@@ -89,7 +88,7 @@ def representative(dataset: DataSet, count: int) -> int:
 
     PS3.3 C.7.6.6 states Representative Frame Number, counted from 1.
     """
-    stated = dataset.integer(_REPRESENTATIVE) or 0
+    stated = dataset.integer(tags.RepresentativeFrameNumber) or 0
     return stated - 1 if 1 <= stated <= count else count // 2
 
 

@@ -8,24 +8,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import tags, uids
 from dicomfs.dicom.part10_writer import Change, Part, element_header, encode, encoded_size
 from dicomfs.dicom.stream import Stream
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.frame_values import FrameMissing, values_row
 from dicomfs.instance.handle import ContentFile, Subject
 from dicomfs.instance.instance import Instance
-from dicomfs.instance.uncompressed_format import EXPLICIT_LITTLE, LONGEST_VALUE, image_elements, value_length
+from dicomfs.instance.uncompressed_format import LONGEST_VALUE, image_elements, value_length
 from dicomfs.iod.pixels_elsewhere import JPIP
 from dicomfs.pixeldata.frames import NativeFrames
-from dicomfs.pixeldata.pixel_data import EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS, PIXEL_DATA, PIXEL_TAGS
+from dicomfs.pixeldata.pixel_data import PIXEL_TAGS
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.local import SourceFile
 from dicomfs.vfs.content import Buffer, Content, Extracted, Piece, Ready, Row, Stored
 from dicomfs.vfs.nodes import Node
 
-_DIRECTORY_RECORDS, _ENCAPSULATED_LENGTH = 0x00041220, 0x7FE00003
 # What says where frames lie in the source.
-_TABLES = frozenset((EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS, _ENCAPSULATED_LENGTH))
+_TABLES = frozenset(
+    (tags.ExtendedOffsetTable, tags.ExtendedOffsetTableLengths, tags.EncapsulatedPixelDataValueTotalLength)
+)
 
 
 class NativeDcm:
@@ -39,7 +41,7 @@ class NativeDcm:
         parsed = instance.parsed
         if parsed is None or not can_be_copied(instance):
             return None
-        size = encoded_size(parsed, change_of(instance, EXPLICIT_LITTLE))
+        size = encoded_size(parsed, change_of(instance, uids.ExplicitVRLittleEndian))
         if instance.plain:
             length = _length(instance, instance.plain)
             if length > LONGEST_VALUE:
@@ -55,7 +57,7 @@ def can_be_copied(instance: Instance) -> bool:
     offsets in the file count (PS3.10 8.5).
     """
     parsed = instance.parsed
-    if parsed is None or not parsed.whole or _DIRECTORY_RECORDS in parsed.dataset:
+    if parsed is None or not parsed.whole or tags.DirectoryRecordSequence in parsed.dataset:
         return False
     if any(tag in parsed.dataset for tag in PIXEL_TAGS):
         return instance.plain is not None and instance.pixels is not None and len(instance.pixels.frames) > 0
@@ -78,7 +80,7 @@ def _length(instance: Instance, plain: PixelFormat) -> int:
 
 
 def _pixel_header(plain: PixelFormat, length: int) -> bytes:
-    tag = PIXEL_DATA if not plain.real else PIXEL_TAGS[1] if plain.bits_allocated == 32 else PIXEL_TAGS[2]
+    tag = tags.PixelData if not plain.real else PIXEL_TAGS[1] if plain.bits_allocated == 32 else PIXEL_TAGS[2]
     return element_header(tag, plain.pixel_vr, length)
 
 
@@ -87,7 +89,7 @@ async def _open(subject: Subject) -> Content:
     parsed, plain = instance.parsed, instance.plain
     assert parsed is not None  # noqa: S101 - no file is made where there is no header
     # In a thread: a header can be long. The file is opened last, so that no failure leaves it open.
-    change = change_of(instance, EXPLICIT_LITTLE)
+    change = change_of(instance, uids.ExplicitVRLittleEndian)
     head, tail = await run(Purpose.COMPUTING, encode, parsed, change)
     file = await subject.open()
     stream = instance.inflated or file

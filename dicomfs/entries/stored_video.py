@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 import trio
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.fragments import JoinedStream
 from dicomfs.dicom.part10_reader import Parsed
 from dicomfs.entries.built_file import BuiltFile, Recipe
@@ -30,7 +31,6 @@ from dicomfs.video.remux import DEMUXERS, Remux
 from dicomfs.workers.film_host import Exchange
 from dicomfs.workers.pool import DecodeError
 
-_NUMBER_OF_FRAMES, _ROWS, _COLUMNS = 0x00280008, 0x00280010, 0x00280011
 _LONGEST = 65535
 # Bytes that are read, and seconds that it may take, until there is a picture.
 _SEEN, _PATIENCE = 256 << 20, 30.0
@@ -64,7 +64,7 @@ def remuxed_video(instance: Instance, subject: Subject) -> Node | None:
     if video is None or parsed is None or video.kind not in DEMUXERS or MISSING:
         return None
     kind, size = video.kind, video.size
-    promised = remuxed_size(size, parsed.dataset.integer(_NUMBER_OF_FRAMES) or 0)
+    promised = remuxed_size(size, parsed.dataset.integer(tags.NumberOfFrames) or 0)
 
     async def build(file: BinaryIO) -> None:
         _, parsed = await _video(subject)
@@ -85,7 +85,7 @@ def video_picture(instance: Instance, subject: Subject, longest: int) -> Node | 
     video, parsed = instance.video, instance.parsed
     if video is None or parsed is None or video.kind not in SEEN or MISSING:
         return None
-    rows, columns = (parsed.dataset.integer(tag) or 0 for tag in (_ROWS, _COLUMNS))
+    rows, columns = (parsed.dataset.integer(tag) or 0 for tag in (tags.Rows, tags.Columns))
     if not (0 < rows <= _LONGEST and 0 < columns <= _LONGEST):
         return None
     small = shrunk_to(longest, rows, columns)

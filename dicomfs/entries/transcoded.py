@@ -11,8 +11,9 @@ from typing import BinaryIO
 
 import trio
 
-from dicomfs.codecs.encoders import HTJ2K, JPEG_2000, JPEG_LS, RLE, source_format, target
+from dicomfs.codecs.encoders import source_format, target
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import uids
 from dicomfs.dicom.encapsulation import Encapsulation
 from dicomfs.dicom.part10_writer import encode
 from dicomfs.entries.built_file import BuiltFile, Recipe
@@ -29,7 +30,12 @@ from dicomfs.vfs.content import Content, Piece
 from dicomfs.vfs.nodes import Children, Directory, NamedChildren, Node, ReadyDirectory
 from dicomfs.workers.decoder_process import Task
 
-_SYNTAXES = {"rle": RLE, "jpeg-ls": JPEG_LS, "jpeg2000": JPEG_2000, "htj2k": HTJ2K}
+_SYNTAXES = {
+    "rle": uids.RLELossless,
+    "jpeg-ls": uids.JPEGLSLossless,
+    "jpeg2000": uids.JPEG2000Lossless,
+    "htj2k": uids.HTJ2KLossless,
+}
 # Of the recipes: goes up whenever the bytes change.
 _EDITION = 1
 # Bytes that are copied at a time.
@@ -44,7 +50,7 @@ class Transcoded:
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve those that can be made; what holds most, RLE, tells whether there are some."""
-        if _target(instance, RLE) is None:
+        if _target(instance, uids.RLELossless) is None:
             return None
 
         async def find() -> Children:

@@ -10,19 +10,16 @@ from dicomfs.codecs.bitstream import CodecError, Codestream
 from dicomfs.codecs.colour import decoded_photometric, plain_photometric
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.registry import CODECS
+from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.stream import Stream
 from dicomfs.pixeldata.frame_status import header_of, needs_look
 from dicomfs.pixeldata.frames import Frames, NativeFrames
 
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 # The largest length that is even and not the mark of an undefined one (PS3.5 7.1.1).
 LONGEST_VALUE = 0xFFFFFFFE
 TOO_LONG = "native.dcm is left out: its Pixel Data would pass 4 GiB, which no length in it can state"
 NOT_WHOLE = "native.dcm and transcoded/ are left out: the data set is not whole, and a copy would hide that"
-_LOSSY, _PHOTOMETRIC, _PLANAR, _FRAMES = 0x00282110, 0x00280004, 0x00280006, 0x00280008
-_ALLOCATED, _STORED, _HIGH_BIT, _REPRESENTATION = 0x00280100, 0x00280101, 0x00280102, 0x00280103
-_SAMPLES, _ROWS, _COLUMNS = 0x00280002, 0x00280010, 0x00280011
 # JPEG processes that are never lossless (T.81): baseline, extended, spectral selection, full progression.
 _DCT = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(50, 57))
 
@@ -36,7 +33,7 @@ def uncompressed(stream: Stream, fmt: PixelFormat, frames: Frames) -> PixelForma
     codec = CODECS.get(fmt.transfer_syntax)
     if codec is None or codec.missing:
         return None
-    plain = replace(fmt, transfer_syntax=EXPLICIT_LITTLE, big_endian=False)
+    plain = replace(fmt, transfer_syntax=uids.ExplicitVRLittleEndian, big_endian=False)
     if isinstance(frames, NativeFrames) and not frames.padded and fmt.bits_allocated != 12:
         photometric = "RGB" if fmt.photometric in ("YBR_RCT", "YBR_ICT") else fmt.photometric
         return replace(plain, photometric=photometric, pixel_vr=_pixel_vr(plain, fmt.pixel_vr))
@@ -91,18 +88,27 @@ def image_elements(
     the source lacks it and readers have to guess. *source* is how the frames are stored there. VR and value, by tag.
     """
     elements: dict[int, tuple[str, bytes]] = {}
-    if (dataset.text(_PHOTOMETRIC) or "").strip().upper() != fmt.photometric:
-        elements[_PHOTOMETRIC] = "CS", fmt.photometric.encode("ascii")
-    numbers = {_SAMPLES: fmt.samples, _ROWS: fmt.rows, _COLUMNS: fmt.columns, _ALLOCATED: fmt.bits_allocated}
+    if (dataset.text(tags.PhotometricInterpretation) or "").strip().upper() != fmt.photometric:
+        elements[tags.PhotometricInterpretation] = "CS", fmt.photometric.encode("ascii")
+    numbers = {
+        tags.SamplesPerPixel: fmt.samples,
+        tags.Rows: fmt.rows,
+        tags.Columns: fmt.columns,
+        tags.BitsAllocated: fmt.bits_allocated,
+    }
     if fmt.samples > 1:
-        numbers[_PLANAR] = int(fmt.planar)
+        numbers[tags.PlanarConfiguration] = int(fmt.planar)
     if not fmt.real:
-        numbers |= {_STORED: fmt.bits_stored, _HIGH_BIT: fmt.high_bit, _REPRESENTATION: int(fmt.signed)}
+        numbers |= {
+            tags.BitsStored: fmt.bits_stored,
+            tags.HighBit: fmt.high_bit,
+            tags.PixelRepresentation: int(fmt.signed),
+        }
     for tag, number in numbers.items():
         if dataset.integer(tag) != number:
             elements[tag] = "US", struct.pack("<H", number)
-    if dataset.integer(_FRAMES) != frames and (_FRAMES in dataset or frames != 1):
-        elements[_FRAMES] = "IS", str(frames).encode("ascii")
-    if source.transfer_syntax in _DCT and dataset.text(_LOSSY) != "01":
-        elements[_LOSSY] = "CS", b"01"
+    if dataset.integer(tags.NumberOfFrames) != frames and (tags.NumberOfFrames in dataset or frames != 1):
+        elements[tags.NumberOfFrames] = "IS", str(frames).encode("ascii")
+    if source.transfer_syntax in _DCT and dataset.text(tags.LossyImageCompression) != "01":
+        elements[tags.LossyImageCompression] = "CS", b"01"
     return elements

@@ -9,44 +9,74 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.registry import CODECS
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.iod.frame_location import place_of
 from dicomfs.iod.functional_groups import functional_group, some_frame_has
-from dicomfs.iod.real_world_values import MAPPINGS, mappings_of
+from dicomfs.iod.real_world_values import mappings_of
 from dicomfs.iod.window_check import declared_values
 from dicomfs.rendering.render import Display, modality_range
 
-_TRANSFORMATION = 0x00289145
 # Functional groups, and what in them tells kinds of frames apart (PS3.3 C.7.6.16.2, C.8.13, C.8.15, C.8.19, C.8.22).
 _TELLING = {
-    0x00189226: (0x00089007, 0x00089208, 0x00089209),  # MR Image Frame Type: type, complex component, contrast
-    0x00189329: (0x00089007,),  # CT Image Frame Type
-    0x00189751: (0x00089007,),  # PET Frame Type
-    0x00189412: (0x00089007,),  # XA/XRF Frame Characteristics
-    0x00189806: (0x00089007,),  # US Image Description
-    0x00189114: (0x00189082,),  # MR Echo: effective echo time
-    0x00189325: (0x00180060,),  # CT X-Ray Details: KVP
-    0x00189341: (0x00189344, 0x00189342),  # Contrast/Bolus Usage: agent administered, detected
-    0x00189521: (0x00189526,),  # Optical coherence and the like: stated reflectivity
-    _TRANSFORMATION: (0x00281054,),  # Pixel Value Transformation: rescale type
+    tags.MRImageFrameTypeSequence: (
+        tags.FrameType,
+        tags.ComplexImageComponent,
+        tags.AcquisitionContrast,
+    ),
+    tags.CTImageFrameTypeSequence: (tags.FrameType,),
+    tags.PETFrameTypeSequence: (tags.FrameType,),
+    tags.XAXRFFrameCharacteristicsSequence: (tags.FrameType,),
+    tags.USImageDescriptionSequence: (tags.FrameType,),
+    tags.MREchoSequence: (tags.EffectiveEchoTime,),
+    tags.CTXRayDetailsSequence: (tags.KVP,),
+    tags.ContrastBolusUsageSequence: (
+        tags.ContrastBolusAgentPhase,
+        tags.ContrastBolusAgentAdministered,
+    ),
+    tags.PixelValueTransformationSequence: (tags.RescaleType,),
 }
-_DIFFUSION, _B_VALUE = 0x00189117, 0x00189087
 # b-values of one shell differ a little from direction to direction.
 _SHELL = 100.0
 # Vectors of nuclear medicine whose dimensions have values of their own: energy window, phase (PS3.3 C.8.4.8).
-_VECTORS = (0x00540010, 0x00540100)
-_ORGANIZATION_TYPE = 0x00209311
-_INDEX_SEQUENCE, _INDEX_POINTER, _GROUP_POINTER = 0x00209222, 0x00209165, 0x00209167
-_FRAME_CONTENT, _INDEX_VALUES = 0x00209111, 0x00209157
+_VECTORS = (tags.EnergyWindowVector, tags.TimeSliceVector)
 # Dimensions of space, time and direction: attributes, and functional groups that hold nothing else.
-_NO_KIND = frozenset((
-    0x00200032, 0x00200037, 0x00209056, 0x00209057, 0x00209301, 0x00209128, 0x0020930D, 0x00189151, 0x00189074,
-    0x00209153, 0x00181060, 0x00189236, 0x00209241, 0x00189089, 0x00200013, 0x00209156, 0x0062000B,
-))  # fmt: skip
-_NO_KIND_GROUPS = frozenset((
-    0x00209113, 0x00209116, 0x0020930E, 0x0020930F, _FRAME_CONTENT, 0x00189118, 0x00209253, 0x00209310, 0x0048021A,
-    0x0062000A, 0x00189076,
-))  # fmt: skip
+_NO_KIND = frozenset(
+    (
+        tags.ImagePositionPatient,
+        tags.ImageOrientationPatient,
+        tags.StackID,
+        tags.InStackPositionNumber,
+        tags.ImagePositionVolume,
+        tags.TemporalPositionIndex,
+        tags.TemporalPositionTimeOffset,
+        tags.FrameReferenceDateTime,
+        tags.FrameAcquisitionDateTime,
+        tags.NominalCardiacTriggerDelayTime,
+        tags.TriggerTime,
+        tags.CardiacCyclePosition,
+        tags.NominalPercentageOfCardiacPhase,
+        tags.DiffusionGradientOrientation,
+        tags.InstanceNumber,
+        tags.FrameAcquisitionNumber,
+        tags.ReferencedSegmentNumber,
+    )
+)
+_NO_KIND_GROUPS = frozenset(
+    (
+        tags.PlanePositionSequence,
+        tags.PlaneOrientationSequence,
+        tags.PlanePositionVolumeSequence,
+        tags.PlaneOrientationVolumeSequence,
+        tags.FrameContentSequence,
+        tags.CardiacSynchronizationSequence,
+        tags.RespiratorySynchronizationSequence,
+        tags.TemporalPositionSequence,
+        tags.PlanePositionSlideSequence,
+        tags.SegmentIdentificationSequence,
+        tags.DiffusionGradientDirectionSequence,
+    )
+)
 # Frames whose kinds are looked at to find those that are alike.
 _MOST_KINDS = 1000
 # Frames that are looked at for one window: of uncompressed ones as many as these bytes hold, of others as many as this
@@ -59,17 +89,20 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 def kind_of(dataset: DataSet, frame: int) -> Hashable:
     """Tell what kind of frame *frame*, counted from 0, is: equal for those that share a window."""
     kind: list[Hashable] = []
-    if dataset.text(_ORGANIZATION_TYPE) == "TILED_FULL" or functional_group(dataset, frame, 0x00480207) is not None:
+    if (
+        dataset.text(tags.DimensionOrganizationType) == "TILED_FULL"
+        or functional_group(dataset, frame, tags.OpticalPathIdentificationSequence) is not None
+    ):
         kind.append(place_of(dataset, frame).optical_path)
-    for sequence, tags in _TELLING.items():
+    for sequence, attributes in _TELLING.items():
         group = functional_group(dataset, frame, sequence)
         if group is not None:
-            kind += [group.texts(tag) for tag in tags]
-    diffusion = functional_group(dataset, frame, _DIFFUSION)
-    weighting = diffusion.number(_B_VALUE) if diffusion is not None else None
+            kind += [group.texts(tag) for tag in attributes]
+    diffusion = functional_group(dataset, frame, tags.MRDiffusionSequence)
+    weighting = diffusion.number(tags.DiffusionBValue) if diffusion is not None else None
     if weighting is not None and math.isfinite(weighting):
         kind.append(round(weighting / _SHELL))
-    if MAPPINGS in dataset or some_frame_has(dataset, MAPPINGS):
+    if tags.RealWorldValueMappingSequence in dataset or some_frame_has(dataset, tags.RealWorldValueMappingSequence):
         kind += [(mapping.units, mapping.label) for mapping, _ in mappings_of(dataset, frame)[:1]]
     kind += [dataset.integers(tag)[frame : frame + 1] for tag in _VECTORS if tag in dataset]
     return (*kind, *_dimensions(dataset, frame))
@@ -77,11 +110,11 @@ def kind_of(dataset: DataSet, frame: int) -> Hashable:
 
 def _dimensions(dataset: DataSet, frame: int) -> Iterator[int]:
     """Give the dimension indices of a frame but for those of space and time (PS3.3 C.7.6.17)."""
-    dimensions = dataset.items(_INDEX_SEQUENCE)
-    content = functional_group(dataset, frame, _FRAME_CONTENT) if dimensions else None
-    values = content.integers(_INDEX_VALUES) if content is not None else ()
+    dimensions = dataset.items(tags.DimensionIndexSequence)
+    content = functional_group(dataset, frame, tags.FrameContentSequence) if dimensions else None
+    values = content.integers(tags.DimensionIndexValues) if content is not None else ()
     for dimension, value in zip(dimensions, values, strict=False):
-        pointed, group = dimension.integer(_INDEX_POINTER), dimension.integer(_GROUP_POINTER)
+        pointed, group = dimension.integer(tags.DimensionIndexPointer), dimension.integer(tags.FunctionalGroupPointer)
         if pointed not in _NO_KIND and group not in _NO_KIND_GROUPS:
             yield value
 
@@ -130,7 +163,7 @@ def stated_range(dataset: DataSet, fmt: PixelFormat, display: Display) -> tuple[
 
     It is to be used where all frames are of one kind.
     """
-    if fmt.real or some_frame_has(dataset, _TRANSFORMATION):
+    if fmt.real or some_frame_has(dataset, tags.PixelValueTransformationSequence):
         return None
     declared = declared_values(dataset, fmt)
     if declared is None or declared == fmt.stored_range:

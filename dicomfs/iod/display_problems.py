@@ -6,17 +6,17 @@ Only this module looks for that. It quotes no value but terms that it knows.
 from collections.abc import Iterator
 
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.dictionary import keyword
 from dicomfs.dicom.values import TEXT
 from dicomfs.iod.functional_groups import each_frame_has, frames_with_groups, shared_items, some_frame_has
-from dicomfs.iod.voi_lut import FRAME_VOI_LUT
 
 # Functional group macros (PS3.3 C.7.6.16.2.9, C.7.6.16.2.10, C.8.19.6).
-PIXEL_VALUE_TRANSFORMATION, RESCALE_SLOPE = 0x00289145, 0x00281053
-_MACROS = {PIXEL_VALUE_TRANSFORMATION: "Pixel Value Transformation", FRAME_VOI_LUT: "Frame VOI LUT"}
-_SHUTTER, _FRAME_SHUTTER = 0x00181600, 0x00189472
-_PHOTOMETRIC, _RECOMMENDED_MODE, _FRAMES = 0x00280004, 0x00281090, 0x00280008
+_MACROS = {
+    tags.PixelValueTransformationSequence: "Pixel Value Transformation",
+    tags.FrameVOILUTSequence: "Frame VOI LUT",
+}
 
 _RETIRED = {
     "ARGB": "its alpha, which may stand for an overlay, is left out",
@@ -30,16 +30,29 @@ _TERMS = frozenset((
 ))  # fmt: skip
 # Attributes with one value each that decide about values and pictures (PS3.3 C.7.6.3, C.11.1, C.7.5.1.1.2).
 _SINGLE = (
-    0x00280002, _PHOTOMETRIC, 0x00280006, _FRAMES, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102,
-    0x00280103, 0x00280120, 0x00280121, 0x00281052, RESCALE_SLOPE, 0x3004000E,
-)  # fmt: skip
+    tags.SamplesPerPixel,
+    tags.PhotometricInterpretation,
+    tags.PlanarConfiguration,
+    tags.NumberOfFrames,
+    tags.Rows,
+    tags.Columns,
+    tags.BitsAllocated,
+    tags.BitsStored,
+    tags.HighBit,
+    tags.PixelRepresentation,
+    tags.PixelPaddingValue,
+    tags.PixelPaddingRangeLimit,
+    tags.RescaleIntercept,
+    tags.RescaleSlope,
+    tags.DoseGridScaling,
+)
 # The longest value of a VR (PS3.5 6.2), of those that the attributes above have.
 _LONGEST = {"CS": 16, "DS": 16, "IS": 12}
 
 
 def object_findings(dataset: DataSet, fmt: PixelFormat) -> Iterator[str]:
     """Say what is wrong with the functional groups, and what of the object is not shown (G6, G7, G22, G23, N18)."""
-    frames, own = dataset.integer(_FRAMES) or 1, frames_with_groups(dataset)
+    frames, own = dataset.integer(tags.NumberOfFrames) or 1, frames_with_groups(dataset)
     if 0 < own < frames:
         yield "the Per-frame Functional Groups Sequence has fewer Items than there are frames (G6)"
     for tag, name in _MACROS.items():
@@ -49,16 +62,20 @@ def object_findings(dataset: DataSet, fmt: PixelFormat) -> Iterator[str]:
             yield f"{name} is both shared and per frame; a frame's own is used (G7)"
         elif not each_frame_has(dataset, tag):
             yield f"some frames have no {name}, others have one (G6)"
-    if _SHUTTER in dataset or shared_items(dataset, _FRAME_SHUTTER) or some_frame_has(dataset, _FRAME_SHUTTER):
+    if (
+        tags.ShutterShape in dataset
+        or shared_items(dataset, tags.FrameDisplayShutterSequence)
+        or some_frame_has(dataset, tags.FrameDisplayShutterSequence)
+    ):
         yield "there is a display shutter; it is not applied (G22)"
-    if dataset.text(_RECOMMENDED_MODE) == "SUB":
+    if dataset.text(tags.RecommendedViewingMode) == "SUB":
         yield (
             "the object asks for mask subtraction (Recommended Viewing Mode SUB), which is not applied; pictures show "
             "the frames as they are stored (G23)"
         )
     if fmt.photometric in _RETIRED:
         yield f"{fmt.photometric} is a retired colour model; {_RETIRED[fmt.photometric]} (N18)"
-    stated = (dataset.text(_PHOTOMETRIC) or "").strip().upper()
+    stated = (dataset.text(tags.PhotometricInterpretation) or "").strip().upper()
     if fmt.samples == 1 and stated and stated != fmt.photometric:
         said = stated if stated in _TERMS else "no term of the standard"
         yield f"Photometric Interpretation is {said}; pixels of one sample are shown as MONOCHROME2 (N19)"

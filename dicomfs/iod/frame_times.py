@@ -9,15 +9,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.iod.functional_groups import frames_with_groups, functional_group, in_group
 
-FRAME_CONTENT = 0x00209111
-_TEMPORAL_POSITION, _TEMPORAL_OFFSET = 0x00209310, 0x0020930D
-_CARDIAC, _RESPIRATORY = 0x00189118, 0x00209253
-_DELAY, _ACTUAL_DELAY, _RESPIRATORY_DELAY = 0x00209153, 0x00209252, 0x00209255
-_REFERENCE, _ACQUISITION, _DURATION = 0x00189151, 0x00189074, 0x00189220
-_PLANES = ((0x00209113, 0x00200032), (0x0020930E, 0x00209301))
+_PLANES = (
+    (tags.PlanePositionSequence, tags.ImagePositionPatient),
+    (tags.PlanePositionVolumeSequence, tags.ImagePositionVolume),
+)
 # YYYYMMDDHHMMSS.FFFFFF without the offset from UTC, which no two frames of an object differ in (PS3.5 6.2).
 _MOMENT = re.compile(r"([0-9]{14})(\.[0-9]{1,6})?(?:[+-][0-9]{4})?")
 _START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +42,7 @@ def _moment(tag: int) -> Reader:
     """Give what reads a date and time, as microseconds from some moment."""
 
     def read(dataset: DataSet, frame: int) -> float | None:
-        content = functional_group(dataset, frame, FRAME_CONTENT)
+        content = functional_group(dataset, frame, tags.FrameContentSequence)
         stated = _MOMENT.fullmatch((content.text(tag) if content else None) or "")
         if not stated:
             return None
@@ -58,12 +57,21 @@ def _moment(tag: int) -> Reader:
 
 
 TIMES: tuple[tuple[str, Reader], ...] = (
-    ("Temporal Position Time Offset", _measured(_TEMPORAL_POSITION, _TEMPORAL_OFFSET, 1e6)),
-    ("Nominal Cardiac Trigger Delay Time", _measured(_CARDIAC, _DELAY, 1e3)),
-    ("Actual Cardiac Trigger Delay Time", _measured(_CARDIAC, _ACTUAL_DELAY, 1e3)),
-    ("Nominal Respiratory Trigger Delay Time", _measured(_RESPIRATORY, _RESPIRATORY_DELAY, 1e3)),
-    ("Frame Reference DateTime", _moment(_REFERENCE)),
-    ("Frame Acquisition DateTime", _moment(_ACQUISITION)),
+    ("Temporal Position Time Offset", _measured(tags.TemporalPositionSequence, tags.TemporalPositionTimeOffset, 1e6)),
+    (
+        "Nominal Cardiac Trigger Delay Time",
+        _measured(tags.CardiacSynchronizationSequence, tags.NominalCardiacTriggerDelayTime, 1e3),
+    ),
+    (
+        "Actual Cardiac Trigger Delay Time",
+        _measured(tags.CardiacSynchronizationSequence, tags.ActualCardiacTriggerDelayTime, 1e3),
+    ),
+    (
+        "Nominal Respiratory Trigger Delay Time",
+        _measured(tags.RespiratorySynchronizationSequence, tags.NominalRespiratoryTriggerDelayTime, 1e3),
+    ),
+    ("Frame Reference DateTime", _moment(tags.FrameReferenceDateTime)),
+    ("Frame Acquisition DateTime", _moment(tags.FrameAcquisitionDateTime)),
 )
 """What states the time of a frame, in microseconds from some moment, in the order of trust.
 
@@ -97,7 +105,7 @@ def frame_durations(dataset: DataSet, count: int) -> Sequence[float] | None:
     """Give the Frame Acquisition Duration of each of *count* frames in milliseconds; None unless all state one."""
     if count < 2 or frames_with_groups(dataset) < count:
         return None
-    read = _measured(FRAME_CONTENT, _DURATION, 1.0)
+    read = _measured(tags.FrameContentSequence, tags.FrameAcquisitionDuration, 1.0)
     found = []
     for frame in range(count):
         duration = read(dataset, frame)

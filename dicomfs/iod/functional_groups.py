@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import overload
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.long_sequence import LongSequence
-
-SHARED_GROUPS, PER_FRAME_GROUPS = 0x52009229, 0x52009230
 
 
 def functional_group(dataset: DataSet, frame: int, sequence: int) -> DataSet | None:
@@ -26,7 +25,7 @@ def functional_items(dataset: DataSet, frame: int, sequence: int) -> Sequence[Da
 
 def own_items(dataset: DataSet, frame: int, sequence: int) -> Sequence[DataSet]:
     """Give the Items of the functional group *sequence* that *frame*, counted from 0, states itself."""
-    groups = dataset.items(PER_FRAME_GROUPS)
+    groups = dataset.items(tags.PerFrameFunctionalGroupsSequence)
     if frame >= len(groups):
         return ()
     return groups.items(frame, sequence) if isinstance(groups, LongSequence) else groups[frame].items(sequence)
@@ -34,28 +33,28 @@ def own_items(dataset: DataSet, frame: int, sequence: int) -> Sequence[DataSet]:
 
 def shared_items(dataset: DataSet, sequence: int) -> Sequence[DataSet]:
     """Give the Items of the functional group *sequence* that all frames share."""
-    groups = dataset.items(SHARED_GROUPS)[:1]
+    groups = dataset.items(tags.SharedFunctionalGroupsSequence)[:1]
     return groups[0].items(sequence) if groups else ()
 
 
 def frames_with_groups(dataset: DataSet) -> int:
     """Count the frames that can have groups of their own: the first ones."""
-    return len(dataset.items(PER_FRAME_GROUPS))
+    return len(dataset.items(tags.PerFrameFunctionalGroupsSequence))
 
 
 def some_frame_has(dataset: DataSet, sequence: int) -> bool:
     """Tell whether any frame states the functional group *sequence* itself; asked again, that costs nothing."""
-    groups = dataset.items(PER_FRAME_GROUPS)
+    groups = dataset.items(tags.PerFrameFunctionalGroupsSequence)
     return (
         groups.any_has(sequence)
         if isinstance(groups, LongSequence)
-        else dataset.any_item_has(PER_FRAME_GROUPS, sequence)
+        else dataset.any_item_has(tags.PerFrameFunctionalGroupsSequence, sequence)
     )
 
 
 def each_frame_has(dataset: DataSet, sequence: int) -> bool:
     """Tell whether each frame that has groups of its own states the functional group *sequence*."""
-    groups = dataset.items(PER_FRAME_GROUPS)
+    groups = dataset.items(tags.PerFrameFunctionalGroupsSequence)
     if isinstance(groups, LongSequence):
         return groups.all_have(sequence)
     return all(item.items(sequence) for item in groups)
@@ -66,7 +65,7 @@ def distinct_frames(dataset: DataSet, frames: int, sequence: int) -> list[int]:
 
     Of objects with few frames, all; of others the first for each content of the group, and one without any.
     """
-    groups = dataset.items(PER_FRAME_GROUPS)
+    groups = dataset.items(tags.PerFrameFunctionalGroupsSequence)
     count = min(frames, len(groups) + 1)
     if not isinstance(groups, LongSequence):
         return list(range(count))
@@ -85,7 +84,7 @@ def in_groups(dataset: DataSet, frames: int, sequence: int, tag: int) -> Sequenc
     It is one data set alone where no frame states anything of its own. Of long sequences, the data sets are made anew
     each time that somebody goes through them, and hold nothing but *tag*.
     """
-    per_frame = dataset.items(PER_FRAME_GROUPS)
+    per_frame = dataset.items(tags.PerFrameFunctionalGroupsSequence)
     common = in_group(dataset, len(per_frame), sequence, tag)
     if isinstance(per_frame, LongSequence) and per_frame.any_states(sequence, tag):
         return _Holders(dataset, per_frame, frames, sequence, tag)

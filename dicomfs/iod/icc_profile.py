@@ -7,11 +7,11 @@ those who show the pictures (L9).
 import struct
 from dataclasses import dataclass
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import Element
 from dicomfs.dicom.part10_reader import Parsed
 from dicomfs.dicom.stream import Stream
 
-_PROFILE, _OPTICAL_PATHS = 0x00282000, 0x00480105
 _HEADER = 128
 _COLOURS = {b"RGB ": 3, b"GRAY": 1}
 
@@ -30,10 +30,10 @@ class Profile:
 
 def profile_of(parsed: Parsed) -> tuple[Profile | None, tuple[str, ...]]:
     """Find the profile of the object, or the one of its optical paths if all have the same (G18)."""
-    element = parsed.dataset.get(_PROFILE)
+    element = parsed.dataset.get(tags.ICCProfile)
     if element is not None and element.length:
         return _examined(parsed.stream, element)
-    paths = [path.get(_PROFILE) for path in parsed.dataset.items(_OPTICAL_PATHS)]
+    paths = [path.get(tags.ICCProfile) for path in parsed.dataset.items(tags.OpticalPathSequence)]
     profiles = [path for path in paths if path is not None and path.length]
     if not profiles:
         return None, ()

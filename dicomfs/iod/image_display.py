@@ -9,16 +9,18 @@ import math
 from dataclasses import replace
 
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.stream import Stream
-from dicomfs.iod.display_problems import PIXEL_VALUE_TRANSFORMATION, RESCALE_SLOPE, object_findings
+from dicomfs.iod.display_problems import object_findings
 from dicomfs.iod.functional_groups import functional_group, some_frame_has
 from dicomfs.iod.lookup_tables import read_lut, read_palette
 from dicomfs.iod.voi_lut import Voi, voi_source, vois_of
 from dicomfs.rendering.render import Display, Lut, Palette, Window, modality_range
 
 # X-ray angiography and radiofluoroscopy: their Modality LUT leads back to X-ray intensity, not to a picture (G4).
-_INTENSITY = ("1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.2")
+_INTENSITY = (uids.XRayAngiographicImageStorage, uids.XRayRadiofluoroscopicImageStorage)
+
 
 class GroupMissing(OSError):
     """The values of one frame have no meaning, since it lacks a functional group that others have."""
@@ -77,7 +79,7 @@ def frame_display(
         window = replace(window, function="LINEAR_EXACT")
         problems["VOI LUT Function of real numbers is LINEAR; LINEAR_EXACT is taken (G10)"] = None
     invert = fmt.photometric == "MONOCHROME1"
-    shape = dataset.text(0x20500020)
+    shape = dataset.text(tags.PresentationLUTShape)
     if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != invert:
         problems["Presentation LUT Shape contradicts the photometric interpretation, which is followed (G2)"] = None
     padding = _padding(dataset, fmt, problems)
@@ -86,16 +88,16 @@ def frame_display(
 
 def whole_segment(dataset: DataSet) -> int | None:
     """Read the value of what is all of a segment; None for other objects and label maps (PS3.3 C.8.20.2, M2)."""
-    kind = dataset.text(0x00620001)
-    most = {"BINARY": 1, "FRACTIONAL": dataset.integer(0x0062000E)}.get(kind or "")
+    kind = dataset.text(tags.SegmentationType)
+    most = {"BINARY": 1, "FRACTIONAL": dataset.integer(tags.MaximumFractionalValue)}.get(kind or "")
     return most if most and most > 0 else None
 
 
 def has_groups(dataset: DataSet, frame: int) -> bool:
     """Tell whether a frame has a Pixel Value Transformation, or none has one, so that none is missing (G6)."""
-    if RESCALE_SLOPE in dataset or not some_frame_has(dataset, PIXEL_VALUE_TRANSFORMATION):
+    if tags.RescaleSlope in dataset or not some_frame_has(dataset, tags.PixelValueTransformationSequence):
         return True
-    return functional_group(dataset, frame, PIXEL_VALUE_TRANSFORMATION) is not None
+    return functional_group(dataset, frame, tags.PixelValueTransformationSequence) is not None
 
 
 def check_groups(dataset: DataSet, frame: int) -> None:
@@ -119,7 +121,7 @@ def wants_automatic_window(dataset: DataSet, fmt: PixelFormat, display: Display)
     plain = display.modality_lut is None and (display.slope, display.intercept) == (1.0, 0.0)
     if plain and fmt.bits_stored <= 8 and not fmt.signed:
         return False
-    return not (plain and dataset.text(0x00080068) == "FOR PRESENTATION")
+    return not (plain and dataset.text(tags.PresentationIntentType) == "FOR PRESENTATION")
 
 
 # Modality
@@ -127,8 +129,8 @@ def wants_automatic_window(dataset: DataSet, fmt: PixelFormat, display: Display)
 
 def _modality_lut(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, problems: dict[str, None]) -> Lut | None:
     """Read the Modality LUT Sequence, which overrules rescaling (PS3.3 C.11.1, G3, G4)."""
-    items = dataset.items(0x00283000)
-    if not items or dataset.text(0x00080016) in _INTENSITY:
+    items = dataset.items(tags.ModalityLUTSequence)
+    if not items or dataset.text(tags.SOPClassUID) in _INTENSITY:
         return None
     lut = read_lut(items[0], fmt.stored_range, stream)
     if lut is None:
@@ -138,10 +140,10 @@ def _modality_lut(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, pro
 
 def _rescale(dataset: DataSet, frame: int, problems: dict[str, None]) -> tuple[float, float]:
     """Read slope and intercept of a frame, or the dose grid's scale (G5, G8, M1)."""
-    source = functional_group(dataset, frame, PIXEL_VALUE_TRANSFORMATION) or dataset
-    slope, intercept = source.number(RESCALE_SLOPE), source.number(0x00281052)
+    source = functional_group(dataset, frame, tags.PixelValueTransformationSequence) or dataset
+    slope, intercept = source.number(tags.RescaleSlope), source.number(tags.RescaleIntercept)
     if slope is None and intercept is None:
-        scaling = dataset.number(0x3004000E)
+        scaling = dataset.number(tags.DoseGridScaling)
         return (scaling, 0.0) if scaling and math.isfinite(scaling) else (1.0, 0.0)
     if slope is None or intercept is None:
         problems["Rescale Slope or Rescale Intercept is missing; the other one is used (G8)"] = None
@@ -156,10 +158,18 @@ def _rescale(dataset: DataSet, frame: int, problems: dict[str, None]) -> tuple[f
 def _padding(dataset: DataSet, fmt: PixelFormat, problems: dict[str, None]) -> tuple[float, float] | None:
     """Read the range of padding values, in the sign of the stored values (PS3.3 C.7.5.1.1.2, G14)."""
     if fmt.real:
-        value = dataset.number(0x00280122) if fmt.bits_allocated == 32 else dataset.number(0x00280123)
-        limit = dataset.number(0x00280124) if fmt.bits_allocated == 32 else dataset.number(0x00280125)
+        value = (
+            dataset.number(tags.FloatPixelPaddingValue)
+            if fmt.bits_allocated == 32
+            else dataset.number(tags.DoubleFloatPixelPaddingValue)
+        )
+        limit = (
+            dataset.number(tags.FloatPixelPaddingRangeLimit)
+            if fmt.bits_allocated == 32
+            else dataset.number(tags.DoubleFloatPixelPaddingRangeLimit)
+        )
         return None if value is None else (value, value if limit is None else limit)
-    ends = [dataset.integers(tag)[:1] for tag in (0x00280120, 0x00280121)]
+    ends = [dataset.integers(tag)[:1] for tag in (tags.PixelPaddingValue, tags.PixelPaddingRangeLimit)]
     values = [_stored(end[0], fmt) for end in ends if end]
     if not ends[0]:
         return None
@@ -181,7 +191,10 @@ def _stored(value: int, fmt: PixelFormat) -> int:
 def _palette(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, problems: dict[str, None]) -> Palette | None:
     """Read the palette of PALETTE COLOR, or the supplemental one of an image shown in colour (G15, G17)."""
     supplemental = fmt.photometric != "PALETTE COLOR"
-    if supplemental and (dataset.text(0x00089205) not in ("COLOR", "MIXED") or 0x00281101 not in dataset):
+    if supplemental and (
+        dataset.text(tags.PixelPresentation) not in ("COLOR", "MIXED")
+        or tags.RedPaletteColorLookupTableDescriptor not in dataset
+    ):
         return None
     palette, wrong = read_palette(dataset, fmt.stored_range, stream, supplemental)
     problems.update(dict.fromkeys(wrong))

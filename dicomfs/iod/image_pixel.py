@@ -4,13 +4,16 @@ import errno
 from dataclasses import replace
 
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet
 
-PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE00009
-
-EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-GE_PRIVATE = "1.2.840.113619.5.2"
-_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", EXPLICIT_BIG, GE_PRIVATE)
+_NATIVE = (
+    uids.ImplicitVRLittleEndian,
+    uids.ExplicitVRLittleEndian,
+    uids.DeflatedExplicitVRLittleEndian,
+    uids.ExplicitVRBigEndian,
+    uids.PrivateGEImplicitVRBigEndianPixelData,
+)
 
 MOST_SAMPLES = 1 << 29
 """Samples of one frame that are tried: beyond any real frame, and a PNG of it still is one IDAT chunk (L4)."""
@@ -28,21 +31,23 @@ class PixelsUnusable(OSError):
 
 def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
     """Read how frames are stored (PS3.3 C.7.6.3). Raises PixelsUnusable."""
-    rows = _needed(dataset, 0x00280010, "Rows")
-    columns = _needed(dataset, 0x00280011, "Columns")
-    samples = dataset.integer(0x00280002)
+    rows = _needed(dataset, tags.Rows, "Rows")
+    columns = _needed(dataset, tags.Columns, "Columns")
+    samples = dataset.integer(tags.SamplesPerPixel)
     samples = 1 if samples is None else samples
     if samples not in (1, 3, 4):
         raise PixelsUnusable(f"frames of {samples} samples a pixel cannot be shown (N19)")
     if rows * columns * samples > MOST_SAMPLES:
         raise PixelsUnusable(f"frames of {columns} x {rows} pixels are too large (L4)")
-    photometric = (dataset.text(0x00280004) or "").strip().upper()
+    photometric = (dataset.text(tags.PhotometricInterpretation) or "").strip().upper()
     photometric = photometric or ("MONOCHROME2" if samples == 1 else "RGB")
     real, allocated = _allocated(dataset)
-    tag = next((tag for tag in (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA) if tag in dataset), None)
+    tag = next(
+        (tag for tag in (tags.PixelData, tags.FloatPixelData, tags.DoubleFloatPixelData) if tag in dataset), None
+    )
     element = dataset.get(tag) if tag is not None else None
     if samples == 1 and photometric not in ONE_SAMPLE:
-        frames = max(dataset.integer(0x00280008) or 1, 1)
+        frames = max(dataset.integer(tags.NumberOfFrames) or 1, 1)
         full = rows * columns * 3 * allocated // 8 * frames
         coloured = photometric.startswith(("RGB", "YBR", "ARGB", "HSV", "CMYK")) and transfer_syntax in _NATIVE
         if coloured and element is not None and element.length >= full:
@@ -50,10 +55,10 @@ def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
         photometric = "MONOCHROME2"  # the values do not depend on it; `display_problems` says so
     if samples != 1 and photometric in ONE_SAMPLE:
         raise PixelsUnusable(f"{samples} samples a pixel contradict the photometric interpretation (N19)")
-    stored = dataset.integer(0x00280101) or 0
+    stored = dataset.integer(tags.BitsStored) or 0
     if not 0 < stored <= allocated or real:
         stored = allocated
-    high = dataset.integer(0x00280102)
+    high = dataset.integer(tags.HighBit)
     if high is None or not stored - 1 <= high < allocated:
         high = stored - 1
     fmt = PixelFormat(
@@ -63,12 +68,12 @@ def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
         bits_allocated=allocated,
         bits_stored=stored,
         high_bit=high,
-        signed=dataset.integer(0x00280103) == 1 and not real,
+        signed=dataset.integer(tags.PixelRepresentation) == 1 and not real,
         photometric=photometric,
-        planar=dataset.integer(0x00280006) == 1,
+        planar=dataset.integer(tags.PlanarConfiguration) == 1,
         transfer_syntax=transfer_syntax,
         real=real,
-        big_endian=transfer_syntax in (EXPLICIT_BIG, GE_PRIVATE),
+        big_endian=transfer_syntax in (uids.ExplicitVRBigEndian, uids.PrivateGEImplicitVRBigEndianPixelData),
         pixel_vr=element.vr if element else "OW",
     )
     if fmt.halved and element and _is_full_444(fmt, element.length, dataset):
@@ -88,12 +93,12 @@ def _needed(dataset: DataSet, tag: int, name: str) -> int:
 
 def _allocated(dataset: DataSet) -> tuple[bool, int]:
     """Read whether samples are real numbers and how many bits each takes."""
-    if PIXEL_DATA not in dataset:
-        if FLOAT_PIXEL_DATA in dataset:
+    if tags.PixelData not in dataset:
+        if tags.FloatPixelData in dataset:
             return True, 32
-        if DOUBLE_FLOAT_PIXEL_DATA in dataset:
+        if tags.DoubleFloatPixelData in dataset:
             return True, 64
-    allocated = _needed(dataset, 0x00280100, "Bits Allocated")
+    allocated = _needed(dataset, tags.BitsAllocated, "Bits Allocated")
     if allocated not in (1, 8, 12, 16, 32, 64):
         raise PixelsUnusable(f"samples of {allocated} bits cannot be read (N8)")
     return False, allocated
@@ -101,6 +106,6 @@ def _allocated(dataset: DataSet) -> tuple[bool, int]:
 
 def _is_full_444(fmt: PixelFormat, length: int, dataset: DataSet) -> bool:
     """Tell whether native data called 4:2:2 has full chrominance by its length (N2)."""
-    frames = max(dataset.integer(0x00280008) or 1, 1)
+    frames = max(dataset.integer(tags.NumberOfFrames) or 1, 1)
     full = fmt.pixels * 3 * fmt.bits_allocated // 8 * frames
     return fmt.transfer_syntax in _NATIVE and length >= full

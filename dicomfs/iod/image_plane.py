@@ -6,19 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.values import TEXT, decimal_unit
-from dicomfs.iod.functional_groups import PER_FRAME_GROUPS, in_group, in_groups
+from dicomfs.iod.functional_groups import in_group, in_groups
 
-_POSITION, _ORIENTATION, _SPACING, _THICKNESS = 0x00200032, 0x00200037, 0x00280030, 0x00180050
-_DOSE_OFFSETS = 0x3004000C
-_DETECTORS, SLICE_VECTOR = 0x00540022, 0x00540080
-_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES = 0x00209113, 0x00209116, 0x00289110
-_BETWEEN_SLICES = 0x00180088
-# The same for ultrasound volumes, in a system of coordinates of their own (PS3.3 C.8.24.6, C.8.24.7).
-_VOLUME_POSITION, _POSITION_IN_VOLUME = 0x0020930E, 0x00209301
-_VOLUME_ORIENTATION, _ORIENTATION_IN_VOLUME = 0x0020930F, 0x00209302
-_IMAGE_TYPE = 0x00080008
 # What Siemens and United Imaging call a picture that is tiled from the slices of a volume (M6).
 _MOSAICS = frozenset(("MOSAIC", "VFRAME"))
 
@@ -65,34 +57,45 @@ class Planes:
 
 def planes_of(dataset: DataSet, frames: int) -> Planes:
     """Read the planes of all *frames* at once."""
-    orientations = _rows(in_groups(dataset, frames, _PLANE_ORIENTATION, _ORIENTATION), _ORIENTATION, 6)
-    holders = in_groups(dataset, frames, _PLANE_POSITION, _POSITION)
+    orientations = _rows(
+        in_groups(dataset, frames, tags.PlaneOrientationSequence, tags.ImageOrientationPatient),
+        tags.ImageOrientationPatient,
+        6,
+    )
+    holders = in_groups(dataset, frames, tags.PlanePositionSequence, tags.ImagePositionPatient)
     in_patient = True
-    if holders == [dataset] and SLICE_VECTOR in dataset:
+    if holders == [dataset] and tags.SliceVector in dataset:
         positions, orientations = _reconstructed(dataset, frames)
     elif holders == [dataset]:
         positions = _moved_rows(dataset, frames, orientations[0])
     else:
         # The position of the object is not that of frames whose own is missing.
-        positions = _rows([DataSet() if holder is dataset else holder for holder in holders], _POSITION, 3)
+        positions = _rows(
+            [DataSet() if holder is dataset else holder for holder in holders], tags.ImagePositionPatient, 3
+        )
     if np.isnan(positions).all():
-        inside = _rows(in_groups(dataset, frames, _VOLUME_POSITION, _POSITION_IN_VOLUME), _POSITION_IN_VOLUME, 3)
+        inside = _rows(
+            in_groups(dataset, frames, tags.PlanePositionVolumeSequence, tags.ImagePositionVolume),
+            tags.ImagePositionVolume,
+            3,
+        )
         if not np.isnan(inside).all():
             in_patient = False
             positions = inside
-            turned = in_groups(dataset, frames, _VOLUME_ORIENTATION, _ORIENTATION_IN_VOLUME)
-            orientations = _rows(turned, _ORIENTATION_IN_VOLUME, 6)
+            turned = in_groups(dataset, frames, tags.PlaneOrientationVolumeSequence, tags.ImageOrientationVolume)
+            orientations = _rows(turned, tags.ImageOrientationVolume, 6)
     rounding = _rounding(holders) if len(positions) > 1 else 0.0
-    spacings = _rows(in_groups(dataset, frames, _PIXEL_MEASURES, _SPACING), _SPACING, 2)
+    spacings = _rows(in_groups(dataset, frames, tags.PixelMeasuresSequence, tags.PixelSpacing), tags.PixelSpacing, 2)
     between, thickness = (
-        in_group(dataset, 0, _PIXEL_MEASURES, tag).number(tag) for tag in (_BETWEEN_SLICES, _THICKNESS)
+        in_group(dataset, 0, tags.PixelMeasuresSequence, tag).number(tag)
+        for tag in (tags.SpacingBetweenSlices, tags.SliceThickness)
     )
     return Planes(positions, orientations, spacings, _positive(between), _positive(thickness), in_patient, rounding)
 
 
 def is_mosaic(dataset: DataSet) -> bool:
     """Tell whether each frame is tiled from the slices of a volume, so that its plane says nothing (M6)."""
-    return not _MOSAICS.isdisjoint(dataset.texts(_IMAGE_TYPE))
+    return not _MOSAICS.isdisjoint(dataset.texts(tags.ImageType))
 
 
 def plane_of(dataset: DataSet, frame: int) -> Plane:
@@ -104,23 +107,23 @@ def plane_of(dataset: DataSet, frame: int) -> Plane:
     def numbers(sequence: int, tag: int, count: int) -> tuple[float, ...]:
         return _numbers(in_group(dataset, frame, sequence, tag), tag, count)
 
-    orientation = numbers(_PLANE_ORIENTATION, _ORIENTATION, 6)
-    if in_group(dataset, frame, _PLANE_POSITION, _POSITION) is not dataset:
-        position = numbers(_PLANE_POSITION, _POSITION, 3)
+    orientation = numbers(tags.PlaneOrientationSequence, tags.ImageOrientationPatient, 6)
+    if in_group(dataset, frame, tags.PlanePositionSequence, tags.ImagePositionPatient) is not dataset:
+        position = numbers(tags.PlanePositionSequence, tags.ImagePositionPatient, 3)
     else:
-        position = _moved(dataset, frame, _numbers(dataset, _POSITION, 3), orientation)
-    thickness = in_group(dataset, frame, _PIXEL_MEASURES, _THICKNESS).number(_THICKNESS)
+        position = _moved(dataset, frame, _numbers(dataset, tags.ImagePositionPatient, 3), orientation)
+    thickness = in_group(dataset, frame, tags.PixelMeasuresSequence, tags.SliceThickness).number(tags.SliceThickness)
     return Plane(
         position,
         orientation,
-        numbers(_PIXEL_MEASURES, _SPACING, 2),
+        numbers(tags.PixelMeasuresSequence, tags.PixelSpacing, 2),
         thickness if thickness is not None and math.isfinite(thickness) else None,
     )
 
 
 def planes_alike(dataset: DataSet) -> bool:
     """Tell whether all frames behind the first certainly have one plane, as where nothing is stated a frame."""
-    return PER_FRAME_GROUPS not in dataset and _DOSE_OFFSETS not in dataset
+    return tags.PerFrameFunctionalGroupsSequence not in dataset and tags.GridFrameOffsetVector not in dataset
 
 
 def _positive(number: float | None) -> float | None:
@@ -168,18 +171,18 @@ def _is_height(dataset: DataSet, first: float, height: float) -> bool:
 
     Both are decimal strings, which may have been rounded or cut to different places.
     """
-    units = _unit(dataset, _DOSE_OFFSETS, 0), _unit(dataset, _POSITION, 2)
+    units = _unit(dataset, tags.GridFrameOffsetVector, 0), _unit(dataset, tags.ImagePositionPatient, 2)
     return abs(first - height) <= min(max(units) * 1.01, _HALF)
 
 
 def _dose_offsets(dataset: DataSet) -> tuple[float, ...]:
     """Read the Grid Frame Offset Vector; () where a value of it is no number."""
-    return _numbers(dataset, _DOSE_OFFSETS, len(dataset.texts(_DOSE_OFFSETS)))
+    return _numbers(dataset, tags.GridFrameOffsetVector, len(dataset.texts(tags.GridFrameOffsetVector)))
 
 
 def _moved_rows(dataset: DataSet, frames: int, orientation: Array) -> Array:
     """Give the positions of all frames where the object states that of the first, as `_moved` does for one."""
-    position = _rows([dataset], _POSITION, 3)[0]
+    position = _rows([dataset], tags.ImagePositionPatient, 3)[0]
     offsets = np.array(_dose_offsets(dataset)[:frames])
     rows = np.full((min(frames, max(len(offsets), 1) + 1), 3), np.nan)
     rows[0] = position
@@ -197,7 +200,7 @@ def _rounding(holders: Sequence[DataSet]) -> float:
     Zeros at the end are often left out: the smallest place that any of them has counts for all.
     """
     step = max(1, len(holders) // _LOOKED_AT)
-    chosen = [(_POSITION, range(3)), (_DOSE_OFFSETS, range(1, 3))]
+    chosen = [(tags.ImagePositionPatient, range(3)), (tags.GridFrameOffsetVector, range(1, 3))]
     units = [_unit(holder, tag, at) for holder in holders[::step] for tag, places in chosen for at in places]
     finest = min((unit for unit in units if unit > 0), default=1.0)
     return finest if finest < 1 else 0.0
@@ -216,13 +219,18 @@ def _reconstructed(dataset: DataSet, frames: int) -> tuple[Array, Array]:
     The plane of the first frame is stated with the detector; the sign of Spacing Between Slices says on which side of
     it the others lie.
     """
-    detector = next(iter(dataset.items(_DETECTORS)), dataset)
-    orientations = _rows([detector], _ORIENTATION, 6)
-    numbers, distance = np.array(dataset.integers(SLICE_VECTOR), float), _numbers(dataset, _BETWEEN_SLICES, 1)
+    detector = next(iter(dataset.items(tags.DetectorInformationSequence)), dataset)
+    orientations = _rows([detector], tags.ImageOrientationPatient, 6)
+    numbers, distance = (
+        np.array(dataset.integers(tags.SliceVector), float),
+        _numbers(dataset, tags.SpacingBetweenSlices, 1),
+    )
     if len(numbers) != frames or not distance:
         return np.full((1, 3), np.nan), orientations
     normal = np.cross(orientations[0, :3], orientations[0, 3:])
-    return _rows([detector], _POSITION, 3) + np.outer((numbers - numbers[0]) * distance, normal), orientations
+    return _rows([detector], tags.ImagePositionPatient, 3) + np.outer(
+        (numbers - numbers[0]) * distance, normal
+    ), orientations
 
 
 def _rows(holders: Sequence[DataSet], tag: int, width: int) -> Array:

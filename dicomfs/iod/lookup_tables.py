@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.stream import Stream
 from dicomfs.rendering.render import Lut, Palette
@@ -15,10 +16,21 @@ from dicomfs.rendering.render import Lut, Palette
 MOST_ENTRIES = 65536
 """Entries that a table can have (PS3.3 C.11.1.1.1)."""
 
-LUT_DESCRIPTOR, LUT_DATA = 0x00283002, 0x00283006
-_DESCRIPTORS = (0x00281101, 0x00281102, 0x00281103)
-_TABLES = (0x00281201, 0x00281202, 0x00281203)
-_SEGMENTED = (0x00281221, 0x00281222, 0x00281223)
+_DESCRIPTORS = (
+    tags.RedPaletteColorLookupTableDescriptor,
+    tags.GreenPaletteColorLookupTableDescriptor,
+    tags.BluePaletteColorLookupTableDescriptor,
+)
+_TABLES = (
+    tags.RedPaletteColorLookupTableData,
+    tags.GreenPaletteColorLookupTableData,
+    tags.BluePaletteColorLookupTableData,
+)
+_SEGMENTED = (
+    tags.SegmentedRedPaletteColorLookupTableData,
+    tags.SegmentedGreenPaletteColorLookupTableData,
+    tags.SegmentedBluePaletteColorLookupTableData,
+)
 
 DISCRETE, LINEAR, INDIRECT = 0, 1, 2
 
@@ -49,10 +61,10 @@ def read_descriptor(dataset: DataSet, tag: int, inputs: tuple[float, float]) -> 
 
 def read_lut(dataset: DataSet, inputs: tuple[float, float], stream: Stream | None) -> Lut | None:
     """Read one Item of a Modality or VOI LUT Sequence; None when there is no table to be used."""
-    descriptor = read_descriptor(dataset, LUT_DESCRIPTOR, inputs)
+    descriptor = read_descriptor(dataset, tags.LUTDescriptor, inputs)
     if descriptor is None:
         return None
-    entries = _entries(dataset, LUT_DATA, descriptor.count, stream)
+    entries = _entries(dataset, tags.LUTData, descriptor.count, stream)
     if not len(entries):
         return None
     bits = descriptor.bits

@@ -7,13 +7,13 @@ of its frame.
 import math
 from collections.abc import Iterator
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.formats.png import LONGEST_SIDE, METRE, UNKNOWN, physical_chunk
 from dicomfs.iod.image_plane import plane_of
 
 # Imager Pixel Spacing and Nominal Scanned Pixel Spacing: at the detector or on the film, not in the patient.
-_DEVICE_SPACINGS = (0x00181164, 0x00182010)
-_ASPECT_RATIO = 0x00280034
+_DEVICE_SPACINGS = (tags.ImagerPixelSpacing, tags.NominalScannedPixelSpacing)
 _MM_PER_METRE = 1000.0
 # What numbers of a ratio are multiplied with when they are not whole.
 _FINE = 10000.0
@@ -29,7 +29,7 @@ def physical(dataset: DataSet, frame: int, shrunk: tuple[float, float] = (1.0, 1
         counts = [_MM_PER_METRE / (mm * factor) for mm, factor in zip(spacing, shrunk, strict=False) if mm > 0]
         if len(counts) == 2 and all(0.5 <= count <= LONGEST_SIDE for count in counts):
             return physical_chunk(round(counts[1]), round(counts[0]), METRE)
-    ratio = _pair(dataset, _ASPECT_RATIO) or (1.0, 1.0)
+    ratio = _pair(dataset, tags.PixelAspectRatio) or (1.0, 1.0)
     height, width = (part * factor for part, factor in zip(ratio, shrunk, strict=True))
     if not (height.is_integer() and width.is_integer()):
         height, width = height * _FINE, width * _FINE

@@ -5,19 +5,17 @@ Only this module looks into private elements, and at no more than their lengths.
 
 from collections.abc import Iterator
 
+from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.dictionary import is_known_creator, is_private, uid_name
 from dicomfs.dicom.part10_reader import Parsed
 
-PIXEL_DATA_PROVIDER_URL = 0x00287FE0
-_SOP_CLASS, _ROWS, _COLUMNS = 0x00080016, 0x00280010, 0x00280011
 # JPEG 2000 and HTJ2K by JPIP (PS3.5 A.6, A.7 and their successors): a server has the pixels, the file their URL.
 JPIP = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
 # Storage classes whose objects have pixels though their names do not say so. RT Dose has them if it has Rows.
 _IMAGES = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("6.2", "30", "66.4", "66.7", "77.1.5.8", "81.1", "82.1")
 )
-_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 _BINARY = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 # Pixels of a real picture take more, however they are compressed.
 _LEAST = 512
@@ -27,7 +25,7 @@ _DEPTH, _MOST = 4, 10_000
 
 def pixels_elsewhere(parsed: Parsed) -> tuple[str, ...]:
     """Say where the pixels of an object without Pixel Data are: on a server, in a private element, or nowhere."""
-    if PIXEL_DATA_PROVIDER_URL in parsed.dataset:
+    if tags.PixelDataProviderURL in parsed.dataset:
         return (
             "the pixels are on a server, at the Pixel Data Provider URL (0028,7FE0); nothing is fetched from there",
         )
@@ -49,10 +47,10 @@ def pixels_elsewhere(parsed: Parsed) -> tuple[str, ...]:
 
 def _has_pixels(dataset: DataSet) -> bool:
     """Tell whether an object of this class has pixels; of a class that nobody knows, whether it states their size."""
-    sop_class = dataset.text(_SOP_CLASS) or ""
+    sop_class = dataset.text(tags.SOPClassUID) or ""
     name = uid_name(sop_class)
-    if name == sop_class or sop_class == _DOSE:
-        return _ROWS in dataset and _COLUMNS in dataset
+    if name == sop_class or sop_class == uids.RTDoseStorage:
+        return tags.Rows in dataset and tags.Columns in dataset
     return "Image Storage" in name or sop_class in _IMAGES
 
 

@@ -6,14 +6,15 @@ They hold for stored values and have nothing to do with how a picture looks.
 import math
 from dataclasses import dataclass
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.iod.functional_groups import functional_items, own_items, shared_items, some_frame_has
 
-MAPPINGS, _UNITS, _MEANING, _CODE = 0x00409096, 0x004008EA, 0x00080104, 0x00080100
 # The first and last value mapped, as integers (US or SS) or as real numbers.
-_FIRST, _LAST = (0x00409216, 0x00409214), (0x00409211, 0x00409213)
-_INTERCEPT, _SLOPE, _TABLE, _LABEL = 0x00409224, 0x00409225, 0x00409212, 0x00409210
-_DOSE_SCALING, _DOSE_UNITS, _DOSE_TYPE = 0x3004000E, 0x30040002, 0x30040004
+_FIRST, _LAST = (
+    (tags.RealWorldValueFirstValueMapped, tags.DoubleFloatRealWorldValueFirstValueMapped),
+    (tags.RealWorldValueLastValueMapped, tags.DoubleFloatRealWorldValueLastValueMapped),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,18 @@ class Dose:
 
 def shared_mappings(dataset: DataSet) -> tuple[Mapping, ...]:
     """Read the mappings that hold for all frames without their own: shared, or of the object itself."""
-    return tuple([_mapping(item) for item in shared_items(dataset, MAPPINGS) or dataset.items(MAPPINGS)])
+    return tuple(
+        [
+            _mapping(item)
+            for item in shared_items(dataset, tags.RealWorldValueMappingSequence)
+            or dataset.items(tags.RealWorldValueMappingSequence)
+        ]
+    )
 
 
 def own_mappings(dataset: DataSet, frame: int) -> tuple[Mapping, ...]:
     """Read the mappings of *frame*, counted from 0, alone."""
-    return tuple([_mapping(item) for item in own_items(dataset, frame, MAPPINGS)])
+    return tuple([_mapping(item) for item in own_items(dataset, frame, tags.RealWorldValueMappingSequence)])
 
 
 def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[Mapping, Element | None], ...]:
@@ -68,7 +75,9 @@ def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[Mapping, Element | 
     not reach, if they have its label, or reach to no value that it reaches to: then they are parts of one range, and
     else other quantities, which one array does not mix. () where there is none that can be used.
     """
-    items = functional_items(dataset, frame, MAPPINGS) or dataset.items(MAPPINGS)
+    items = functional_items(dataset, frame, tags.RealWorldValueMappingSequence) or dataset.items(
+        tags.RealWorldValueMappingSequence
+    )
     parts: list[tuple[Mapping, Element | None]] = []
     for mapping, table in [found for item in items for found in _usable(item)]:
         if all(_are_parts(part, mapping) for part, _ in parts):
@@ -78,15 +87,15 @@ def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[Mapping, Element | 
 
 def has_own_mappings(dataset: DataSet) -> bool:
     """Tell whether any frame has mappings of its own."""
-    return some_frame_has(dataset, MAPPINGS)
+    return some_frame_has(dataset, tags.RealWorldValueMappingSequence)
 
 
 def dose_of(dataset: DataSet) -> Dose | None:
     """Read the scale of a dose grid; None where there is none."""
-    scaling = dataset.number(_DOSE_SCALING)
+    scaling = dataset.number(tags.DoseGridScaling)
     if scaling is None or not math.isfinite(scaling):
         return None
-    return Dose(scaling, dataset.text(_DOSE_UNITS) or "", dataset.text(_DOSE_TYPE) or "")
+    return Dose(scaling, dataset.text(tags.DoseUnits) or "", dataset.text(tags.DoseType) or "")
 
 
 def _are_parts(one: Mapping, other: Mapping) -> bool:
@@ -102,25 +111,25 @@ def _are_parts(one: Mapping, other: Mapping) -> bool:
 
 def _usable(item: DataSet) -> tuple[tuple[Mapping, Element | None], ...]:
     """Read one mapping where it has a line or a table; a line comes first."""
-    mapping, table = _mapping(item), item.get(_TABLE)
+    mapping, table = _mapping(item), item.get(tags.RealWorldValueLUTData)
     if mapping.slope is not None and mapping.intercept is not None:
         return ((mapping, None),)
     return ((mapping, table),) if table is not None and mapping.entries and mapping.first is not None else ()
 
 
 def _mapping(item: DataSet) -> Mapping:
-    units = next(iter(item.items(_UNITS)), None)
-    table = item.get(_TABLE)
+    units = next(iter(item.items(tags.MeasurementUnitsCodeSequence)), None)
+    table = item.get(tags.RealWorldValueLUTData)
     first, last = _reach(item)
     return Mapping(
         first,
         last,
-        _finite(item, _SLOPE),
-        _finite(item, _INTERCEPT),
+        _finite(item, tags.RealWorldValueSlope),
+        _finite(item, tags.RealWorldValueIntercept),
         table.length // 8 if table else 0,
-        item.text(_LABEL) or "",
-        (units.text(_CODE) or "") if units else "",
-        (units.text(_MEANING) or "") if units else "",
+        item.text(tags.LUTLabel) or "",
+        (units.text(tags.CodeValue) or "") if units else "",
+        (units.text(tags.CodeMeaning) or "") if units else "",
     )
 
 
@@ -128,13 +137,13 @@ def _reach(item: DataSet) -> tuple[float | None, float | None]:
     """Read the first and the last value mapped; in the other sign where only that puts them in order."""
     first, last = _finite(item, *_FIRST), _finite(item, *_LAST)
     if first is not None and last is not None and last < first:
-        low, high = (item.integers(tags[0], not item.signed)[:1] for tags in (_FIRST, _LAST))
+        low, high = (item.integers(pair[0], not item.signed)[:1] for pair in (_FIRST, _LAST))
         if low and high and low <= high:
             return float(low[0]), float(high[0])
     return first, last
 
 
-def _finite(item: DataSet, *tags: int) -> float | None:
-    """Read the first of *tags* that is there and a number that JSON has."""
-    numbers = (item.number(tag) for tag in tags)
+def _finite(item: DataSet, *attributes: int) -> float | None:
+    """Read the first of *attributes* that is there and a number that JSON has."""
+    numbers = (item.number(tag) for tag in attributes)
     return next((number for number in numbers if number is not None and math.isfinite(number)), None)

@@ -10,16 +10,14 @@ from dataclasses import replace
 import numpy as np
 
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.stream import Stream
-from dicomfs.iod.display_problems import PIXEL_VALUE_TRANSFORMATION
 from dicomfs.iod.functional_groups import distinct_frames, frames_with_groups, own_items, some_frame_has
 from dicomfs.iod.image_display import check_groups, display_of, whole_segment
 from dicomfs.iod.lookup_tables import read_lut
-from dicomfs.iod.real_world_values import MAPPINGS, Mapping, has_own_mappings, mappings_of
+from dicomfs.iod.real_world_values import Mapping, has_own_mappings, mappings_of
 from dicomfs.rendering.rescale import Scale
-
-_MODALITY_LUT = 0x00283000
 
 
 class MappingMissing(OSError):
@@ -43,7 +41,7 @@ def scale_of(dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | No
     if has_own_mappings(dataset):
         raise MappingMissing(frame)
     check_groups(dataset, frame)
-    luts = dataset.items(_MODALITY_LUT)
+    luts = dataset.items(tags.ModalityLUTSequence)
     lut = read_lut(luts[0], fmt.stored_range, stream) if luts else None
     if lut is not None:
         return Scale(lut=lut)
@@ -54,10 +52,10 @@ def scale_of(dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | No
 
 def shared_scale(dataset: DataSet, frames: int, fmt: PixelFormat) -> Scale | None:
     """Give the slope and intercept that hold for all *frames*; None where frames differ, or a table is used."""
-    if dataset.items(_MODALITY_LUT):
+    if dataset.items(tags.ModalityLUTSequence):
         return None
     own = min(frames, frames_with_groups(dataset))
-    for sequence in (MAPPINGS, PIXEL_VALUE_TRANSFORMATION):
+    for sequence in (tags.RealWorldValueMappingSequence, tags.PixelValueTransformationSequence):
         if not some_frame_has(dataset, sequence):
             continue
         first = own_items(dataset, 0, sequence)

@@ -6,10 +6,15 @@ Pictures are never cropped to a region; this says where to crop.
 import json
 import math
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 
-_REGIONS = 0x00186011
-_CORNERS = {"x0": 0x00186018, "y0": 0x0018601A, "x1": 0x0018601C, "y1": 0x0018601E}
+_CORNERS = {
+    "x0": tags.RegionLocationMinX0,
+    "y0": tags.RegionLocationMinY0,
+    "x1": tags.RegionLocationMaxX1,
+    "y1": tags.RegionLocationMaxY1,
+}
 _FORMATS = {1: "2D", 2: "M-mode", 3: "spectral", 4: "waveform", 5: "graphics"}
 _TYPES = {
     1: "tissue", 2: "colour flow", 3: "PW Doppler", 4: "CW Doppler", 5: "Doppler mean trace", 6: "Doppler mode trace",
@@ -22,8 +27,8 @@ _UNITS = {
 }  # fmt: skip
 # For each direction: Physical Units, Physical Delta, Reference Pixel, Reference Pixel Physical Value.
 _AXES = {
-    "x": (0x00186024, 0x0018602C, 0x00186020, 0x00186028),
-    "y": (0x00186026, 0x0018602E, 0x00186022, 0x0018602A),
+    "x": (tags.PhysicalUnitsXDirection, tags.PhysicalDeltaX, tags.ReferencePixelX0, tags.ReferencePixelPhysicalValueX),
+    "y": (tags.PhysicalUnitsYDirection, tags.PhysicalDeltaY, tags.ReferencePixelY0, tags.ReferencePixelPhysicalValueY),
 }
 
 
@@ -33,7 +38,7 @@ def regions_json(dataset: DataSet) -> bytes | None:
     Corners are columns and rows of pixels from 0, both ends within the region. A pixel at *reference* from the corner
     x0, y0 has *value*, and each step adds *delta* of *unit*. What is missing in the file is null.
     """
-    items = dataset.items(_REGIONS)
+    items = dataset.items(tags.SequenceOfUltrasoundRegions)
     if not items:
         return None
     lines = ",\n".join(f"  {json.dumps(_region(item))}" for item in items)
@@ -42,8 +47,8 @@ def regions_json(dataset: DataSet) -> bytes | None:
 
 def _region(item: DataSet) -> dict[str, object]:
     described: dict[str, object] = {name: item.integer(tag) for name, tag in _CORNERS.items()}
-    described["format"] = _FORMATS.get(item.integer(0x00186012) or 0)
-    described["type"] = _TYPES.get(item.integer(0x00186014) or 0)
+    described["format"] = _FORMATS.get(item.integer(tags.RegionSpatialFormat) or 0)
+    described["type"] = _TYPES.get(item.integer(tags.RegionDataType) or 0)
     for axis, (unit, delta, reference, value) in _AXES.items():
         code = item.integer(unit)
         described[axis] = {

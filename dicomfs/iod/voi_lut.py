@@ -8,6 +8,7 @@ one that cannot be used keeps its place.
 import math
 from dataclasses import dataclass, replace
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.stream import Stream
 from dicomfs.dicom.values import parse_number
@@ -15,14 +16,9 @@ from dicomfs.iod.functional_groups import distinct_frames, functional_group
 from dicomfs.iod.lookup_tables import bits_in_use, read_lut
 from dicomfs.rendering.render import Lut, Window
 
-FRAME_VOI_LUT = 0x00289132
-"""The functional group with the windows of a frame (PS3.3 C.7.6.16.2.10)."""
-
 UNUSABLE = "a window makes no sense and is not used (G10)"
 """What is said of a window that its function does not allow."""
 
-_SEQUENCE, _LUT_EXPLANATION = 0x00283010, 0x00283003
-_CENTER, _WIDTH, _EXPLANATION, _FUNCTION = 0x00281050, 0x00281051, 0x00281055, 0x00281056
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -41,14 +37,14 @@ class Voi:
 
 def voi_source(dataset: DataSet, frame: int) -> DataSet:
     """Give what states the VOI LUTs and windows of *frame*: its functional group, or the object itself."""
-    return functional_group(dataset, frame, FRAME_VOI_LUT) or dataset
+    return functional_group(dataset, frame, tags.FrameVOILUTSequence) or dataset
 
 
 def vois_of(
     dataset: DataSet, inputs: tuple[float, float], stream: Stream | None, problems: dict[str, None]
 ) -> tuple[Voi, ...]:
     """Read all VOI LUTs and windows; *inputs* are the least and the greatest value that is shown (G9, G10, G11)."""
-    luts = [Voi(lut=_lut(item, inputs, stream, problems)) for item in dataset.items(_SEQUENCE)]
+    luts = [Voi(lut=_lut(item, inputs, stream, problems)) for item in dataset.items(tags.VOILUTSequence)]
     if luts and not any(voi.usable for voi in luts):
         problems["the VOI LUT cannot be used (G9)"] = None
     windows = [Voi(window) for window in _windows(dataset, problems)]
@@ -68,7 +64,7 @@ def _lut(item: DataSet, inputs: tuple[float, float], stream: Stream | None, prob
 
 def windows_of(dataset: DataSet) -> list[tuple[int, Window]]:
     """Read the windows of a data set that can be used, with their places."""
-    first = len(dataset.items(_SEQUENCE))
+    first = len(dataset.items(tags.VOILUTSequence))
     return [(place, window) for place, window in enumerate(_windows(dataset, {}), first) if window is not None]
 
 
@@ -78,7 +74,7 @@ def voi_names(dataset: DataSet, frames: int) -> tuple[str | None, ...]:
     Windows and VOI LUTs may differ from frame to frame; a name is that of the first frame which has the place.
     """
     # All frames without groups of their own share one source: the first of them stands for all.
-    chosen = distinct_frames(dataset, frames, FRAME_VOI_LUT)
+    chosen = distinct_frames(dataset, frames, tags.FrameVOILUTSequence)
     sources = dict.fromkeys(voi_source(dataset, frame) for frame in chosen)
     names: list[str | None] = []
     for source in sources:
@@ -92,8 +88,8 @@ def voi_names(dataset: DataSet, frames: int) -> tuple[str | None, ...]:
 
 def _names(dataset: DataSet) -> list[str | None]:
     """Name what one data set offers, without reading a table."""
-    names: list[str | None] = [item.text(_LUT_EXPLANATION) or "lut" for item in dataset.items(_SEQUENCE)]
-    explanations = dataset.texts(_EXPLANATION)
+    names: list[str | None] = [item.text(tags.LUTExplanation) or "lut" for item in dataset.items(tags.VOILUTSequence)]
+    explanations = dataset.texts(tags.WindowCenterWidthExplanation)
     for place, window in enumerate(_windows(dataset, {})):
         explained = explanations[place] if place < len(explanations) else ""
         names.append((explained or "window") if window is not None else None)
@@ -102,12 +98,12 @@ def _names(dataset: DataSet) -> list[str | None]:
 
 def _windows(dataset: DataSet, problems: dict[str, None]) -> list[Window | None]:
     """Read the windows of a data set or a Frame VOI LUT Item; None for one that makes no sense (G10, G11)."""
-    function = dataset.text(_FUNCTION) or "LINEAR"
+    function = dataset.text(tags.VOILUTFunction) or "LINEAR"
     if function not in _FUNCTIONS:
         problems["VOI LUT Function is none that the standard knows; LINEAR is taken (G10)"] = None
         function = "LINEAR"
     # Not `numbers`: that leaves out what is no number, and the others would move up.
-    centers, widths = dataset.texts(_CENTER), dataset.texts(_WIDTH)
+    centers, widths = dataset.texts(tags.WindowCenter), dataset.texts(tags.WindowWidth)
     if len(centers) != len(widths):
         problems["Window Center and Window Width have different numbers of values (G11)"] = None
     windows: list[Window | None] = []

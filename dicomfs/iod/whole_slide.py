@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.iod.frame_location import place_of
 
-_MATRIX_COLUMNS, _MATRIX_ROWS = 0x00480006, 0x00480007
 # Tiles of a level that are decoded for one small picture of it: some seconds of work.
 _MOST_TILES = 4096
 
@@ -37,7 +37,7 @@ class Tile:
 
 def level_of(dataset: DataSet, fmt: PixelFormat) -> Level | None:
     """Give the level that frames of *fmt* are tiles of; None where a frame is all there is."""
-    rows, columns = dataset.integer(_MATRIX_ROWS) or 0, dataset.integer(_MATRIX_COLUMNS) or 0
+    rows, columns = dataset.integer(tags.TotalPixelMatrixRows) or 0, dataset.integer(tags.TotalPixelMatrixColumns) or 0
     if min(rows, columns) <= 0 or (rows <= fmt.rows and columns <= fmt.columns):
         return None
     return Level(rows, columns, fmt.rows, fmt.columns)

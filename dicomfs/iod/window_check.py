@@ -7,17 +7,17 @@ whoever draws them, so that it has to be said.
 import numpy as np
 
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.printable import frame_list
 from dicomfs.dicom.stream import Stream
-from dicomfs.iod.display_problems import PIXEL_VALUE_TRANSFORMATION, object_findings
+from dicomfs.iod.display_problems import object_findings
 from dicomfs.iod.functional_groups import some_frame_has
 from dicomfs.iod.image_display import frame_display
-from dicomfs.iod.voi_lut import FRAME_VOI_LUT, voi_source, windows_of
+from dicomfs.iod.voi_lut import voi_source, windows_of
 from dicomfs.rendering.render import WHITE, Display, Window, modality_range
 
-_SMALLEST, _LARGEST = 0x00280106, 0x00280107
-_GROUPS = (FRAME_VOI_LUT, PIXEL_VALUE_TRANSFORMATION)
+_GROUPS = (tags.FrameVOILUTSequence, tags.PixelValueTransformationSequence)
 # Frames that stand for all, and those of them that one sentence names.
 _MOST_FRAMES, _MOST_NAMED = 64, 8
 
@@ -70,7 +70,9 @@ def _beside(dataset: DataSet, frame: int, fmt: PixelFormat, display: Display) ->
 
 def declared_values(dataset: DataSet, fmt: PixelFormat) -> tuple[int, int] | None:
     """Read the smallest and the largest stored value that the file says it has; None unless they can be right."""
-    smallest, largest = (dataset.integers(tag)[:1] for tag in (_SMALLEST, _LARGEST))
+    smallest, largest = (
+        dataset.integers(tag)[:1] for tag in (tags.SmallestImagePixelValue, tags.LargestImagePixelValue)
+    )
     low, high = fmt.stored_range
     if smallest and largest and low <= smallest[0] < largest[0] <= high:
         return smallest[0], largest[0]

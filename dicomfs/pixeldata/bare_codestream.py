@@ -13,6 +13,7 @@ from dicomfs.codecs.bitstream import CodecError
 from dicomfs.codecs.codestream import sniff
 from dicomfs.codecs.decoders import check_header
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import uids
 from dicomfs.dicom.fragments import Fragments
 from dicomfs.dicom.stream import Extent, Stream
 from dicomfs.pixeldata.frame_status import header_of
@@ -20,13 +21,13 @@ from dicomfs.pixeldata.frame_status import header_of
 BARE = "Pixel Data states a length, but is a codestream without Items; it is decoded by its content (E19)"
 
 SYNTAXES = {
-    "jpg": "1.2.840.10008.1.2.4.50",
-    "jls": "1.2.840.10008.1.2.4.80",
-    "j2k": "1.2.840.10008.1.2.4.90",
-    "jp2": "1.2.840.10008.1.2.4.90",
-    "jph": "1.2.840.10008.1.2.4.201",
-    "jxl": "1.2.840.10008.1.2.4.110",
-    "rle": "1.2.840.10008.1.2.5",
+    "jpg": uids.JPEGBaseline8Bit,
+    "jls": uids.JPEGLSLossless,
+    "j2k": uids.JPEG2000Lossless,
+    "jp2": uids.JPEG2000Lossless,
+    "jph": uids.HTJ2KLossless,
+    "jxl": uids.JPEGXLLossless,
+    "rle": uids.RLELossless,
 }
 """One transfer syntax for each kind of codestream; within a kind, decoders go by the content."""
 

@@ -19,6 +19,7 @@ from dicomfs.codecs.colour import colour_of
 from dicomfs.codecs.decoders import check_header, jpeg2000_repairs
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.registry import CODECS, Recognised, recognise
+from dicomfs.dicom import uids
 from dicomfs.dicom.dictionary import is_known_uid, uid_name
 from dicomfs.dicom.printable import frame_list
 from dicomfs.dicom.stream import Extent, Stream
@@ -36,7 +37,6 @@ _SCAN_HEADER = 14
 # Of objects with more frames than this, the first, the middle and the last stand for all when the object is loaded.
 _ALL_LOOKED_AT = 8
 
-ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 _RULE = re.compile(r"\(([A-Z]\d+)\)$")
 
 
@@ -158,7 +158,7 @@ def problems(stream: Stream, fmt: PixelFormat, frames: Frames) -> tuple[str, ...
 def _native(length: int, fmt: PixelFormat) -> Status:
     """Judge an uncompressed frame by its length; that of a deflated one says nothing."""
     needed = -(-fmt.frame_bits // 8)
-    if fmt.transfer_syntax != ENCAPSULATED_UNCOMPRESSED or needed <= length <= needed + 1:
+    if fmt.transfer_syntax != uids.EncapsulatedUncompressedExplicitVRLittleEndian or needed <= length <= needed + 1:
         return OK
     if length < needed:
         return Status("error", (f"the frame is cut short: {length} of {needed} bytes (N3)",))

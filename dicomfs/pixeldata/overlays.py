@@ -7,6 +7,7 @@ frame of single bits, so all that is found here is a PixelFormat and where the f
 from dataclasses import dataclass, replace
 
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.iod.image_pixel import MOST_SAMPLES
 from dicomfs.pixeldata.frames import MOST_FRAMES, Frames, NativeFrames, pitch_of
@@ -14,10 +15,9 @@ from dicomfs.pixeldata.frames import MOST_FRAMES, Frames, NativeFrames, pitch_of
 MOST_PLANES = 16
 """Groups that overlay planes can be in, every second one from 6000 (PS3.5 7.6)."""
 
-_GROUP, _STEP = 0x60000000, 0x00020000
+_GROUP = 0x60000000
 _ROWS, _COLUMNS, _FRAMES, _ORIGIN, _FIRST_FRAME = 0x10, 0x11, 0x15, 0x50, 0x51
 _COMPRESSION, _ALLOCATED, _POSITION, _DATA = 0x60, 0x100, 0x102, 0x3000
-_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def overlays_of(dataset: DataSet, fmt: PixelFormat | None, frames: int) -> tuple
     overlays, problems = [], []
     groups = {tag >> 16 for tag in dataset.elements}
     for number in range(1, MOST_PLANES + 1):
-        if (_GROUP >> 16) + (number - 1) * (_STEP >> 16) not in groups:
+        if (_GROUP >> 16) + (number - 1) * (tags.FileMetaInformationGroupLength >> 16) not in groups:
             continue
         overlay, wrong = _overlay(dataset, number, fmt, frames)
         if overlay is not None:
@@ -55,7 +55,7 @@ def overlays_of(dataset: DataSet, fmt: PixelFormat | None, frames: int) -> tuple
 
 def _overlay(dataset: DataSet, number: int, fmt: PixelFormat | None, frames: int) -> tuple[Overlay | None, list[str]]:
     """Read one overlay plane; the problems go on after "overlay plane 1"."""
-    group = _GROUP + (number - 1) * _STEP
+    group = _GROUP + (number - 1) * tags.FileMetaInformationGroupLength
     data = dataset.get(group + _DATA)
     if data is None or not data.length:
         return _embedded(dataset, number, fmt, frames)
@@ -65,7 +65,7 @@ def _overlay(dataset: DataSet, number: int, fmt: PixelFormat | None, frames: int
     if rows <= 0 or columns <= 0 or rows * columns > MOST_SAMPLES:
         return None, ["has no usable size and is not shown (G20)"]
     bits = PixelFormat(
-        rows, columns, 1, 1, 1, 0, False, "MONOCHROME2", False, _EXPLICIT_LITTLE,
+        rows, columns, 1, 1, 1, 0, False, "MONOCHROME2", False, uids.ExplicitVRLittleEndian,
         big_endian=dataset.big_endian, pixel_vr=data.vr,
     )  # fmt: skip
     declared = max(dataset.integer(group + _FRAMES) or 1, 1)
@@ -88,7 +88,7 @@ def _laid_out(
     dataset: DataSet, number: int, bits: PixelFormat, stored: NativeFrames, frames: int, problems: list[str]
 ) -> tuple[Overlay | None, list[str]]:
     """Say which of the image's *frames* the *stored* frames of a plane belong to, and where they lie on them."""
-    group, count = _GROUP + (number - 1) * _STEP, len(stored)
+    group, count = _GROUP + (number - 1) * tags.FileMetaInformationGroupLength, len(stored)
     if not frames:
         return Overlay(number, bits, stored, 0, 0, 0, count, False), problems
     origin = dataset.integers(group + _ORIGIN, True)
@@ -109,7 +109,7 @@ def _laid_out(
 
 def _embedded(dataset: DataSet, number: int, fmt: PixelFormat | None, frames: int) -> tuple[Overlay | None, list[str]]:
     """Find a plane in bits of the pixels beside the stored values (retired; PS3.5 8.1.2, G21)."""
-    group = _GROUP + (number - 1) * _STEP
+    group = _GROUP + (number - 1) * tags.FileMetaInformationGroupLength
     allocated, position = dataset.integer(group + _ALLOCATED) or 1, dataset.integer(group + _POSITION)
     if allocated == 1 or position is None:
         # Presentation states activate planes that are elsewhere; without a size nothing was meant to be here.

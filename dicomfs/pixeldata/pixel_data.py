@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from dicomfs.codecs.codestream import sniff
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.registry import CODECS
+from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.fragments import Fragments, scan_fragments
 from dicomfs.dicom.part10_reader import Parsed
@@ -25,18 +26,19 @@ from dicomfs.pixeldata.offset_tables import encapsulated_frames, longest_table
 from dicomfs.pixeldata.video_stream import Video, is_video, video_of
 from dicomfs.rendering.render import picture_samples
 
-PIXEL_DATA = 0x7FE00010
 # The three elements that hold pixels, each excluding the others (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25).
-PIXEL_TAGS = (PIXEL_DATA, 0x7FE00008, 0x7FE00009)
-EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00001, 0x7FE00002
-NUMBER_OF_FRAMES = 0x00280008
-ICON_IMAGE = 0x00880200
+PIXEL_TAGS = (tags.PixelData, tags.FloatPixelData, tags.DoubleFloatPixelData)
 # SMPTE ST 2110 (PS3.22): live streams, never stored.
 LIVE = tuple(f"1.2.840.10008.1.2.7.{number}" for number in (1, 2, 3))
-# Syntaxes whose Pixel Data is native (PS3.5 A.1 to A.3, A.5), and the one for native frames in Items.
-EXPLICIT_LITTLE, ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.98"
+# Syntaxes whose Pixel Data is native (PS3.5 A.1 to A.3, A.5).
 NATIVE = frozenset(
-    (EXPLICIT_LITTLE, "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.113619.5.2")
+    (
+        uids.ExplicitVRLittleEndian,
+        uids.ImplicitVRLittleEndian,
+        uids.ExplicitVRBigEndian,
+        uids.DeflatedExplicitVRLittleEndian,
+        uids.PrivateGEImplicitVRBigEndianPixelData,
+    )
 )
 
 
@@ -56,9 +58,9 @@ class Pixels:
 
 def number_of_frames(dataset: DataSet) -> tuple[int, tuple[str, ...]]:
     """Read Number of Frames; absent is 1, senseless is 1 and a problem (PS3.3 C.7.6.6.1.1)."""
-    declared = dataset.integer(NUMBER_OF_FRAMES)
+    declared = dataset.integer(tags.NumberOfFrames)
     if declared is None:
-        element = dataset.get(NUMBER_OF_FRAMES)
+        element = dataset.get(tags.NumberOfFrames)
         empty = element is None or not (element.value or b"").strip(b" \0")
         return 1, () if empty else ("Number of Frames is not a number; 1 is taken (L4)",)
     if declared < 1:
@@ -76,7 +78,7 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | 
     if len(present) > 1:
         problems.append("there is more than one kind of Pixel Data; the first is used (N22)")
     element = dataset.elements[present[0]]
-    fragments = parsed.fragments if present[0] == PIXEL_DATA else None
+    fragments = parsed.fragments if present[0] == tags.PixelData else None
     if fragments is None and _holds_items(parsed, element):
         fragments = scan_fragments(parsed.stream, element.offset)
         problems.append("encapsulated Pixel Data states a length; its Items are read all the same (E19)")
@@ -90,7 +92,7 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | 
         fmt = pixel_format(dataset, syntax)
     except PixelsUnusable as error:
         return None, fragments, None, (*problems, str(error.strerror))
-    if not (dataset.text(0x00280004) or "").strip():
+    if not (dataset.text(tags.PhotometricInterpretation) or "").strip():
         fmt = replace(fmt, colour="unstated")
     declared, wrong = number_of_frames(dataset)
     problems += wrong
@@ -119,7 +121,7 @@ def _native(
 ) -> tuple[PixelFormat, Frames, tuple[str, ...]]:
     problems = []
     if syntax not in NATIVE and extent.length:
-        fmt = replace(fmt, transfer_syntax=EXPLICIT_LITTLE)
+        fmt = replace(fmt, transfer_syntax=uids.ExplicitVRLittleEndian)
         problems.append("the transfer syntax is encapsulated but Pixel Data is native; it is read as such (E19)")
     frames, wrong = native_frames(extent, fmt.frame_bits, declared, fmt.word)
     return fmt, frames, (*problems, *wrong)
@@ -128,16 +130,18 @@ def _native(
 def _encapsulated(
     parsed: Parsed, fmt: PixelFormat, fragments: Fragments, declared: int
 ) -> tuple[PixelFormat, Frames, tuple[str, ...]]:
-    table = _table(parsed, EXTENDED_OFFSET_TABLE, fragments, declared)
-    lengths = _table(parsed, EXTENDED_OFFSET_TABLE_LENGTHS, fragments, declared)
+    table = _table(parsed, tags.ExtendedOffsetTable, fragments, declared)
+    lengths = _table(parsed, tags.ExtendedOffsetTableLengths, fragments, declared)
     frames, wrong = encapsulated_frames(parsed.stream, fragments, declared, table, lengths)
     problems = [*wrong]
     if fmt.transfer_syntax in NATIVE:
         fmt = replace(fmt, transfer_syntax=_syntax_of_content(parsed.stream, frames))
-    elif fmt.transfer_syntax not in CODECS or fmt.transfer_syntax == ENCAPSULATED_NATIVE:
+    elif (
+        fmt.transfer_syntax not in CODECS or fmt.transfer_syntax == uids.EncapsulatedUncompressedExplicitVRLittleEndian
+    ):
         # Where the syntax tells nothing of codestreams, or the frames are not as long as it says, their content tells.
         content = _syntax_of_content(parsed.stream, frames)
-        if content != ENCAPSULATED_NATIVE and not _fits_native(fmt, frames):
+        if content != uids.EncapsulatedUncompressedExplicitVRLittleEndian and not _fits_native(fmt, frames):
             fmt = replace(fmt, transfer_syntax=content)
             problems.append("the frames are not what the transfer syntax says, but decoded by their content (E24)")
     return fmt, frames, (*problems, *problems_of_frames(parsed.stream, fmt, frames))
@@ -146,16 +150,19 @@ def _encapsulated(
 def _fits_native(fmt: PixelFormat, frames: Frames) -> bool:
     """Whether the first frame is as long as uncompressed pixels, and a pad byte."""
     length = sum(extent.length for extent in frames.extents(0)) if len(frames) else 0
-    return fmt.transfer_syntax == ENCAPSULATED_NATIVE and 0 <= length - -(-fmt.frame_bits // 8) <= 1
+    return (
+        fmt.transfer_syntax == uids.EncapsulatedUncompressedExplicitVRLittleEndian
+        and 0 <= length - -(-fmt.frame_bits // 8) <= 1
+    )
 
 
 def icon_of(parsed: Parsed) -> tuple[Pixels | None, tuple[str, ...]]:
     """Find the icon: an image without frames, native or encapsulated on its own (PS3.3 C.7.6.1.1.6, N22)."""
-    item = next(iter(parsed.dataset.items(ICON_IMAGE)), None)
-    element = item.get(PIXEL_DATA) if item else None
+    item = next(iter(parsed.dataset.items(tags.IconImageSequence)), None)
+    element = item.get(tags.PixelData) if item else None
     if item is None or element is None or not element.length:
         return None, ("the icon has no pixels",) if item else ()
-    native = EXPLICIT_LITTLE if parsed.transfer_syntax not in NATIVE else parsed.transfer_syntax
+    native = uids.ExplicitVRLittleEndian if parsed.transfer_syntax not in NATIVE else parsed.transfer_syntax
     try:
         fmt = pixel_format(item, native)
     except PixelsUnusable as error:
@@ -179,8 +186,10 @@ def _syntax_of_content(stream: Stream, frames: Frames) -> str:
     """Choose a transfer syntax for Items in a file that says native, by the first frame that is there (E19)."""
     for frame in range(len(frames)):
         for offset, length in frames.extents(frame)[:1]:
-            return SYNTAXES.get(sniff(stream.pread(min(64, length), offset)), ENCAPSULATED_NATIVE)
-    return ENCAPSULATED_NATIVE
+            return SYNTAXES.get(
+                sniff(stream.pread(min(64, length), offset)), uids.EncapsulatedUncompressedExplicitVRLittleEndian
+            )
+    return uids.EncapsulatedUncompressedExplicitVRLittleEndian
 
 
 def _holds_items(parsed: Parsed, element: Element) -> bool:

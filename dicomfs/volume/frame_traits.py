@@ -8,28 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
-from dicomfs.iod.frame_times import FRAME_CONTENT, TIMES
+from dicomfs.iod.frame_times import TIMES
 from dicomfs.iod.functional_groups import functional_group, functional_items
 
 Value = str | float | tuple[float, ...] | tuple[str, ...]
 Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
-_FRAME_TYPES, _FRAME_TYPE, _COMPONENT = (0x00189226, 0x00189329, 0x00189732), 0x00089007, 0x00089208
+_FRAME_TYPES = (tags.MRImageFrameTypeSequence, tags.CTImageFrameTypeSequence, tags.PETFrameTypeSequence)
 _COMPONENTS = {name: place for place, name in enumerate(("MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "MIXED"))}
 # The same in Frame Type and Image Type, as most writers have it.
 _LETTERS = {
     "M": "MAGNITUDE", "P": "PHASE", "R": "REAL", "I": "IMAGINARY", "M_FFE": "MAGNITUDE", "M_SE": "MAGNITUDE",
     "M_IR": "MAGNITUDE", "PHASE MAP": "PHASE",
 }  # fmt: skip
-_DIFFUSION, _B_VALUE, _DIRECTIONALITY, _GRADIENT, _DIRECTION = (
-    0x00189117, 0x00189087, 0x00189075, 0x00189076, 0x00189089
-)  # fmt: skip
-_ECHO, _ECHO_TIME, _MODIFIER, _INVERSION = 0x00189114, 0x00189082, 0x00189115, 0x00189079
-_TIMING, _REPETITION, _FLIP = 0x00189112, 0x00180080, 0x00181314
-_CONTRAST, _CONTRAST_PHASE = 0x00189341, 0x00189344
-_XRAY, _KVP, _RECONSTRUCTION, _KERNEL = 0x00189325, 0x00180060, 0x00189314, 0x00181210
-_TEMPORAL_INDEX, _STACK = 0x00209128, 0x00209056
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,46 +128,50 @@ def _component(dataset: DataSet, frame: int) -> Value | None:
     group = _frame_type(dataset, frame)
     if group is None:
         return None
-    stated = (group.text(_COMPONENT) or "").strip().upper()
-    letters = [_LETTERS[text] for text in group.texts(_FRAME_TYPE)[2:] if text in _LETTERS]
+    stated = (group.text(tags.ComplexImageComponent) or "").strip().upper()
+    letters = [_LETTERS[text] for text in group.texts(tags.FrameType)[2:] if text in _LETTERS]
     # MIXED is what careless writers state of all frames, while the type of each says what it is.
     return letters[0] if letters and stated in ("", "MIXED") else stated or None
 
 
 def _type(dataset: DataSet, frame: int) -> Value | None:
     group = _frame_type(dataset, frame)
-    return (group.texts(_FRAME_TYPE) or None) if group else None
+    return (group.texts(tags.FrameType) or None) if group else None
 
 
 def _b_value(dataset: DataSet, frame: int) -> Value | None:
     """Read the b-value; without diffusion weighting it is 0."""
-    group = functional_group(dataset, frame, _DIFFUSION)
-    if group is not None and _B_VALUE not in group and group.text(_DIRECTIONALITY) == "NONE":
+    group = functional_group(dataset, frame, tags.MRDiffusionSequence)
+    if group is not None and tags.DiffusionBValue not in group and group.text(tags.DiffusionDirectionality) == "NONE":
         return 0.0
-    return _number(_DIFFUSION, _B_VALUE)(dataset, frame)
+    return _number(tags.MRDiffusionSequence, tags.DiffusionBValue)(dataset, frame)
 
 
 def _direction(dataset: DataSet, frame: int) -> Value | None:
-    for diffusion in functional_items(dataset, frame, _DIFFUSION):
-        for gradient in diffusion.items(_GRADIENT):
-            return tuple([round(number, 4) for number in gradient.numbers(_DIRECTION)])
+    for diffusion in functional_items(dataset, frame, tags.MRDiffusionSequence):
+        for gradient in diffusion.items(tags.DiffusionGradientDirectionSequence):
+            return tuple([round(number, 4) for number in gradient.numbers(tags.DiffusionGradientOrientation)])
     return None
 
 
 TRAITS = (
     Trait("Complex Image Component", _component),
     Trait("Frame Type", _type, ordered=False),
-    Trait("Stack ID", _text(FRAME_CONTENT, _STACK), ordered=False),
-    Trait("Convolution Kernel", _text(_RECONSTRUCTION, _KERNEL), ordered=False),
-    Trait("KVP", _number(_XRAY, _KVP)),
-    Trait("Effective Echo Time", _number(_ECHO, _ECHO_TIME)),
-    Trait("Repetition Time", _number(_TIMING, _REPETITION)),
-    Trait("Flip Angle", _number(_TIMING, _FLIP)),
-    Trait("Inversion Times", _number(_MODIFIER, _INVERSION)),
-    Trait("Contrast/Bolus Agent Phase", _text(_CONTRAST, _CONTRAST_PHASE), ordered=False),
+    Trait("Stack ID", _text(tags.FrameContentSequence, tags.StackID), ordered=False),
+    Trait("Convolution Kernel", _text(tags.CTReconstructionSequence, tags.ConvolutionKernel), ordered=False),
+    Trait("KVP", _number(tags.CTXRayDetailsSequence, tags.KVP)),
+    Trait("Effective Echo Time", _number(tags.MREchoSequence, tags.EffectiveEchoTime)),
+    Trait("Repetition Time", _number(tags.MRTimingAndRelatedParametersSequence, tags.RepetitionTime)),
+    Trait("Flip Angle", _number(tags.MRTimingAndRelatedParametersSequence, tags.FlipAngle)),
+    Trait("Inversion Times", _number(tags.MRModifierSequence, tags.InversionTimes)),
+    Trait(
+        "Contrast/Bolus Agent Phase",
+        _text(tags.ContrastBolusUsageSequence, tags.ContrastBolusAgentPhase),
+        ordered=False,
+    ),
     Trait("Diffusion b-value", _b_value),
     Trait("Diffusion Gradient Orientation", _direction, ordered=False),
-    Trait("Temporal Position Index", _number(FRAME_CONTENT, _TEMPORAL_INDEX), timed=True),
+    Trait("Temporal Position Index", _number(tags.FrameContentSequence, tags.TemporalPositionIndex), timed=True),
     *(Trait(name, read, timed=True) for name, read in TIMES),
 )
 """Traits in the order in which volumes are nested: the first varies slowest."""

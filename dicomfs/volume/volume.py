@@ -10,18 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.dictionary import keyword
-from dicomfs.iod.frame_times import FRAME_CONTENT, TIMES
+from dicomfs.iod.frame_times import TIMES
 from dicomfs.iod.functional_groups import in_group, in_groups
-from dicomfs.iod.image_plane import SLICE_VECTOR, Array, Planes, is_mosaic, planes_of
+from dicomfs.iod.image_plane import Array, Planes, is_mosaic, planes_of
 from dicomfs.iod.rescale import shared_scale
 from dicomfs.pixeldata.pixel_data import Pixels
 from dicomfs.volume.frame_traits import Split, Value, split_by_traits
 from dicomfs.volume.mosaic import Mosaic, mosaic_of
 from dicomfs.volume.stack import MOST, Irregular, Places, Stack, affine_of, places_of, stack_of
 
-_SOP_CLASS = 0x00080016
 # Objects that are volumes, so that one without geometry is a surprise: enhanced CT, MR (also in colour) and PET, their
 # converted kin, and dose grids.
 _VOLUMES = frozenset(
@@ -29,21 +29,27 @@ _VOLUMES = frozenset(
 )
 # The Items that a header is read to (see the reader): no more frames than these can have a place of their own.
 _MOST_FRAMES = 200_000
-_INCREMENT_POINTER = 0x00280009
-_INDEX_SEQUENCE, _INDEX_POINTER = 0x00209222, 0x00209165
-_INDEX_VALUES = 0x00209157
 # What a place is made of: a key of these would tell slices apart and not volumes.
-_SPATIAL = frozenset((0x00200032, 0x00209113, 0x00209057, 0x00209301, 0x0020930E))
-_TEMPORAL_INDEX, _TEMPORAL_OFFSET = 0x00209128, 0x0020930D
-_FRAME_REFERENCE, _FRAME_ACQUISITION = 0x00189151, 0x00189074
-_TRIGGER_DELAY = 0x00209153
-_TIMES = frozenset((_TEMPORAL_INDEX, _TEMPORAL_OFFSET, _FRAME_REFERENCE, _FRAME_ACQUISITION, _TRIGGER_DELAY))
+_SPATIAL = frozenset(
+    (
+        tags.ImagePositionPatient,
+        tags.PlanePositionSequence,
+        tags.InStackPositionNumber,
+        tags.ImagePositionVolume,
+        tags.PlanePositionVolumeSequence,
+    )
+)
+_TIMES = frozenset(
+    (
+        tags.TemporalPositionIndex,
+        tags.TemporalPositionTimeOffset,
+        tags.FrameReferenceDateTime,
+        tags.FrameAcquisitionDateTime,
+        tags.NominalCardiacTriggerDelayTime,
+    )
+)
 # Seconds between volumes that make sense: up to a day.
 _LONGEST = 86400.0
-_MR_TIMING, _REPETITION_TIME = 0x00189112, 0x00180080
-_SEGMENTATION_TYPE, _SEGMENTS, _SEGMENT_NUMBER = 0x00620001, 0x00620002, 0x00620004
-_SEGMENT_GROUP, _REFERENCED_SEGMENT = 0x0062000A, 0x0062000B
-_PADDING = 0x00280120
 # Numbers that float32 holds with all its digits.
 _LEAST, _MOST = 1e-37, 1e37
 
@@ -77,7 +83,7 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
     dataset, count = pixels.dataset, len(pixels.frames)
     planes = planes_of(dataset, count) if count else None
     if planes is None or np.isnan(planes.positions).all():
-        surprise = count > 1 and dataset.text(_SOP_CLASS) in _VOLUMES
+        surprise = count > 1 and dataset.text(tags.SOPClassUID) in _VOLUMES
         return None, (_left_out("no frame has a position"),) if surprise else ()
     try:
         if count > _MOST_FRAMES:
@@ -85,10 +91,10 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
         if is_mosaic(dataset):
             return _tiled(pixels, planes), ()
         _check(pixels.format)
-        kind = dataset.text(_SEGMENTATION_TYPE)
+        kind = dataset.text(tags.SegmentationType)
         segmented = kind in ("BINARY", "FRACTIONAL")
         # Frames of segmentations that are empty may be left out (PS3.3 C.8.20.2.1).
-        gaps = segmented or (kind == "LABELMAP" and not dataset.integer(_PADDING))
+        gaps = segmented or (kind == "LABELMAP" and not dataset.integer(tags.PixelPaddingValue))
         stack = stack_of(planes, count, gaps=gaps)
         split = _segments(dataset, count) if segmented else _volumes(dataset, count, stack)
         if max(stack.slices, split.count) > MOST:
@@ -142,9 +148,9 @@ def _check(fmt: PixelFormat) -> None:
 
 def _segments(dataset: DataSet, count: int) -> Split:
     """Put each frame into the volume of its segment among all segments."""
-    holders = in_groups(dataset, count, _SEGMENT_GROUP, _REFERENCED_SEGMENT)
-    found = [holder.integer(_REFERENCED_SEGMENT) for holder in holders]
-    declared = [item.integer(_SEGMENT_NUMBER) for item in dataset.items(_SEGMENTS)]
+    holders = in_groups(dataset, count, tags.SegmentIdentificationSequence, tags.ReferencedSegmentNumber)
+    found = [holder.integer(tags.ReferencedSegmentNumber) for holder in holders]
+    declared = [item.integer(tags.SegmentNumber) for item in dataset.items(tags.SegmentSequence)]
     numbers = sorted({number for number in (*found, *declared) if number is not None})
     places = {number: place for place, number in enumerate(numbers)}
     if None in found:
@@ -187,18 +193,25 @@ def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int
 
     Nuclear medicine has a vector for each dimension, with an index a frame (PS3.3 C.8.4.8).
     """
-    if SLICE_VECTOR in dataset:
-        vectors = {tag: dataset.integers(tag) for tag in dataset.integers(_INCREMENT_POINTER) if tag != SLICE_VECTOR}
+    if tags.SliceVector in dataset:
+        vectors = {
+            tag: dataset.integers(tag)
+            for tag in dataset.integers(tags.FrameIncrementPointer)
+            if tag != tags.SliceVector
+        }
         if vectors and all(len(vector) == count for vector in vectors.values()):
             return list(zip(*vectors.values(), strict=True)), [*vectors]
-    pointers = [item.integer(_INDEX_POINTER) or 0 for item in dataset.items(_INDEX_SEQUENCE)]
+    pointers = [item.integer(tags.DimensionIndexPointer) or 0 for item in dataset.items(tags.DimensionIndexSequence)]
     kept = [place for place, pointer in enumerate(pointers) if pointer not in _SPATIAL]
-    indices = [holder.integers(_INDEX_VALUES) for holder in in_groups(dataset, count, FRAME_CONTENT, _INDEX_VALUES)]
+    indices = [
+        holder.integers(tags.DimensionIndexValues)
+        for holder in in_groups(dataset, count, tags.FrameContentSequence, tags.DimensionIndexValues)
+    ]
     if kept and len(indices) == count and all(len(values) == len(pointers) for values in indices):
         return [tuple([values[place] for place in kept]) for values in indices], [pointers[place] for place in kept]
-    holders = in_groups(dataset, count, FRAME_CONTENT, _TEMPORAL_INDEX)
-    times: list[tuple[int, ...]] = [holder.integers(_TEMPORAL_INDEX)[:1] for holder in holders]
-    return (times, [_TEMPORAL_INDEX]) if len(times) == count and all(times) else ([], [])
+    holders = in_groups(dataset, count, tags.FrameContentSequence, tags.TemporalPositionIndex)
+    times: list[tuple[int, ...]] = [holder.integers(tags.TemporalPositionIndex)[:1] for holder in holders]
+    return (times, [tags.TemporalPositionIndex]) if len(times) == count and all(times) else ([], [])
 
 
 # Time
@@ -206,7 +219,9 @@ def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int
 
 def _repetition(dataset: DataSet) -> float:
     """Read the repetition time of an MR image in seconds; a single volume of a film states it, too."""
-    milliseconds = in_group(dataset, 0, _MR_TIMING, _REPETITION_TIME).number(_REPETITION_TIME)
+    milliseconds = in_group(dataset, 0, tags.MRTimingAndRelatedParametersSequence, tags.RepetitionTime).number(
+        tags.RepetitionTime
+    )
     return milliseconds / 1000 if milliseconds is not None and 0 < milliseconds < 1000 * _LONGEST else 0.0
 
 

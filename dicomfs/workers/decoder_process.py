@@ -1,8 +1,8 @@
 """The decoding process: a fork server that starts warm workers, and the worker that decodes one frame at a time.
 
-`python -m dicomfs.workers.decoder_process FD` runs the fork server. It is started with exec before the FUSE device is opened,
-imports all that decoding needs, and then forks a worker for each request that it reads from socket FD, so that a
-new worker costs milliseconds. A worker shuts itself in (see `sandbox`), greets, and answers requests on a socket
+`python -m dicomfs.workers.decoder_process FD` runs the fork server. It is started with exec before the FUSE device is
+opened, imports all that decoding needs, and then forks a worker for each request that it reads from socket FD, so that
+a new worker costs milliseconds. A worker shuts itself in (see `sandbox`), greets, and answers requests on a socket
 of its own. Encoded bytes and pictures travel in a memory slot that it shares with the daemon; a request may be a
 pickle, because the daemon is trusted, and an answer is a fixed structure, because a worker is not.
 
@@ -28,6 +28,7 @@ from dicomfs.codecs import encoders, registry
 from dicomfs.codecs.colour import greys
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.remarks import Remark, written
+from dicomfs.dicom import uids
 from dicomfs.formats.png import png_size, text_chunk, write_png
 from dicomfs.rendering.colour import rgb
 from dicomfs.rendering.render import Display, RenderError, Window, picture, value_range
@@ -76,7 +77,7 @@ _RESIDENT = 256 << 20
 _NICENESS = 10
 
 # Like most frames: what it takes to draw it, all others take, too.
-_USUAL = PixelFormat(256, 256, 1, 16, 12, 11, False, "MONOCHROME2", False, "1.2.840.10008.1.2.1")
+_USUAL = PixelFormat(256, 256, 1, 16, 12, 11, False, "MONOCHROME2", False, uids.ExplicitVRLittleEndian)
 _USUAL_WINDOW = Display(window=Window(40, 400))
 
 _TOO_LARGE = "decoding needs more memory than a worker may use"
