@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from archives import CORPUS
-from mounting import Loop
-from oracles import REPORTS, TABLE
+from support.archives import CORPUS
+from support.mounting import Loop
+from support.oracles import REPORTS, TABLE
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from mounting import errno_of, mounted, wait_for
-from samples import dicom, image
+from support.builders import dicom, image
+from support.mounting import errno_of, mounted, wait_for
 
 from dicomfs.sources.local import Source
 from dicomfs.sources.mount_table import below

@@ -14,10 +14,10 @@ import numpy as np
 import pydicom
 import pytest
 import tifffile
-from archives import CORPUS, SAMPLES, corpus_files, sample_id
-from mounting import Loop, read_all, tree_of
-from oracles import REPORTS
 from pydicom.pixels import iter_pixels, pixel_array
+from support.archives import CORPUS, SAMPLES, corpus_files, sample_id
+from support.mounting import Loop, read_all, tree_of
+from support.oracles import REPORTS
 
 from dicomfs.vfs.nodes import Directory, File
 

@@ -21,11 +21,9 @@ import pytest
 import tifffile
 import trio
 import trio.testing
-from archives import PYDICOM, PYDICOM_DATA
-from mounting import Loop, errno_of, mounted, tree_of, wait_for
-from pictures import Shown
 from pydicom.pixels import apply_modality_lut
-from samples import (
+from support.archives import PYDICOM, PYDICOM_DATA
+from support.builders import (
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
@@ -40,7 +38,9 @@ from samples import (
     image,
     offsets,
 )
-from volumes import MEASURES, ORIENTATION, PLANE_ORIENTATION, PLANE_POSITION, POSITION, SPACING
+from support.mounting import Loop, errno_of, mounted, tree_of, wait_for
+from support.object_directories import Shown
+from support.volume_objects import MEASURES, ORIENTATION, PLANE_ORIENTATION, PLANE_POSITION, POSITION, SPACING
 
 from dicomfs.formats.npy import npy_head
 from dicomfs.vfs.content import Content

@@ -5,9 +5,9 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from mounting import Loop
-from pictures import Shown, close, spread
-from samples import JPEG_LS, PER_FRAME_GROUPS, SHARED_GROUPS, DataSet, dicom, encapsulated, image
+from support.builders import JPEG_LS, PER_FRAME_GROUPS, SHARED_GROUPS, DataSet, dicom, encapsulated, image
+from support.mounting import Loop
+from support.object_directories import Shown, close, spread
 
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom.stream import Memory

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from archives import sample_id
-from mounting import Loop, files_below, read_all, tree_of
+from support.archives import sample_id
+from support.mounting import Loop, files_below, read_all, tree_of
 from test_contract import DICOM_SAMPLES
 
 # Bytes of a word by VR: what DICOM JSON wants in little endian whatever the file has (PS3.18 F.2.7).

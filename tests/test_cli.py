@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from archives import PYDICOM, PYDICOM_DATA
-from mounting import Loop, answer, answer_of_path, files_below, tree_of
+from support.archives import PYDICOM, PYDICOM_DATA
+from support.mounting import Loop, answer, answer_of_path, files_below, tree_of
 
 from dicomfs.cli import main
 from dicomfs.fuse import session

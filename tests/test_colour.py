@@ -17,12 +17,12 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from mounting import Loop
-from oracles import REPORTS
-from pictures import Shown, close
 from PIL import Image, ImageCms
 from pydicom.pixels import pixel_array
-from samples import JPEG, JPEG_2000, JPEG_LS, RLE, dicom, encapsulated, image
+from support.builders import JPEG, JPEG_2000, JPEG_LS, RLE, dicom, encapsulated, image
+from support.mounting import Loop
+from support.object_directories import Shown, close
+from support.oracles import REPORTS
 
 from dicomfs.codecs import colour
 from dicomfs.codecs.codestream import read_header

@@ -19,8 +19,8 @@ import pydicom
 import pytest
 import SimpleITK
 import trio
-from archives import PYDICOM, PYDICOM_DATA, SAMPLES, sample_id
-from mounting import Loop, Mount, answer, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
+from support.archives import PYDICOM, PYDICOM_DATA, SAMPLES, sample_id
+from support.mounting import Loop, Mount, answer, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
 
 from dicomfs.entries import VIRTUAL_FILES
 from dicomfs.entries.built_file import BuiltFile

@@ -10,10 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from copying import copies, read
-from mounting import Loop
-from oracles import ask_dcmtk, ask_gdcm
-from samples import (
+from support.builders import (
     DEFLATED,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
@@ -23,6 +20,9 @@ from samples import (
     dicom,
     image,
 )
+from support.copying import copies, read
+from support.mounting import Loop
+from support.oracles import ask_dcmtk, ask_gdcm
 from test_native_dcm import GE_PRIVATE, errors
 
 from dicomfs.dicom import uids

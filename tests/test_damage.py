@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import damage
 import imagecodecs
 import numpy as np
 import pytest
-from damage import COLOUR, GREY, KINDS, SIDE, Kind
-from oracles import REPORTS
 from PIL import Image
+from support import damaged_streams
+from support.damaged_streams import COLOUR, GREY, KINDS, SIDE, Kind
+from support.oracles import REPORTS
 
 from dicomfs.codecs.registry import CodecError, decode
 
@@ -22,45 +22,47 @@ FRAMES, PLACES, ASKED = 2, 5, 10
 
 
 @pytest.fixture(scope="module")
-def told(request: pytest.FixtureRequest) -> damage.DamageTable:
+def told(request: pytest.FixtureRequest) -> damaged_streams.DamageTable:
     """Give the table that is printed at the end of the run."""
     reports = request.config.stash.setdefault(REPORTS, {})
     table = reports.setdefault(
-        "damaged frames, how many decode to something else, and who notices", damage.DamageTable()
+        "damaged frames, how many decode to something else, and who notices", damaged_streams.DamageTable()
     )
-    assert isinstance(table, damage.DamageTable)
+    assert isinstance(table, damaged_streams.DamageTable)
     return table
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_damage_is_noticed_at_least_as_well_as_by_others(
-    kind: Kind, told: damage.DamageTable, program: Callable[[str], str], tmp_path: Path
+    kind: Kind, told: damaged_streams.DamageTable, program: Callable[[str], str], tmp_path: Path
 ) -> None:
     for seed in range(FRAMES):
-        assert not damage.we_notice(kind, bytes(kind.encode(kind.draw(seed))))
-    row = told.rows[kind.name] = damage.Row(libjpeg=0 if kind.warnings else None, dcmtk=0 if kind.dcmtk else None)
+        assert not damaged_streams.we_notice(kind, bytes(kind.encode(kind.draw(seed))))
+    row = told.rows[kind.name] = damaged_streams.Row(
+        libjpeg=0 if kind.warnings else None, dcmtk=0 if kind.dcmtk else None
+    )
     row.gdcm = 0 if kind.gdcm else None
     slips: dict[str, list[bool]] = {}
     ours_of_asked = asked = 0
-    for name, stream, data in damage.damaged(kind, FRAMES, PLACES):
-        slip = damage.unnoticed(kind, stream, data)
+    for name, stream, data in damaged_streams.damaged(kind, FRAMES, PLACES):
+        slip = damaged_streams.unnoticed(kind, stream, data)
         slips.setdefault(name, []).append(slip)
         row.tries += 1
-        if not damage.differs(kind, stream, data):
+        if not damaged_streams.differs(kind, stream, data):
             continue
         row.different += 1
         row.ours += not slip
         if row.libjpeg is not None:
-            warned = damage.libjpeg_warns(kind, data)
+            warned = damaged_streams.libjpeg_warns(kind, data)
             row.libjpeg += warned
             assert not (warned and slip)
         if row.different % 7 == 0 and asked < ASKED and (kind.dcmtk or kind.gdcm):
             asked += 1
             ours_of_asked += not slip
             if row.dcmtk is not None:
-                row.dcmtk += damage.program_warns(kind, data, [program(kind.dcmtk)], tmp_path)
+                row.dcmtk += damaged_streams.program_warns(kind, data, [program(kind.dcmtk)], tmp_path)
             if row.gdcm is not None:
-                row.gdcm += damage.program_warns(kind, data, [program("gdcmconv"), "--raw"], tmp_path)
+                row.gdcm += damaged_streams.program_warns(kind, data, [program("gdcmconv"), "--raw"], tmp_path)
     row.asked = asked
     row.shares = {name: float(np.mean(found)) for name, found in slips.items()}
     assert row.mean <= kind.most
@@ -210,7 +212,7 @@ def test_what_openjpeg_says_is_heard_and_nobody_elses_log_changes(caplog: pytest
 
 def test_no_frame_of_colours_in_any_shape_is_refused() -> None:
     """Sampling factors that encoders rarely use, and four components, go through the probe as they should."""
-    values = damage.picture(5, 8, 3)
+    values = damaged_streams.picture(5, 8, 3)
     for sampling in ("444", "422", "420", "440", "411"):
         stream = bytes(
             imagecodecs.jpeg8_encode(values, 92, colorspace="RGB", outcolorspace="YCbCr", subsampling=sampling)

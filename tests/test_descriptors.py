@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import trio
-from archives import PYDICOM
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from large import many_copies
-from mounting import Mount, errno_of, mounted, wait_for
+from support.archives import PYDICOM
+from support.large_archives import many_copies
+from support.mounting import Mount, errno_of, mounted, wait_for
 
 from dicomfs.cache.disk import DiskCache
 from dicomfs.fuse.requester import Client

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from archives import CORPUS, SAMPLES, corpus_files, sample_id
-from mounting import Loop, files_below, read_all, tree_of
-from pictures import Shown
 from PIL import Image
 from pydicom.pixels import pixel_array
+from support.archives import CORPUS, SAMPLES, corpus_files, sample_id
+from support.mounting import Loop, files_below, read_all, tree_of
+from support.object_directories import Shown
 
 from dicomfs.dicom.stream import Memory
 from dicomfs.instance.instance import Instance, load

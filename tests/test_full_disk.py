@@ -10,8 +10,8 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 import trio
-from mounting import Mount, errno_of, mounted
-from samples import dicom, image
+from support.builders import dicom, image
+from support.mounting import Mount, errno_of, mounted
 
 from dicomfs.cache.disk import DiskCache
 from dicomfs.resources.nursery import first_of, side_by_side

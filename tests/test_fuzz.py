@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from archives import SAMPLES, corpus_files
-from mounting import Loop, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
+from support.archives import SAMPLES, corpus_files
+from support.mounting import Loop, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
 
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.part10_reader import NotDicom, parse

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from archives import PYDICOM
-from mounting import errno_of, wait_for
+from support.archives import PYDICOM
+from support.mounting import errno_of, wait_for
 
 # Runs the real mount with one handler's inner work replaced by something that raises until a file appears.
 DAEMON = '''

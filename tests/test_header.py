@@ -15,7 +15,7 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_dataset import (
+from test_data_set import (
     DICOM_FILES,
     ITEM_END,
     LONG_VRS,

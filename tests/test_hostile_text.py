@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from archives import PYDICOM
 from hypothesis import given
 from hypothesis import strategies as st
-from mounting import errno_of, mounted
 from pydicom.datadict import DicomDictionary
-from samples import JPEG, dicom, element, encapsulated, image
+from support.archives import PYDICOM
+from support.builders import JPEG, dicom, element, encapsulated, image
+from support.mounting import errno_of, mounted
 
 from dicomfs.dicom.printable import printable
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mounting import mounted
-from samples import ENCAPSULATED_UNCOMPRESSED, DataSet, dicom, encapsulated, image, offsets
+from support.builders import ENCAPSULATED_UNCOMPRESSED, DataSet, dicom, encapsulated, image, offsets
+from support.mounting import mounted
 
 JAR = Path("/usr/share/java/ij.jar")
 # ImageJ's macros want a screen; these are the classes that they call.

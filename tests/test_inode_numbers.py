@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from archives import PYDICOM, PYDICOM_DATA
-from cine import FRAME_TIME, film
-from lookup_numbering_fs import numbering_by_lookup
-from mounting import answer_of_path, mounted, wait_for
+from support.archives import PYDICOM, PYDICOM_DATA
+from support.cine_objects import FRAME_TIME, film
+from support.lookup_numbering_fs import numbering_by_lookup
+from support.mounting import answer_of_path, mounted, wait_for
 
 from dicomfs.sources.local import Source
 

@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from archives import SAMPLES, sample_id
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mounting import Loop
-from pictures import Shown
 from PIL import Image
-from samples import (
+from support.archives import SAMPLES, sample_id
+from support.builders import (
     DEFLATED,
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_BIG,
@@ -40,6 +38,8 @@ from samples import (
     offsets,
     pieces,
 )
+from support.mounting import Loop
+from support.object_directories import Shown
 
 from dicomfs.codecs.registry import decode
 from dicomfs.dicom.data_set import DataSet

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import PYDICOM
-from by_lookup import numbered_by_lookup
-from mounting import Loop, answer, files_below, mounted, tree_of, wait_for
-from samples import dicom, image
-from test_diskcache import files
+from support.archives import PYDICOM
+from support.builders import dicom, image
+from support.by_lookup import numbered_by_lookup
+from support.mounting import Loop, answer, files_below, mounted, tree_of, wait_for
+from test_disk_cache import files
 
 from dicomfs.sources.local import Version
 from dicomfs.workers.decoder_process import Task

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import beating
 import pytest
-from archives import PYDICOM
-from mounting import Loop, answer_of_path, errno_of, mounted, wait_for
+from support import beating, script
+from support.archives import PYDICOM
+from support.mounting import Loop, answer_of_path, errno_of, mounted, wait_for
 
 Program = Callable[[str], str]
 DICOMFS = [sys.executable, "-m", "dicomfs"]
@@ -278,7 +278,7 @@ def test_the_kernel_is_tuned(tmp_path: Path) -> None:
 def test_no_signal_comes_when_the_loop_has_ended(tmp_path: Path) -> None:
     """It would be written to a descriptor that is closed by then, which Python complains about on the terminal."""
     (tmp_path / "mnt").mkdir()
-    command = [sys.executable, Path(__file__).parent / "beating.py", "mount", "-f", PYDICOM, tmp_path / "mnt"]
+    command = [*script("beating"), "mount", "-f", PYDICOM, tmp_path / "mnt"]
     for end in range(3):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         wait_for(lambda: os.path.ismount(tmp_path / "mnt"))

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from large import colour_film, many_copies
-from mounting import Mount, mounted, wait_for
+from support.large_archives import colour_film, many_copies
+from support.mounting import Mount, mounted, wait_for
 
 from dicomfs.fuse.session import HELD_BYTES
 from dicomfs.instance.handle import CHILDREN_BYTES, HEADER_BYTES, TEXT_BYTES

@@ -12,10 +12,10 @@ import imagecodecs
 import nibabel as nib
 import numpy as np
 import pytest
-from mounting import Loop, mounted
-from samples import JPEG_LS, DataSet, dicom, encapsulated, image
+from support.builders import JPEG_LS, DataSet, dicom, encapsulated, image
+from support.mounting import Loop, mounted
+from support.volume_objects import BETWEEN, ORIENTATION, POSITION, SPACING, Planes, text, turned
 from test_volume import assert_in_place, assert_same, dcm2niix, of, volume_of
-from volumes import BETWEEN, ORIENTATION, POSITION, SPACING, Planes, text, turned
 
 Program = Callable[[str], str]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import PYDICOM, PYDICOM_DATA
-from mounting import Loop, Mount, answer, errno_of, files_below, mounted, tree_of, wait_for
 from PIL import Image
+from support.archives import PYDICOM, PYDICOM_DATA
+from support.mounting import Loop, Mount, answer, errno_of, files_below, mounted, tree_of, wait_for
 
 Program = Callable[[str], str]
 PICKED = (

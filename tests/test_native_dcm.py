@@ -14,12 +14,8 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from archives import SAMPLES
-from copying import SOURCES, copies, frames, kinds, read
-from mounting import Loop, files_below, mounted, read_all, tree_of
-from oracles import Ours, as_stored, ask_dcmtk, ask_gdcm, ours
-from pictures import Shown
-from samples import (
+from support.archives import SAMPLES
+from support.builders import (
     DEFLATED,
     ENCAPSULATED_UNCOMPRESSED,
     EXPLICIT_BIG,
@@ -39,6 +35,10 @@ from samples import (
     image,
     offsets,
 )
+from support.copying import SOURCES, copies, frames, kinds, read
+from support.mounting import Loop, files_below, mounted, read_all, tree_of
+from support.object_directories import Shown
+from support.oracles import Ours, as_stored, ask_dcmtk, ask_gdcm, ours
 
 from dicomfs.instance.uncompressed_format import LONGEST_VALUE, NOT_WHOLE, TOO_LONG
 

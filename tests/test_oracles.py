@@ -10,8 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import CORPUS, PYDICOM_DATA, SAMPLES, corpus_files, sample_id
-from oracles import TABLE, Answers, Ours, Table, as_stored, ask_dcmtk, ask_gdcm, ask_imagecodecs, ask_pydicom, ours
+from support.archives import CORPUS, PYDICOM_DATA, SAMPLES, corpus_files, sample_id
+from support.oracles import (
+    TABLE,
+    Answers,
+    Ours,
+    Table,
+    as_stored,
+    ask_dcmtk,
+    ask_gdcm,
+    ask_imagecodecs,
+    ask_pydicom,
+    ours,
+)
 
 # Files that are broken, and the rule by which their frames are refused. Nothing else may be.
 REFUSED = {

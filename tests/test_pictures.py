@@ -15,16 +15,14 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from archives import CORPUS, PYDICOM, PYDICOM_DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mounting import Loop, mounted
-from pictures import Shown
 from PIL import Image
 from pydicom import dcmread
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 from pydicom.pixels.processing import apply_color_lut
-from samples import (
+from support.archives import CORPUS, PYDICOM, PYDICOM_DATA
+from support.builders import (
     DEFLATED,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
@@ -40,6 +38,8 @@ from samples import (
     encapsulated,
     image,
 )
+from support.mounting import Loop, mounted
+from support.object_directories import Shown
 
 from dicomfs.iod.icc_profile import LONGEST
 from dicomfs.rendering.resize import Placed, Shrunk, shrunk_to

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Watched, watch
-from cine import FRAME_TIME, VECTOR, XA, damaged_film, film, grey_film, jpeg_film, psnr
-from mounting import Mount, mounted
-from movies import MOVIES, movie, probe, video
-from pictures import FOUND, of_corpus
 from PIL import Image
+from support.browser import Watched, watch
+from support.cine_objects import FRAME_TIME, VECTOR, XA, damaged_film, film, grey_film, jpeg_film, psnr
+from support.mounting import Mount, mounted
+from support.object_directories import FOUND, of_corpus
+from support.video_files import MOVIES, movie, probe, video
 
 STEPS = [0, 40, 40, 100, 500, 33.333, 33.333, 20, 80, 1000, 40, 40]
 STORED = ("mp4 with audio", "ts")

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from cine import FRAME_TIME, film
-from mounting import mounted
-from movies import movie, video
-from oracles import REPORTS
-from samples import dicom, image
-from serving import apache, fetch, nginx, samba
+from support.builders import dicom, image
+from support.cine_objects import FRAME_TIME, film
+from support.mounting import mounted
+from support.oracles import REPORTS
+from support.servers import apache, fetch, nginx, samba
+from support.video_files import movie, video
 
 Program = Callable[[str], str]
 Sums = dict[bytes, str]

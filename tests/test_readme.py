@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import PYDICOM
-from mounting import wait_for
 from PIL import Image, ImageCms
-from samples import dicom, image
+from support.archives import PYDICOM
+from support.builders import dicom, image
+from support.mounting import wait_for
 
 from dicomfs.codecs.registry import CODECS
 from dicomfs.entries import VIRTUAL_FILES

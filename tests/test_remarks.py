@@ -10,10 +10,10 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from mounting import Loop, mounted
-from pictures import Shown, window
 from PIL import Image
-from samples import JPEG, PER_FRAME_GROUPS, dicom, encapsulated, image
+from support.builders import JPEG, PER_FRAME_GROUPS, dicom, encapsulated, image
+from support.mounting import Loop, mounted
+from support.object_directories import Shown, window
 from test_cli import dicomfs
 
 from dicomfs.codecs.remarks import LONGEST, Remark, read, written

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import ENCODERS, grey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mounting import Loop, files_below, mounted, read_all, tree_of
-from movies import COLUMNS, MOVIES, RATE, ROWS, SECONDS, encoded, movie, probe, video
 from PIL import Image
-from samples import DataSet, dicom, encapsulated, image
+from support.builders import DataSet, dicom, encapsulated, image
+from support.mounting import Loop, files_below, mounted, read_all, tree_of
+from support.real_films import ENCODERS, grey
+from support.video_files import COLUMNS, MOVIES, RATE, ROWS, SECONDS, encoded, movie, probe, video
 
 from dicomfs.video.timeline import MISSING, WrongOrder, decoding, growing, in_order
 

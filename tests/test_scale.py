@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from large import colour_film, many_copies
-from mounting import Mount, mounted, wait_for
 from PIL import Image
-from samples import dicom, image
+from support.builders import dicom, image
+from support.large_archives import colour_film, many_copies
+from support.mounting import Mount, mounted, wait_for
 
 Program = Callable[[str], str]
 MIB = 1 << 20

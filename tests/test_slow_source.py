@@ -1,6 +1,6 @@
 """An archive on a slow, broken or dead server: what was learnt is kept, what cannot be looked at does not vanish.
 
-The server is a real FUSE file system in a process of its own (`slowfs.py`).
+The server is a real FUSE file system in a process of its own (`support.slow_file_system`).
 """
 
 import contextlib
@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from mounting import errno_of, mounted, wait_for
-from samples import dicom, image
+from support import script
+from support.builders import dicom, image
+from support.mounting import errno_of, mounted, wait_for
 
 from dicomfs.sources.gather import Learnt
 from dicomfs.sources.local import Entry, Source, Unseen
@@ -48,9 +49,8 @@ def served(place: Path, files: Path, delay: float = 0, at_once: int = 512, count
     server = Server(place / "slow", place / "control")
     server.path.mkdir()
     server.control.mkdir()
-    script = Path(__file__).with_name("slowfs.py")
     arguments = [server.path, files, server.control, delay, at_once, count]
-    process = subprocess.Popen([sys.executable, script, *map(str, arguments)])
+    process = subprocess.Popen([*script("slow_file_system"), *map(str, arguments)])
     try:
         wait_for(lambda: os.path.ismount(server.path) or process.poll() is not None)
         assert process.poll() is None

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from archives import PYDICOM
-from mounting import Mount, errno_of, mounted, wait_for
+from support.archives import PYDICOM
+from support.mounting import Mount, errno_of, mounted, wait_for
 from test_lifecycle import children
 
 SAMPLES = ("CT_small.dcm", "MR_small.dcm", "examples_ybr_color.dcm", "JPEG2000.dcm", "rtplan.dcm", "MR_truncated.dcm")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import trio
 import trio.testing
-from films import SYNTAXES, file_of, film
-from mounting import Loop, Mount, mounted, read_all, tree_of, wait_for
-from samples import JPEG_2000, dicom, encapsulated, image, offsets
+from support.builders import JPEG_2000, dicom, encapsulated, image, offsets
+from support.mounting import Loop, Mount, mounted, read_all, tree_of, wait_for
+from support.real_films import SYNTAXES, file_of, film
 
 from dicomfs.entries import VIRTUAL_FILES, VirtualFile
 from dicomfs.instance.handle import Subject

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mounting import Loop
-from pictures import Shown
 from PIL import Image
-from samples import PER_FRAME_GROUPS, DataSet, dicom, encapsulated, image
+from support.builders import PER_FRAME_GROUPS, DataSet, dicom, encapsulated, image
+from support.mounting import Loop
+from support.object_directories import Shown
 
 REPRESENTATIVE = 0x00286010
 MATRIX_COLUMNS, MATRIX_ROWS, ORGANIZATION = 0x00480006, 0x00480007, 0x00209311

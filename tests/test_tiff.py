@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import SimpleITK
 import tifffile
-from mounting import Loop
-from pictures import Shown
 from PIL import Image
-from samples import DataSet, Value, dicom, image
+from support.builders import DataSet, Value, dicom, image
+from support.mounting import Loop
+from support.object_directories import Shown
 
 from dicomfs.formats.tiff import CENTIMETRE, CMYK, GREY, PALETTE, RGB, Resolution, head_size, resolution_of, tiff_head
 

@@ -1,7 +1,7 @@
 """A film is shown at the rate that it states, and at none where it states nonsense."""
 
 import pytest
-from samples import PER_FRAME_GROUPS, DataSet, dicom, image
+from support.builders import PER_FRAME_GROUPS, DataSet, dicom, image
 
 from dicomfs.dicom.part10_reader import parse
 from dicomfs.dicom.stream import Memory

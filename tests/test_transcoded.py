@@ -19,13 +19,9 @@ import numpy as np
 import pydicom
 import pytest
 import trio
-from archives import PYDICOM, PYDICOM_DATA
-from copying import SOURCES, copies, kinds, read
-from mounting import Loop, errno_of, mounted
-from oracles import Answers, as_stored, ask_dcmtk, ask_gdcm, ask_pydicom, ours
-from pictures import Shown
 from pydicom.encaps import generate_frames, parse_basic_offsets
-from samples import (
+from support.archives import PYDICOM, PYDICOM_DATA
+from support.builders import (
     ENCAPSULATED_UNCOMPRESSED,
     JPEG_2000,
     DataSet,
@@ -33,6 +29,10 @@ from samples import (
     encapsulated,
     image,
 )
+from support.copying import SOURCES, copies, kinds, read
+from support.mounting import Loop, errno_of, mounted
+from support.object_directories import Shown
+from support.oracles import Answers, as_stored, ask_dcmtk, ask_gdcm, ask_pydicom, ours
 
 from dicomfs.codecs import encoders
 from dicomfs.codecs.bitstream import CodecError

@@ -19,10 +19,10 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from archives import PYDICOM, PYDICOM_DATA, SAMPLES
-from mounting import Loop, files_below, mounted, read_all, tree_of
-from samples import EXPLICIT_LITTLE, PIXEL_DATA, Raw, dicom, image
-from volumes import (
+from support.archives import PYDICOM, PYDICOM_DATA, SAMPLES
+from support.builders import EXPLICIT_LITTLE, PIXEL_DATA, Raw, dicom, image
+from support.mounting import Loop, files_below, mounted, read_all, tree_of
+from support.volume_objects import (
     BETWEEN,
     IN_STACK,
     INDEX_SEQUENCE,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from archives import PYDICOM, SAMPLES, sample_id
-from mounting import Mount, errno_of, mounted
 from pydicom.multival import MultiValue
+from support.archives import PYDICOM, SAMPLES, sample_id
+from support.mounting import Mount, errno_of, mounted
 
 from dicomfs.dicom.part10_reader import NotDicom, parse
 from dicomfs.dicom.stream import Memory

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
-from archives import PYDICOM
-from samples import JPEG, JPEG_2000, PIXEL_DATA, Raw, dicom, encapsulated, image, offsets
+from support.archives import PYDICOM
+from support.builders import JPEG, JPEG_2000, PIXEL_DATA, Raw, dicom, encapsulated, image, offsets
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 CT_FRAMES, COLOUR_FRAMES = 50, 120

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from large import colour_film
-from mounting import mounted
 from pydicom.pixels import iter_pixels
+from support.large_archives import colour_film
+from support.mounting import mounted
 
 from bench import archive
 from bench.frames import warm_mount

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from mounting import mounted
+from support.mounting import mounted
 
 from bench import archive
 from bench.frames import films, warm_mount

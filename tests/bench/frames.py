@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from mounting import Mount, mounted
+from support.mounting import Mount, mounted
 
 from bench import archive
 from bench.rivals import Script, family, program, quietly

@@ -6,8 +6,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from large import many_copies
-from mounting import mounted
+from support.large_archives import many_copies
+from support.mounting import mounted
 
 from bench import archive
 from bench.rivals import program, quietly

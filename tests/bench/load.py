@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from large import colour_film
-from mounting import Mount, mounted, wait_for
+from support.large_archives import colour_film
+from support.mounting import Mount, mounted, wait_for
 
 from bench import archive
 from bench.frames import films, warm_mount

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mounting import wait_for
+from support.mounting import wait_for
 
 EXAMPLES = Path("/usr/share/doc/libfuse3-dev/examples")
 FUSE_RIVALS = ("passthrough_ll", "passthrough", "bindfs")
