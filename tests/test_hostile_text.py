@@ -192,11 +192,11 @@ def test_complaints_about_hostile_names_are_one_harmless_line(named: Path, tmp_p
 
 def test_what_should_not_happen_quotes_nothing(tmp_path: Path) -> None:
     script = (
-        "from dicomfs import info, cli\n"
+        "from dicomfs.cli import info, main\n"
         f"def describe(instance): raise ValueError({HOSTILE!r})\n"
         "info.describe = describe\n"
-        f"cli.main(['info', {str(PYDICOM / 'CT_small.dcm')!r}])\n"
+        f"main.main(['info', {str(PYDICOM / 'CT_small.dcm')!r}])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, text=True)
     assert done.returncode == 1
-    assert re.fullmatch(r"dicomfs: unexpected ValueError at <string>:2 < cli\.py:\d+ < cli\.py:\d+.*\n", done.stderr)
+    assert re.fullmatch(r"dicomfs: unexpected ValueError at <string>:2 < info\.py:\d+ < main\.py:\d+.*\n", done.stderr)
