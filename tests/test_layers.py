@@ -19,12 +19,12 @@ FOLDERS = (
     Folder(
         "cli",
         "What a person types: one module for each verb, options, exit codes, the log.",
-        "main usage files doctor options info log",
+        "main parser doctor info files mount umount view usage options option_values outcome log",
     ),
     Folder(
         "fuse",
         "The mount: the only folder that knows pyfuse3, the kernel and signals.",
-        "session operations daemonize told_sizes inodes requester",
+        "session operations fusermount systemd daemonize told_sizes inodes requester",
     ),
     Folder("tree", "Where things appear: one module for each view of the archive.", "mirror"),
     Folder(
@@ -36,7 +36,7 @@ FOLDERS = (
     Folder(
         "instance",
         "One DICOM object opened: its parts put together, its problems, and a handle that outlives the cache.",
-        "handle instance cine_loop uncompressed_format entry_selection remark_log",
+        "handle instance cine_loop uncompressed_format view_options entry_selection remark_log",
     ),
     Folder("volume", "Slices to a regular grid in the patient.", "volume mosaic frame_traits stack"),
     Folder(

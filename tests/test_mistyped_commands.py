@@ -17,8 +17,8 @@ from support.archives import PYDICOM
 from support.mounting import mounted
 
 from dicomfs.cli import doctor
-from dicomfs.cli.options import MOST, count, size
-from dicomfs.cli.options import window as window_of
+from dicomfs.cli.option_values import MAX_WORKERS, count, size
+from dicomfs.cli.option_values import window as window_of
 
 DICOMFS = [sys.executable, "-m", "dicomfs"]
 
@@ -97,7 +97,7 @@ def test_counts_that_are_none(text: str, tmp_path: Path) -> None:
 
 
 def test_counts_sizes_and_windows() -> None:
-    assert (count("1"), count(str(MOST))) == (1, MOST)
+    assert (count("1"), count(str(MAX_WORKERS))) == (1, MAX_WORKERS)
     assert size("64m") == 64 << 20
     for text in ("²M", "9" * 5000, "1T", "-1", ""):
         with pytest.raises(argparse.ArgumentTypeError):

@@ -60,7 +60,7 @@ def frame_pictures(subject: Subject, instance: Instance, look: Look) -> Callable
     profile = _profile(instance, look)
     ancillary = text_size(LONGEST) + PHYSICAL_SIZE + (profile_size(profile.length) if profile else 0)
     size = png_size(shape.rows, shape.columns, pixels.picture_samples, ancillary)
-    window = subject.services.window
+    window = subject.services.view.window
 
     def prepare(frame: int) -> _Prepare:
         return lambda instance, stream: _frame(instance, stream, frame, look, "png", size, window)
@@ -81,7 +81,7 @@ def frame_pixels(subject: Subject, instance: Instance, shrunk: Shrunk | None = N
     pixels = _pixels(instance, look)
     shape = shrunk or pixels.format
     size = shape.rows * shape.columns * pixels.picture_samples
-    window = subject.services.window
+    window = subject.services.view.window
 
     def prepare(frame: int) -> _Prepare:
         return lambda instance, stream: _frame(instance, stream, frame, look, "picture", size, window)

@@ -44,7 +44,7 @@ def slide_picture(subject: Subject, instance: Instance, level: Level, longest: i
         chunks = await subject.glance(lambda instance, stream: _chunks(instance, stream, level, small))
         await run(Purpose.DISK, file.write, write_png(small.apply(canvas), chunks), finish=True)
 
-    return BuiltFile(subject, Recipe(f"slide {_VERSION} {subject.services.window}", size, build))
+    return BuiltFile(subject, Recipe(f"slide {_VERSION} {subject.services.view.window}", size, build))
 
 
 async def _canvas(subject: Subject, instance: Instance, level: Level, longest: int) -> np.ndarray:

@@ -16,10 +16,9 @@ from dicomfs.cache.disk import DiskCache
 from dicomfs.cache.memory import Lru
 from dicomfs.dicom.stream import Extent, Stream
 from dicomfs.dicom.xattrs import attributes
-from dicomfs.instance.entry_selection import USUAL, Selection
 from dicomfs.instance.instance import Instance, load
 from dicomfs.instance.remark_log import RemarkLog
-from dicomfs.rendering.render import Window
+from dicomfs.instance.view_options import USUAL_VIEW, ViewOptions
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.local import Entry, Fingerprint, Source, SourceFile, Version
 from dicomfs.sources.open_files import NotAtHand, RecentFiles
@@ -53,8 +52,7 @@ BUILT_BYTES = 2 << 30
 class Services:
     """What serves every file of a mount: the archive, the decoders, and what was used last of headers and names.
 
-    *window* is the one that grey frames are shown through, where the mount has one of its own; *every_film* has all
-    objects with several frames shown as films; *selection* says which entries are listed and which there are.
+    *view* is what the user chose about the virtual files.
     """
 
     source: Source
@@ -67,9 +65,7 @@ class Services:
     ahead: Ahead
     recent: RecentFiles
     builds: Builds
-    window: Window | None = None
-    every_film: bool = False
-    selection: Selection = USUAL
+    view: ViewOptions = USUAL_VIEW
     remark_log: RemarkLog = field(default_factory=RemarkLog)
 
     @classmethod
@@ -77,12 +73,9 @@ class Services:
         cls,
         source: Source,
         decoder: Decoder,
-        window: Window | None = None,
+        view: ViewOptions = USUAL_VIEW,
         built: int = BUILT_BYTES,
         disk: DiskCache | None = None,
-        *,
-        every_film: bool = False,
-        selection: Selection = USUAL,
     ) -> "Services":
         """Serve *source* with *decoder* and caches of the usual size; *built* is for built files that *disk* lacks."""
         return cls(
@@ -96,9 +89,7 @@ class Services:
             Ahead(decoder.depth),
             RecentFiles(),
             Builds(built, max(2, decoder.workers), disk, source.descriptors),
-            window,
-            every_film,
-            selection,
+            view,
         )
 
 

@@ -205,13 +205,13 @@ class InstanceDirectory(FixedDirectory):
     async def lookup(self, name: bytes) -> Child | None:
         """Find a virtual file, also one that is not listed; others are not made for it."""
         place = _places().get(name)
-        if place is None or not self._subject.services.selection.exists(name.decode()):
+        if place is None or not self._subject.services.view.selection.exists(name.decode()):
             return None
         return (await self._made(range(place, place + 1))).made[place]
 
     async def children(self) -> Children:
         """Give the virtual files that are listed, from the cache or by parsing the header."""
-        selection = self._subject.services.selection
+        selection = self._subject.services.view.selection
         listed = [
             place for place, (virtual, usually) in enumerate(VIRTUAL_FILES) if selection.lists(virtual.name, usually)
         ]
@@ -244,7 +244,7 @@ class InstanceDirectory(FixedDirectory):
             for place in places:
                 virtual, _ = VIRTUAL_FILES[place]
                 node = virtual.node(instance, subject)
-                mark = mark_of(virtual.depends, instance, subject.services.window)
+                mark = mark_of(virtual.depends, instance, subject.services.view.window)
                 name = virtual.name.encode()
                 made[place] = None if node is None else Child(name, node, place, mark, len(VIRTUAL_FILES))
 
