@@ -14,7 +14,6 @@ from pydicom.datadict import (
     get_private_entry,
     private_dictionaries,
 )
-
 from pydicom.uid import UID_dictionary
 
 from dicomfs.dicom.dictionary import keyword, private_name, private_vr, public_vr, uid_keyword, uid_name
