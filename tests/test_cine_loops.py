@@ -220,7 +220,7 @@ def test_without_pyav_there_is_none_and_the_doctor_says_so(tmp_path: Path) -> No
     hidden = (
         "import importlib.util as util, sys; find = util.find_spec\n"
         "util.find_spec = lambda name, *more: None if name == 'av' else find(name, *more)\n"
-        "from dicomfs.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from dicomfs.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
 
     def run(*words: str | Path) -> str:
