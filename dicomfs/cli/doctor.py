@@ -34,7 +34,7 @@ from dicomfs.workers.frame_cache import Decoder
 from dicomfs.workers.pool import DecodeError
 from dicomfs.workers.processes import Call, python
 
-_PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal", "simplejpeg")
+_PACKAGES = ("pyfuse3", "trio", "numpy", "imagecodecs", "isal", "simplejpeg")
 _TRIAL_SECONDS = 30
 _POLL = 0.05
 _PROBE = b"read through the kernel"
