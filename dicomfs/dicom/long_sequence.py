@@ -307,7 +307,7 @@ class LongSequence(Sequence[DataSet]):
     def __init__(self, encoding: Encoding, outer: DataSet, parse: Parse) -> None:
         """Begin without Items; *parse* makes one of its bytes, in the context of *outer*."""
         self._encoding = encoding
-        self._outer = DataSet(outer.explicit, outer.big_endian, outer.charset, outer.signed)
+        self._outer = DataSet(outer.explicit, outer.big_endian, outer.charset, outer.signed, outer.stream)
         self._parse = parse
         self._starts = array("Q")
         self._firsts = array("Q")
@@ -384,7 +384,7 @@ class LongSequence(Sequence[DataSet]):
 
         It is without elements where that Item does not state it, and None where the sequence has none.
         """
-        nothing = DataSet(*self._encoding, self._outer.charset, self._outer.signed)
+        nothing = DataSet(*self._encoding, self._outer.charset, self._outer.signed, self._outer.stream)
         known: dict[bytes, DataSet] = {}
         plans = [_plan(layout, sequence, tag) for layout in self._layouts.all]
         numbers = self._layouts.numbers
@@ -455,7 +455,7 @@ class LongSequence(Sequence[DataSet]):
 
     def _holding(self, head: Head, value: bytes, base: int) -> DataSet:
         """Make a data set with one element."""
-        holder = DataSet(*self._encoding, self._outer.charset, self._outer.signed)
+        holder = DataSet(*self._encoding, self._outer.charset, self._outer.signed, self._outer.stream)
         kept = value if len(value) <= _LONGEST_VALUE else None
         holder.elements[head.tag] = Element(head.tag, head.vr, base + head.value, len(value), False, kept)
         return holder
