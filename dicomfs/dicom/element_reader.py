@@ -196,8 +196,9 @@ class Reader:
     ) -> tuple[int, int]:
         """Read elements for as long as nothing about them needs judgement; return the position and tag reached.
 
-        These are nine of ten: of a known VR with a length of 16 bits, in ascending order, whole in the window and within
-        all budgets. `_header` and `_element` read any; this loop gives the same for these in a third of the time.
+        Nine of ten elements are of a known VR with a length of 16 bits, in ascending order, whole in the window and
+        within all budgets. `_header` and `_element` read any element, and these to the same result in three times the
+        time.
         """
         buffer, base, big_endian, explicit = self._buffer, self._base, here.big_endian, here.explicit
         at, limit, elements = position - base, min(len(buffer), end - base), here.elements
@@ -215,13 +216,14 @@ class Reader:
                 vr = SHORT_VRS.get(public_vr(tag))
             start = at + 8
             stop = start + length
-            if vr is None or not ascending < tag < _FIRST_DELIMITER or stop > limit or length > kept_left or length > KEEP:
+            if vr is None or tag in _SPECIAL or not ascending < tag < _FIRST_DELIMITER:
                 break
-            if tag in _SPECIAL or (only_group is not None and group != only_group):
+            if stop > limit or length > KEEP or length > kept_left or (only_group is not None and group != only_group):
                 break
             value = buffer[start:stop]
-            if vr in CHARSET_TEXT and not (value.isascii() and b"\x1b" not in value):
-                if wrong := text_fault(value, vr, here.charset):
+            if vr in CHARSET_TEXT and (not value.isascii() or b"\x1b" in value):
+                wrong = text_fault(value, vr, here.charset)
+                if wrong is not None:
                     self.flag(wrong)
             elements[tag] = _new_element(Element, (tag, vr, base + start, length, False, value, None))
             kept_left -= length
