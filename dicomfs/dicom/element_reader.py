@@ -24,7 +24,8 @@ from dicomfs.dicom.encoding import (
     measure_unknown,
 )
 from dicomfs.dicom.fragments import ITEM, Fragments, scan_fragments
-from dicomfs.dicom.long_sequence import LONG, long_sequence, sequence_end
+from dicomfs.dicom.item_walk import sequence_end
+from dicomfs.dicom.long_sequence import LONG, long_sequence
 from dicomfs.dicom.problems import Problems
 from dicomfs.dicom.stream import Stream
 from dicomfs.dicom.values import CHARSET_TEXT, decode_text, text_fault
