@@ -36,7 +36,7 @@ FOLDERS = (
     Folder(
         "instance",
         "One DICOM object opened: its parts put together, its problems, and a handle that outlives the cache.",
-        "handle instance cine_loop uncompressed_format view_options entry_selection remark_log",
+        "handle instance checks stages cine_loop uncompressed_format view_options entry_selection remark_log version_stream",
     ),
     Folder("volume", "Slices to a regular grid in the patient.", "volume mosaic frame_traits stack"),
     Folder(
@@ -59,7 +59,7 @@ FOLDERS = (
         "What a data set says: one module for each module of PS3.3; data set in, frozen value out.",
         "automatic_window window_check rescale image_display display_problems pixel_size cine whole_slide voi_lut"
         " image_plane frame_times real_world_values frame_location ultrasound_regions pixels_elsewhere image_pixel"
-        " icc_profile lookup_tables functional_groups",
+        " icc_profile modality lookup_tables functional_groups",
     ),
     Folder(
         "rendering",
@@ -83,8 +83,10 @@ FOLDERS = (
     Folder(
         "dicom",
         "Bytes to data sets and back (PS3.5, PS3.6, PS3.10), their JSON and their text.",
-        "encapsulation text_dump part10_writer json_model xattrs part10_reader element_reader long_sequence data_set"
-        " fragments deflated encoding values recognition printable stream dictionary character_sets tags uids",
+        "encapsulation text_dump part10_writer json_model xattrs part10_reader element_reader long_sequence item_walk"
+        " item_layout data_set fragments deflated encoding values recognition printable problems on_demand stream"
+        " dictionary character_sets"
+        " tags uids",
     ),
     Folder(
         "resources",

@@ -58,11 +58,11 @@ def info(options: argparse.Namespace) -> int:
     file = source.open(entry.path, entry.fingerprint)
     try:
         instance = load(file)
+        for line in describe(instance):
+            print(line)
     finally:
         file.close()
         source.close()
-    for line in describe(instance):
-        print(line)
     if instance.pixels is not None and len(instance.pixels.frames):
         with opened(os.fsencode(options.file), _WORKERS, 0) as tree:
             for line in trio.run(drawn, tree.top):

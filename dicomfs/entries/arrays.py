@@ -113,7 +113,7 @@ def _photometric(fmt: PixelFormat) -> int:
 def _palette(pixels: Pixels, stream: Stream) -> bytes:
     """Make the colour map: what each index looks like; grey without a usable palette."""
     indices = np.arange(tiff.PALETTE_ENTRIES, dtype=np.uint8)
-    palette = display_of(pixels.dataset, 0, pixels.format, stream)[0].palette
+    palette = display_of(pixels.dataset, 0, pixels.format)[0].palette
     colours = palette.apply(indices) if palette and palette.colours else np.stack((indices,) * 3, -1)
     # Full intensity has 16 bits in a colour map (TIFF 6.0, section 5).
     return (colours.T.astype("<u2") * (0xFFFF // WHITE)).tobytes()

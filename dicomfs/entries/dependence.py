@@ -26,8 +26,10 @@ class Depends(Enum):
 
 def mark_of(depends: Depends, instance: Instance, window: Window | None) -> bytes:
     """Give the mark of an entry for *instance*, in a mount with a *window* of its own or none (see `nodes.Child`)."""
+    if depends is not Depends.WINDOW or window is None:
+        return _mark(depends, None)
     grey = instance.pixels is not None and instance.pixels.format.photometric in MONOCHROME
-    return _mark(depends, window if depends is Depends.WINDOW and grey else None)
+    return _mark(depends, window if grey else None)
 
 
 @cache

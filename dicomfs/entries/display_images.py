@@ -206,11 +206,11 @@ def _plan(pixels: Pixels, frame: int, stream: Stream) -> tuple[list[tuple[int, .
     looked_at = chosen(alike, fmt, straight=straight)
     stated = None
     if not others and len(looked_at) < len(pixels.frames):
-        stated = stated_range(dataset, fmt, frame_display(dataset, frame, fmt, stream)[0])
+        stated = stated_range(dataset, fmt, frame_display(dataset, frame, fmt)[0])
     together: dict[Hashable, list[int]] = {}
     for each in looked_at:
         if pixels.frames.extents(each) and has_groups(dataset, each):
-            how: Hashable = _rescaling(frame_display(dataset, each, fmt, stream)[0]) if straight else each
+            how: Hashable = _rescaling(frame_display(dataset, each, fmt)[0]) if straight else each
             together.setdefault(how, []).append(each)
     return [tuple(batch) for batch in together.values()], [stated] if stated else []
 
@@ -252,7 +252,7 @@ def _frame(
     fmt = pixels.format
     data = encoded_frame(pixels.frames, frame, stream)
     check_groups(pixels.dataset, frame)
-    display, problems = frame_display(pixels.dataset, frame, fmt, stream, look.place)
+    display, problems = frame_display(pixels.dataset, frame, fmt, look.place)
     if window is not None and not look.icon and look.place is None and fmt.photometric in MONOCHROME:
         display = replace(display, window=window, voi_lut=None)
     chunks = b""

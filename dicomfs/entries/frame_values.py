@@ -157,7 +157,7 @@ def _task(subject: Subject, frame: int, output: Output, size: int) -> Make:
         pixels = instance.pixels
         assert pixels is not None  # noqa: S101 - it is the same file
         data = encoded_frame(pixels.frames, frame, stream)
-        scale = scale_of(pixels.dataset, frame, pixels.format, stream) if output == "rescaled" else None
+        scale = scale_of(pixels.dataset, frame, pixels.format) if output == "rescaled" else None
         copy = instance.plain if output == "copy" else None
         fmt = source_format(pixels.format) if copy else pixels.format
         return Task(fmt, pixels.frames.bit_offset(frame), output, None, size, scale=scale, copy=copy), data

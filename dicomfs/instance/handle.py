@@ -18,6 +18,7 @@ from dicomfs.dicom.stream import Extent, Stream
 from dicomfs.dicom.xattrs import attributes
 from dicomfs.instance.instance import Instance, load
 from dicomfs.instance.remark_log import RemarkLog
+from dicomfs.instance.version_stream import VersionStream, lend
 from dicomfs.instance.view_options import USUAL_VIEW, ViewOptions
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.local import Entry, Fingerprint, Source, SourceFile, Version
@@ -115,9 +116,20 @@ class Subject:
         """This version where it is: what keys nodes, which open the file again by its path and show its name."""
         return self.version, self.entry.steps, self.entry.name
 
+    async def parsed(self) -> Instance:
+        """Give the object with its data set, from the cache or by parsing it in a thread. Raises SourceChanged."""
+        return await self.services.instances.get(self.version, lambda: self.read(self.load))
+
     async def instance(self) -> Instance:
-        """Give the parsed object, from the cache or by parsing it in a thread. Raises SourceChanged."""
-        return await self.services.instances.get(self.version, self._load)
+        """Give the object settled, so that reading its frames asks nothing of the source. Raises SourceChanged."""
+        instance = await self.services.instances.get(self.version, lambda: self.read(self._load))
+        if not instance.is_settled:
+            await self.read(lambda _: instance.settle())
+        return instance
+
+    def load(self, file: SourceFile) -> Instance:
+        """Parse the object in *file*; it may be asked for more when the file is closed."""
+        return load(VersionStream(self.version, file.size, self._open))
 
     async def header_attributes(self) -> Mapping[bytes, bytes]:
         """Give the header as extended attributes, from the cache or made in a thread. Raises SourceChanged."""
@@ -137,7 +149,7 @@ class Subject:
         lock, late = threading.Lock(), False
 
         def work() -> SourceFile:
-            file = self.services.source.open(self.entry.path, self.fingerprint, self.entry.steps)
+            file = self._open()
             with lock:
                 opened.append(file)
                 if late:
@@ -157,9 +169,10 @@ class Subject:
         """Open this version, let *use* read it and close it, all in one thread. Raises SourceChanged."""
 
         def work() -> Read:
-            file = self.services.source.open(self.entry.path, self.fingerprint, self.entry.steps)
+            file = self._open()
             try:
-                return use(file)
+                with lend(self.version, file):
+                    return use(file)
             finally:
                 file.close()
 
@@ -173,7 +186,8 @@ class Subject:
         instance, recent, version = await self.instance(), self.services.recent, self.version
 
         def use(file: Stream) -> Read:
-            return look(instance, instance.inflated or file)
+            with lend(version, file):
+                return look(instance, instance.inflated or file)
 
         if version not in recent:
             recent.keep(version, await self.open())
@@ -210,7 +224,7 @@ class Subject:
         return LateDirectory(attributes, lambda: children.get(key, find), self.version)
 
     async def _attributes(self) -> Mapping[bytes, bytes]:
-        parsed = (await self.instance()).parsed
+        parsed = (await self.parsed()).parsed
         return await run(Purpose.COMPUTING, attributes, parsed) if parsed else {}
 
     async def _digest(self) -> bytes:
@@ -228,8 +242,13 @@ class Subject:
         finally:
             wanted = False  # a thread that nobody waits for any longer need not read on
 
-    async def _load(self) -> Instance:
-        return await self.read(load)
+    def _open(self) -> SourceFile:
+        return self.services.source.open(self.entry.path, self.fingerprint, self.entry.steps)
+
+    def _load(self, file: SourceFile) -> Instance:
+        instance = self.load(file)
+        instance.settle()
+        return instance
 
 
 class ContentFile(File):
@@ -264,5 +283,5 @@ class TextFile(File):
         return Content([Ready(await self._subject.services.texts.get(self._key, self._text))])
 
     async def _text(self) -> bytes:
-        instance = await self._subject.instance()
+        instance = await self._subject.parsed()
         return await run(Purpose.COMPUTING, self._make, instance)

@@ -12,7 +12,7 @@ import trio
 from dicomfs.entries import VIRTUAL_FILES
 from dicomfs.entries.dependence import mark_of
 from dicomfs.instance.handle import ContentFile, Services, Subject
-from dicomfs.instance.instance import Instance, load
+from dicomfs.instance.instance import Instance
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.gather import Learnt
 from dicomfs.sources.local import Entry, Kind, Look, SourceFile, Steps, Unseen
@@ -247,16 +247,18 @@ class InstanceDirectory(FixedDirectory):
                 mark = mark_of(virtual.depends, instance, subject.services.view.window)
                 name = virtual.name.encode()
                 made[place] = None if node is None else Child(name, node, place, mark, len(VIRTUAL_FILES))
+            if instance.is_begun:  # frames will be read next, or a listing computed the most part anyway
+                instance.settle()
 
         def look(file: SourceFile) -> Instance:
             # Header and files in one go: a hop to a thread and back costs as much as a small header.
-            instance = load(file)
+            instance = subject.load(file)
             make(instance)
             return instance
 
         instance = await subject.services.instances.get(subject.version, lambda: subject.read(look))
         if not made:
-            await run(Purpose.COMPUTING, make, instance)
+            await subject.read(lambda _: make(instance))
         files.made.update(made)
 
 
