@@ -141,6 +141,7 @@ def length(path: bytes) -> int:
         return sum(len(data) for data in iter(lambda: file.read(1 << 20), b""))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_few_and_explained(loop: Loop) -> None:
     """Every frame of the samples is shown, but for files that are broken on purpose."""
 
@@ -191,6 +192,7 @@ def test_ls_of_the_whole_mount_decodes_nothing(tmp_path: Path) -> None:
         assert mount.statistics()["decoded"] == 0
 
 
+@pytest.mark.slow
 def test_a_search_for_dicom_finds_each_object_once(tmp_path: Path) -> None:
     """Whoever looks into every file, as ITK and dcm2niix do, finds the objects of the archive, each once."""
 

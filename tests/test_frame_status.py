@@ -57,6 +57,7 @@ def test_samples(path: Path) -> None:
     assert errors == broken.get(path.name, set())
 
 
+@pytest.mark.slow
 def test_the_corpus() -> None:
     if CORPUS.is_dir():
         found = {path.name: check(path) for path in corpus_files()}

@@ -36,7 +36,8 @@ FOLDERS = (
     Folder(
         "instance",
         "One DICOM object opened: its parts put together, its problems, and a handle that outlives the cache.",
-        "handle instance checks stages cine_loop uncompressed_format view_options entry_selection remark_log version_stream",
+        "handle instance checks stages cine_loop uncompressed_format view_options entry_selection remark_log"
+        " version_stream",
     ),
     Folder("volume", "Slices to a regular grid in the patient.", "volume mosaic frame_traits stack"),
     Folder(

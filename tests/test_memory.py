@@ -47,6 +47,7 @@ def test_open_files_keep_no_frame_each(memory: str, tmp_path: Path) -> None:
             assert mount.resident() - before < allowed
 
 
+@pytest.mark.slow
 def test_what_a_listing_leaves_is_what_is_counted(tmp_path: Path) -> None:
     """Objects cost what the caches take for them, and what the kernel holds."""
     count = 1200
