@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dicomfs.instance.entry_selection import USUAL, Selection
-from dicomfs.instance.handle import Services
+from dicomfs.instance.services import Services
 from dicomfs.rendering.render import Window
 from dicomfs.sources.local import Source
 from dicomfs.tree.mirror import root
 from dicomfs.vfs.nodes import Directory, File, Node, Unknown
-from dicomfs.workers.frame_cache import Decoder
+from dicomfs.workers.frame_cache import FrameCache
+from dicomfs.workers.pool import WorkerPool
+from dicomfs.workers.prefetcher import Prefetcher
 
 # What is read at a time: a frame of the usual size.
 CHUNK = 1024 * 1024
@@ -29,13 +31,13 @@ Complain = Callable[[str, OSError], None]
 class Tree:
     """What a path given by a user means: the tree of an archive, and the names that lead down in it.
 
-    *decoder* is started where something will surely be decoded.
+    *pool* is started where something will surely be decoded.
     """
 
     path: bytes
     top: Directory
     below: tuple[bytes, ...]
-    decoder: Decoder
+    pool: WorkerPool
 
     async def node(self) -> Node:
         """Walk down; raises FileNotFoundError or NotADirectoryError."""
@@ -61,7 +63,7 @@ def opened(
     selection: Selection = USUAL,
     start: bool = True,
 ) -> Iterator[Tree]:
-    """Open the archive that *path* leads to or into, and *start* its decoder.
+    """Open the archive that *path* leads to or into, and *start* its workers.
 
     The archive is as much of the path as exists on disk; the rest is inside.
     """
@@ -70,14 +72,15 @@ def opened(
         archive, name = os.path.split(archive.rstrip(b"/"))
         below.append(name)
     source = Source(archive or b".")
-    decoder = Decoder(workers, cache_bytes=cache_memory)
+    pool = WorkerPool(workers)
     try:
-        top = root(Services.of(source, decoder, window, every_film=every_film, selection=selection))
+        prefetcher = Prefetcher(FrameCache(pool, cache_memory))
+        top = root(Services.of(source, prefetcher, window, every_film=every_film, selection=selection))
         if start:
-            decoder.start()
-        yield Tree(path, top, tuple(reversed(below)), decoder)
+            pool.start()
+        yield Tree(path, top, tuple(reversed(below)), pool)
     finally:
-        decoder.close()
+        pool.close()
         source.close()
 
 
@@ -132,7 +135,7 @@ class Lister:
 
     async def _measured(self, node: Node, path: bytes) -> str:
         """Have the file made, which nothing else tells the size of; a question mark where that is not possible."""
-        self.tree.decoder.start()
+        self.tree.pool.start()
         try:
             return str((await node.current()).size)
         except OSError as error:
@@ -150,7 +153,7 @@ async def write_out(node: Node, write: Callable[[bytes | memoryview], object]) -
     try:
         offset = 0
         while offset < content.size:
-            data = await content.read(offset, CHUNK)
+            data = await content.read(offset, min(offset + CHUNK, content.size))
             write(data)
             offset += len(data)
     finally:
