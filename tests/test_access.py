@@ -442,7 +442,7 @@ def with_nfs4_attribute(place: Path) -> Iterator[list[str]]:
         "import os, sys\n"
         "listed = os.listxattr\n"
         "os.listxattr = lambda *a, **k: [*listed(*a, **k), 'system.nfs4_acl']\n"
-        "from dicomfs.cli import main\n"
+        "from dicomfs.cli.main import main\n"
         "main(sys.argv[4:])\n"
     )
     yield [sys.executable, str(script)]

@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -12,7 +13,7 @@ from support.decoding import Decoding
 
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.services import Services
-from dicomfs.sources.local import Fingerprint, Source, SourceFile, Steps
+from dicomfs.sources.local import Source, SourceFile
 
 
 def descriptors() -> int:
@@ -29,11 +30,11 @@ def test_an_open_that_was_given_up_leaves_no_descriptor(
     go, opened = threading.Event(), threading.Event()
     right = source.open
 
-    def slow(path: bytes, fingerprint: Fingerprint, steps: Steps = ()) -> SourceFile:
+    def slow(*arguments: Any) -> SourceFile:
         if late:
             assert go.wait(10)
         try:
-            return right(path, fingerprint, steps)
+            return right(*arguments)
         finally:
             opened.set()
 

@@ -19,12 +19,12 @@ FOLDERS = (
     Folder(
         "cli",
         "What a person types: one module for each verb, options, exit codes, the log.",
-        "main usage files doctor options info log",
+        "main parser doctor info files mount umount view usage options option_values outcome log",
     ),
     Folder(
         "fuse",
         "The mount: the only folder that knows pyfuse3, the kernel and signals.",
-        "session operations daemonize told_sizes inodes requester",
+        "session operations fusermount systemd daemonize told_sizes inodes requester",
     ),
     Folder("tree", "Where things appear: one module for each view of the archive.", "mirror"),
     Folder(
@@ -37,7 +37,8 @@ FOLDERS = (
     Folder(
         "instance",
         "One DICOM object opened: its parts put together, its problems, and a handle that outlives the cache.",
-        "handle services instance cine_loop uncompressed_format entry_selection remark_log",
+        "handle services instance checks stages cine_loop uncompressed_format view_options entry_selection remark_log"
+        " version_stream",
     ),
     Folder("volume", "Slices to a regular grid in the patient.", "volume mosaic frame_traits stack"),
     Folder(
@@ -60,7 +61,7 @@ FOLDERS = (
         "What a data set says: one module for each module of PS3.3; data set in, frozen value out.",
         "automatic_window window_check rescale image_display display_problems pixel_size cine whole_slide voi_lut"
         " image_plane frame_times real_world_values frame_location ultrasound_regions pixels_elsewhere image_pixel"
-        " icc_profile lookup_tables functional_groups",
+        " icc_profile modality lookup_tables functional_groups",
     ),
     Folder(
         "rendering",
@@ -84,8 +85,10 @@ FOLDERS = (
     Folder(
         "dicom",
         "Bytes to data sets and back (PS3.5, PS3.6, PS3.10), their JSON and their text.",
-        "encapsulation text_dump part10_writer json_model xattrs part10_reader element_reader long_sequence data_set"
-        " fragments deflated encoding values recognition printable stream dictionary character_sets tags uids",
+        "encapsulation text_dump part10_writer json_model xattrs part10_reader element_reader long_sequence item_walk"
+        " item_layout data_set fragments deflated encoding values recognition printable problems on_demand stream"
+        " dictionary character_sets"
+        " tags uids",
     ),
     Folder(
         "resources",

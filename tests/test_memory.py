@@ -1,4 +1,4 @@
-"""Memory of the daemon: what the README states, and what is counted is what is taken."""
+"""Memory of the daemon: what the reference states, and what is counted is what is taken."""
 
 import contextlib
 import re
@@ -61,7 +61,7 @@ def test_what_a_listing_leaves_is_what_is_counted(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_nine_thousand_objects(tmp_path: Path) -> None:
-    """The README: 80 MB for the processes, and at most 170 MB for headers and listings; a tenth more for chance."""
+    """The reference: 80 MB for the processes, and at most 170 MB for headers and listings; a tenth more for chance."""
     with mounted(many_copies(tmp_path / "archive", 9000), tmp_path, "--workers", "2") as mount:
         look_at_all(mount)
         look_at_all(mount)
@@ -73,8 +73,8 @@ def test_nine_thousand_objects(tmp_path: Path) -> None:
         assert mount.resident() < (80 + 170 + 34 + 10) * 10**6 * 1.1
 
 
-def test_the_readme_states_the_sum_of_the_caches() -> None:
-    text = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
+def test_the_reference_states_the_sum_of_the_caches() -> None:
+    text = " ".join((Path(__file__).parents[1] / "docs/reference.md").read_text().split())
     found = re.search(r"at most (\d+) MB", text)
     assert found
     assert int(found[1]) * 10**6 >= HEADER_BYTES + TEXT_BYTES + CHILDREN_BYTES

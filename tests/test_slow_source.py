@@ -25,7 +25,10 @@ from dicomfs.sources.local import Entry, Source, Unseen
 Program = Callable[[str], str]
 DICOM = dicom(image(4, 4, bytes(16)))
 # Runs what follows as the module dicomfs does, with less patience.
-IMPATIENT = "import sys; from dicomfs import cli, operations; operations.TIME_LIMIT = {}; cli.main(sys.argv[4:])"
+IMPATIENT = (
+    "import sys; from dicomfs.cli.main import main; from dicomfs.fuse import operations;"
+    " operations.TIME_LIMIT = {}; main(sys.argv[4:])"
+)
 
 
 @dataclass

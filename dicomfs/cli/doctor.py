@@ -1,5 +1,6 @@
 """`dicomfs doctor`: whether this machine can mount, which codecs work, and what to install if not."""
 
+import argparse
 import errno
 import io
 import mmap
@@ -17,10 +18,12 @@ import numpy as np
 import trio
 
 from dicomfs import __version__
+from dicomfs.cli.outcome import DONE, FAILED
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.registry import CODECS
 from dicomfs.dicom import uids
-from dicomfs.fuse.session import is_mounted, unmount
+from dicomfs.dicom.printable import printable
+from dicomfs.fuse.fusermount import is_mounted, unmount
 from dicomfs.instance.cine_loop import MISSING
 from dicomfs.video.film_size import efforts
 from dicomfs.video.process import Encode
@@ -30,7 +33,7 @@ from dicomfs.workers.film_host import Exchange
 from dicomfs.workers.pool import DecodeError, WorkerPool
 from dicomfs.workers.processes import Call, python
 
-_PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal", "simplejpeg")
+_PACKAGES = ("pyfuse3", "trio", "numpy", "imagecodecs", "isal", "simplejpeg")
 _TRIAL_SECONDS = 30
 _POLL = 0.05
 _PROBE = b"read through the kernel"
@@ -43,6 +46,17 @@ class Finding:
     good: bool
     text: str
     needed: bool = True
+
+
+def doctor(_: argparse.Namespace) -> int:
+    """Print all findings; return the exit code."""
+    code = DONE
+    for finding in examine():
+        mark = "ok" if finding.good else "NO" if finding.needed else "--"
+        print(f"{mark}  {printable(finding.text, None)}", flush=True)
+        if finding.needed and not finding.good:
+            code = FAILED
+    return code
 
 
 def examine() -> Iterator[Finding]:

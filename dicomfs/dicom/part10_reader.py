@@ -13,6 +13,7 @@ from dicomfs.dicom.deflated import Inflated, inflate
 from dicomfs.dicom.element_reader import KEEP, PIXEL_DATA, Reader
 from dicomfs.dicom.encoding import Encoding, guess_encoding, likelihood
 from dicomfs.dicom.fragments import Fragments
+from dicomfs.dicom.problems import Problems
 from dicomfs.dicom.recognition import HEAD, is_dicom, stray_byte
 from dicomfs.dicom.stream import Stream
 
@@ -70,7 +71,7 @@ def parse(stream: Stream) -> Parsed:
 
     Raises NotDicom, and OSError where reading the stream does, or where a deflated data set finds no room on the disk.
     """
-    problems: dict[str, None] = {}
+    problems = Problems()
     reader = Reader(stream, problems)
     preamble, position = _read_preamble(reader)
     meta, position = _read_meta(reader, position)
@@ -152,15 +153,15 @@ def _encoding(reader: Reader, position: int, declared: str) -> tuple[Encoding, s
     return encoding, declared
 
 
-def _inflate(stream: Stream, position: int, problems: dict[str, None]) -> Inflated | None:
+def _inflate(stream: Stream, position: int, problems: Problems) -> Inflated | None:
     """Inflate a deflated data set (PS3.5 A.5), also one with a zlib or gzip header; None when it is not deflated."""
     head = stream.pread(12, position)
     if likelihood(head, stream.size - position, Encoding(True, False)) == 2:
-        problems["the data set is not deflated although the transfer syntax says so (H10)"] = None
+        problems.report("the data set is not deflated although the transfer syntax says so (H10)")
         return None
     inflated, wrapped = inflate(stream, position)
     if wrapped:
-        problems["the deflated data set has a zlib or gzip header (H10)"] = None
+        problems.report("the deflated data set has a zlib or gzip header (H10)")
     if inflated.fault:
-        problems[inflated.fault] = None
+        problems.report(inflated.fault)
     return inflated

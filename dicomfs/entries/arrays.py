@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 
 from dicomfs.codecs.pixel_format import PixelFormat
-from dicomfs.dicom.stream import Stream
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.frame_values import Output, frame_size, frame_values, pixels_of, values_dtype
 from dicomfs.formats import tiff
@@ -105,7 +104,7 @@ class _TiffFile(File):
         fmt = pixels.format
         palette = b""
         if _photometric(fmt) == tiff.PALETTE:
-            palette = await handle.read(_palette, pixels, instance.inflated)
+            palette = await handle.read(_palette, pixels)
         resolution = tiff.resolution_of(spacings(pixels.dataset, frame))
         head = tiff.tiff_head(fmt.rows, fmt.columns, fmt.samples, fmt.dtype, _photometric(fmt), resolution, palette)
         return Concatenation([Literal(head), frame_values(handle, instance, "rgb", order=(frame,))])
@@ -128,10 +127,10 @@ def _photometric(fmt: PixelFormat) -> int:
     return tiff.RGB if fmt.samples == 3 and fmt.photometric != "HSV" else tiff.GREY
 
 
-def _palette(file: SourceFile, pixels: Pixels, inflated: Stream | None) -> bytes:
+def _palette(_: SourceFile, pixels: Pixels) -> bytes:
     """Make the colour map, grey without a usable palette."""
     indices = np.arange(tiff.PALETTE_ENTRIES, dtype=np.uint8)
-    palette = display_of(pixels.dataset, 0, pixels.format, inflated or file)[0].palette
+    palette = display_of(pixels.dataset, 0, pixels.format)[0].palette
     colours = palette.apply(indices) if palette and palette.colours else np.stack((indices,) * 3, -1)
     # Full intensity has 16 bits in a colour map (TIFF 6.0, section 5).
     return (colours.T.astype("<u2") * (0xFFFF // WHITE)).tobytes()

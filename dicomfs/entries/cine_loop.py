@@ -59,9 +59,9 @@ class VideoMp4:
             if instance.video.kind == "mp4":
                 return stored_video(subject, instance.video.size)
             return remuxed_video(instance, subject)
-        if instance.pixels is None or not is_film(instance.pixels, every=subject.services.every_film):
+        if instance.pixels is None or not is_film(instance.pixels, every=subject.services.view.every_cine_loop):
             return None
-        window = subject.services.window
+        window = subject.services.view.window
         fmt, shown = instance.pixels.format, _shown(instance.pixels)
         size = film_size(fmt.rows, fmt.columns, len(shown))
         return BuiltFile(subject, Recipe(f"film {_VERSION} {window}", size, partial(_encode_to_fit, subject, size)))

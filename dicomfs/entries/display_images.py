@@ -55,7 +55,7 @@ class DisplayVariant:
         fmt, dataset, shrunk = pixels.format, pixels.dataset, self.shrunk
         data = encoded_frame(pixels.frames, frame, stream)
         check_groups(dataset, frame)
-        display, problems = frame_display(dataset, frame, fmt, stream, self.voi)
+        display, problems = frame_display(dataset, frame, fmt, self.voi)
         if self.window is not None and not self.icon and self.voi is None and fmt.photometric in MONOCHROME:
             display = replace(display, window=self.window, voi_lut=None)
         task = Task(fmt, pixels.frames.bit_offset(frame), self.output, display, self.size, fit=shrunk)
@@ -116,7 +116,7 @@ def display_images(
     ancillary = text_size(LONGEST) + PHYSICAL_SIZE + (profile_size(profile.length) if profile else 0)
     size = png_size(shape.rows, shape.columns, pixels.picture_samples, ancillary)
     room = room_for(pixels.format.values_bytes, size)
-    variant = DisplayVariant("png", icon, voi, shrunk, handle.services.window, size, room)
+    variant = DisplayVariant("png", icon, voi, shrunk, handle.services.view.window, size, room)
     return _files(handle, variant, range(len(pixels.frames)), DisplayImage)
 
 
@@ -128,7 +128,7 @@ def display_pixels(
     shape = shrunk or pixels.format
     size = shape.rows * shape.columns * pixels.picture_samples
     room = room_for(pixels.format.values_bytes, size)
-    variant = DisplayVariant("picture", False, None, shrunk, handle.services.window, size, room)
+    variant = DisplayVariant("picture", False, None, shrunk, handle.services.view.window, size, room)
     return FrameSequence(handle, variant, frames)
 
 

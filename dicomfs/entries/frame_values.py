@@ -157,13 +157,15 @@ class _DecodedFrames(FrameRun):
         self._requests = FrameSequence(handle, ValueVariant(kind, each, room_for(fmt.values_bytes, each)), indices)
         self._last = -1
 
-    async def part(self, index: int, start: int, stop: int) -> Buffer:
-        services, requests = self._handle.services, self._requests
-        if index != self._last and self.in_order > self.each + _SEQUENTIAL_BYTES:
-            services.prefetcher.follow(self, requests, index, sequential=True)
-        self._last = index
-        values = await services.frames.get(requests[index], hold=True)
-        return part_of(values, self.each, start, stop)
+    async def across(self, start: int, stop: int) -> Buffer:
+        services, requests, parts = self._handle.services, self._requests, []
+        for index, begin, end in self.spans(start, stop):
+            if index != self._last and self.in_order > self.each + _SEQUENTIAL_BYTES:
+                services.prefetcher.follow(self, requests, index, sequential=True)
+            self._last = index
+            values = await services.frames.get(requests[index], hold=True)
+            parts.append(part_of(values, self.each, begin, end))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
         services = self._handle.services
@@ -184,7 +186,7 @@ class ValueVariant:
         """Read the frame, and how it is rescaled."""
         pixels = pixels_of(instance)
         data = encoded_frame(pixels.frames, frame, stream)
-        scale = scale_of(pixels.dataset, frame, pixels.format, stream) if self.output == "rescaled" else None
+        scale = scale_of(pixels.dataset, frame, pixels.format) if self.output == "rescaled" else None
         copy = instance.plain if self.output == "copy" else None
         fmt = source_format(pixels.format) if copy else pixels.format
         return Task(fmt, pixels.frames.bit_offset(frame), self.output, None, self.size, scale=scale, copy=copy), data

@@ -48,7 +48,7 @@ class Windows:
             return None
         names = enumerate(voi_names(pixels.dataset, len(pixels.frames)))
         shown = [(place, name) for place, name in names if name is not None]
-        if subject.services.window is None:
+        if subject.services.view.window is None:
             shown = shown[1:]
         directories = [
             (f"{place + 1}-{safe_name(name)}".encode(), _directory(instance, subject, voi=place))

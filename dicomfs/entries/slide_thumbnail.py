@@ -37,7 +37,7 @@ def slide_picture(subject: Subject, instance: Instance, level: Level, longest: i
     ancillary = PHYSICAL_SIZE + (profile_size(profile.length) if profile else 0)
     size = png_size(small.rows, small.columns, pixels.picture_samples, ancillary)
     build = partial(_build, subject, level, longest)
-    return BuiltFile(subject, Recipe(f"slide {_VERSION} {subject.services.window}", size, build))
+    return BuiltFile(subject, Recipe(f"slide {_VERSION} {subject.services.view.window}", size, build))
 
 
 async def _build(subject: Subject, level: Level, longest: int, file: BinaryIO) -> None:

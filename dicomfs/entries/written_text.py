@@ -15,10 +15,10 @@ _PART = 256 << 10
 
 
 def written_file(subject: Subject, name: str, write: Callable[[Instance], Iterator[bytes]]) -> BuiltFile:
-    """Give a file of the parts that *write* makes of the object, in bounded memory."""
+    """Give a file of the parts that *write* makes of the data set, in bounded memory."""
 
     async def build(file: BinaryIO) -> None:
-        instance, wanted = await subject.instance(), True
+        instance, wanted = await subject.parsed(), True
 
         def work() -> None:
             pending = bytearray()

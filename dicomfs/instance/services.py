@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 
 from dicomfs.cache.disk import DiskCache
 from dicomfs.cache.memory import Lru
-from dicomfs.instance.entry_selection import USUAL, Selection
 from dicomfs.instance.instance import Instance
 from dicomfs.instance.remark_log import RemarkLog
-from dicomfs.rendering.render import Window
+from dicomfs.instance.view_options import USUAL_VIEW, ViewOptions
 from dicomfs.sources.local import Source
 from dicomfs.sources.open_files import RecentFiles
 from dicomfs.vfs.builds import Builds
@@ -36,8 +35,7 @@ BUILT_BYTES = 2 << 30
 class Services:
     """What serves every file of a mount.
 
-    *window* is the one that grey frames are shown through, where the mount has one of its own; *every_film* has all
-    multi-frame objects shown as cine loops; *selection* says which entries are listed and which there are.
+    *view* is what the user chose about the virtual files.
     """
 
     source: Source
@@ -49,9 +47,7 @@ class Services:
     digests: Lru[bytes]
     recent: RecentFiles
     builds: Builds
-    window: Window | None = None
-    every_film: bool = False
-    selection: Selection = USUAL
+    view: ViewOptions = USUAL_VIEW
     remark_log: RemarkLog = field(default_factory=RemarkLog)
 
     @property
@@ -64,12 +60,9 @@ class Services:
         cls,
         source: Source,
         prefetcher: Prefetcher,
-        window: Window | None = None,
+        view: ViewOptions = USUAL_VIEW,
         built: int = BUILT_BYTES,
         disk: DiskCache | None = None,
-        *,
-        every_film: bool = False,
-        selection: Selection = USUAL,
     ) -> "Services":
         """Serve *source* with caches of the usual size, and *built* bytes for built files that *disk* does not take."""
         return cls(
@@ -82,9 +75,7 @@ class Services:
             Lru(_MAX_DIGESTS, _one),
             RecentFiles(),
             Builds(built, max(2, prefetcher.frames.pool.workers), disk, source.descriptors),
-            window,
-            every_film,
-            selection,
+            view,
         )
 
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from dicomfs.dicom import tags
-from dicomfs.dicom.data_set import DataSet, Element
+from dicomfs.dicom.data_set import DataSet
 from dicomfs.iod.functional_groups import functional_items, own_items, shared_items, some_frame_has
 
 # The first and last value mapped, as integers (US or SS) or as real numbers.
@@ -68,8 +68,8 @@ def own_mappings(dataset: DataSet, frame: int) -> tuple[Mapping, ...]:
     return tuple([_mapping(item) for item in own_items(dataset, frame, tags.RealWorldValueMappingSequence)])
 
 
-def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[Mapping, Element | None], ...]:
-    """Read the mappings of one quantity that hold for *frame*, counted from 0, each with the element of its table.
+def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[Mapping, DataSet], ...]:
+    """Read the mappings of one quantity that hold for *frame*, counted from 0, each with the Item that states it.
 
     The first that can be used is what the maker of the file put in front. Those in the same units go on where it does
     not reach, if they have its label, or reach to no value that it reaches to: then they are parts of one range, and
@@ -78,10 +78,11 @@ def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[Mapping, Element | 
     items = functional_items(dataset, frame, tags.RealWorldValueMappingSequence) or dataset.items(
         tags.RealWorldValueMappingSequence
     )
-    parts: list[tuple[Mapping, Element | None]] = []
-    for mapping, table in [found for item in items for found in _usable(item)]:
-        if all(_are_parts(part, mapping) for part, _ in parts):
-            parts.append((mapping, table))
+    parts: list[tuple[Mapping, DataSet]] = []
+    for item in items:
+        mapping = _mapping(item)
+        if _is_usable(mapping) and all(_are_parts(part, mapping) for part, _ in parts):
+            parts.append((mapping, item))
     return tuple(parts)
 
 
@@ -109,12 +110,10 @@ def _are_parts(one: Mapping, other: Mapping) -> bool:
     return apart or one.label == other.label != ""
 
 
-def _usable(item: DataSet) -> tuple[tuple[Mapping, Element | None], ...]:
-    """Read one mapping where it has a line or a table; a line comes first."""
-    mapping, table = _mapping(item), item.get(tags.RealWorldValueLUTData)
-    if mapping.slope is not None and mapping.intercept is not None:
-        return ((mapping, None),)
-    return ((mapping, table),) if table is not None and mapping.entries and mapping.first is not None else ()
+def _is_usable(mapping: Mapping) -> bool:
+    """Whether a mapping has a line or a table; the line comes first."""
+    line = mapping.slope is not None and mapping.intercept is not None
+    return line or (mapping.entries > 0 and mapping.first is not None)
 
 
 def _mapping(item: DataSet) -> Mapping:

@@ -10,7 +10,6 @@ from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.printable import frame_list
-from dicomfs.dicom.stream import Stream
 from dicomfs.iod.display_problems import object_findings
 from dicomfs.iod.functional_groups import some_frame_has
 from dicomfs.iod.image_display import frame_display
@@ -22,11 +21,11 @@ _GROUPS = (tags.FrameVOILUTSequence, tags.PixelValueTransformationSequence)
 _MOST_FRAMES, _MOST_NAMED = 64, 8
 
 
-def frame_findings(dataset: DataSet, frames: int, fmt: PixelFormat, stream: Stream | None) -> tuple[str, ...]:
+def frame_findings(dataset: DataSet, frames: int, fmt: PixelFormat) -> tuple[str, ...]:
     """Say what is wrong with how frames are shown, and which windows miss all values that the pixels can have.
 
     Where frames have windows or rescaling of their own, some of them stand for all; what concerns others, their
-    pictures say. *stream* is what the offsets in *dataset* refer to.
+    pictures say.
     """
     if frames == 0:
         return tuple(object_findings(dataset, fmt))
@@ -34,7 +33,7 @@ def frame_findings(dataset: DataSet, frames: int, fmt: PixelFormat, stream: Stre
     chosen = sorted({place * (frames - 1) // (_MOST_FRAMES - 1) for place in range(_MOST_FRAMES)}) if own else [0]
     found: dict[str, list[int]] = {}
     for frame in chosen:
-        display, wrong = frame_display(dataset, frame, fmt, stream)
+        display, wrong = frame_display(dataset, frame, fmt)
         for sentence in (*wrong, *_beside(dataset, frame, fmt, display)):
             found.setdefault(sentence, []).append(frame + 1)
     told = [

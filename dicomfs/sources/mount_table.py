@@ -36,6 +36,12 @@ def table(lines: Iterable[bytes]) -> Iterator[MountPoint]:
         yield MountPoint(number, device, root, place, kind.split()[0].decode("ascii", "replace"))
 
 
+def mounted_at(path: bytes) -> list[MountPoint]:
+    """Return the mounts at *path*, which is absolute and without links; the last one is the one that is seen."""
+    with open(_TABLE, "rb") as lines:
+        return [mount for mount in table(lines) if mount.place == path]
+
+
 def kinds_below(descriptor: int, path: bytes) -> set[str]:
     """Name the types of the file system that *descriptor* is on and of those mounted below *path*, the same place."""
     with open(_TABLE, "rb") as lines:

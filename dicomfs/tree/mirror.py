@@ -13,7 +13,7 @@ from dicomfs.entries import VIRTUAL_FILES
 from dicomfs.entries.dependence import mark_of
 from dicomfs.entries.source_bytes import SourceCopy
 from dicomfs.instance.handle import Subject
-from dicomfs.instance.instance import Instance, load
+from dicomfs.instance.instance import Instance
 from dicomfs.instance.services import Services
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.gather import Learnt
@@ -206,13 +206,13 @@ class InstanceDirectory(FixedDirectory):
     async def lookup(self, name: bytes) -> Child | None:
         """Find a virtual file, also one that is not listed; others are not made for it."""
         place = _places().get(name)
-        if place is None or not self._subject.services.selection.exists(name.decode()):
+        if place is None or not self._subject.services.view.selection.exists(name.decode()):
             return None
         return (await self._made(range(place, place + 1))).made[place]
 
     async def children(self) -> Children:
         """Give the virtual files that are listed, from the cache or by parsing the header."""
-        selection = self._subject.services.selection
+        selection = self._subject.services.view.selection
         listed = [
             place for place, (virtual, usually) in enumerate(VIRTUAL_FILES) if selection.lists(virtual.name, usually)
         ]
@@ -245,19 +245,21 @@ class InstanceDirectory(FixedDirectory):
             for place in places:
                 virtual, _ = VIRTUAL_FILES[place]
                 node = virtual.node(instance, subject)
-                mark = mark_of(virtual.depends, instance, subject.services.window)
+                mark = mark_of(virtual.depends, instance, subject.services.view.window)
                 name = virtual.name.encode()
                 made[place] = None if node is None else Child(name, node, place, mark, len(VIRTUAL_FILES))
+            if instance.is_begun:  # frames will be read next, or a listing computed the most part anyway
+                instance.settle()
 
         def look(file: SourceFile) -> Instance:
             # Header and files in one go: a hop to a thread and back costs as much as a small header.
-            instance = load(file)
+            instance = subject.load(file)
             make(instance)
             return instance
 
         instance = await subject.services.instances.get(subject.version, lambda: subject.read(look))
         if not made:
-            await run(Purpose.COMPUTING, make, instance)
+            await subject.read(lambda _: make(instance))
         files.made.update(made)
 
 

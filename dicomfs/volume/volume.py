@@ -14,7 +14,7 @@ from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.dictionary import keyword
 from dicomfs.iod.frame_times import TIMES
-from dicomfs.iod.functional_groups import in_group, in_groups
+from dicomfs.iod.functional_groups import all_in_groups, in_group, in_groups
 from dicomfs.iod.image_plane import Array, Planes, is_mosaic, planes_of
 from dicomfs.iod.rescale import shared_scale
 from dicomfs.pixeldata.pixel_data import Pixels
@@ -149,7 +149,8 @@ def _check(fmt: PixelFormat) -> None:
 def _segments(dataset: DataSet, count: int) -> Split:
     """Put each frame into the volume of its segment among all segments."""
     holders = in_groups(dataset, count, tags.SegmentIdentificationSequence, tags.ReferencedSegmentNumber)
-    found = [holder.integer(tags.ReferencedSegmentNumber) for holder in holders]
+    stated = [holder.integer(tags.ReferencedSegmentNumber) for holder in holders.distinct]
+    found = [stated[index] for index in holders.which]
     declared = [item.integer(tags.SegmentNumber) for item in dataset.items(tags.SegmentSequence)]
     numbers = sorted({number for number in (*found, *declared) if number is not None})
     places = {number: place for place, number in enumerate(numbers)}
@@ -203,14 +204,20 @@ def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int
             return list(zip(*vectors.values(), strict=True)), [*vectors]
     pointers = [item.integer(tags.DimensionIndexPointer) or 0 for item in dataset.items(tags.DimensionIndexSequence)]
     kept = [place for place, pointer in enumerate(pointers) if pointer not in _SPATIAL]
-    indices = [
-        holder.integers(tags.DimensionIndexValues)
-        for holder in in_groups(dataset, count, tags.FrameContentSequence, tags.DimensionIndexValues)
-    ]
+    indexed, timed = all_in_groups(
+        dataset,
+        count,
+        (
+            (tags.FrameContentSequence, tags.DimensionIndexValues),
+            (tags.FrameContentSequence, tags.TemporalPositionIndex),
+        ),
+    )
+    distinct = [holder.integers(tags.DimensionIndexValues) for holder in indexed.distinct]
+    indices = [distinct[index] for index in indexed.which]
     if kept and len(indices) == count and all(len(values) == len(pointers) for values in indices):
         return [tuple([values[place] for place in kept]) for values in indices], [pointers[place] for place in kept]
-    holders = in_groups(dataset, count, tags.FrameContentSequence, tags.TemporalPositionIndex)
-    times: list[tuple[int, ...]] = [holder.integers(tags.TemporalPositionIndex)[:1] for holder in holders]
+    distinct = [holder.integers(tags.TemporalPositionIndex)[:1] for holder in timed.distinct]
+    times = [distinct[index] for index in timed.which]
     return (times, [tags.TemporalPositionIndex]) if len(times) == count and all(times) else ([], [])
 
 
@@ -229,7 +236,10 @@ def _seconds(dataset: DataSet, frames: Places, timed: bool) -> float:
     """Find the even time from each of *frames* to the next, one of each volume; 0 where there is none."""
     if not timed:
         return 0.0
+    few = frames[[0, len(frames) // 2, -1]]
     for _, read in TIMES:
+        if any(read(dataset, int(frame)) is None for frame in few):
+            continue
         times = [read(dataset, int(frame)) for frame in frames]
         known = np.array([time / 1e6 for time in times if time is not None])
         steps = np.diff(known)

@@ -19,6 +19,7 @@ import trio
 
 from dicomfs.instance.entry_selection import ALL, Selection
 from dicomfs.instance.services import Services
+from dicomfs.instance.view_options import ViewOptions
 from dicomfs.rendering.render import Window
 from dicomfs.sources.local import Source
 from dicomfs.tree.mirror import root
@@ -68,7 +69,7 @@ def tree_of(
     """Give the tree of an archive, with caches of its own; all else is as options say."""
     source = Source(str(archive))
     try:
-        yield root(Services.of(source, loop.decoder.prefetcher, window, every_film=every_film, selection=selection))
+        yield root(Services.of(source, loop.decoder.prefetcher, ViewOptions(window, every_film, selection)))
     finally:
         source.close()
 
