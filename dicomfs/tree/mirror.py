@@ -11,12 +11,13 @@ import trio
 
 from dicomfs.entries import VIRTUAL_FILES
 from dicomfs.entries.dependence import mark_of
-from dicomfs.instance.handle import ContentFile, Services, Subject
+from dicomfs.entries.source_bytes import SourceCopy
+from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
+from dicomfs.instance.services import Services
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.gather import Learnt
 from dicomfs.sources.local import Entry, Kind, Look, SourceFile, Steps, Unseen
-from dicomfs.vfs.content import Content, Stored
 from dicomfs.vfs.nodes import (
     Attributes,
     Child,
@@ -291,7 +292,7 @@ def _places() -> dict[bytes, int]:
     return {virtual.name.encode(): place for place, (virtual, _) in enumerate(VIRTUAL_FILES)}
 
 
-def _other_file(entry: Entry, services: Services) -> ContentFile:
+def _other_file(entry: Entry, services: Services) -> SourceCopy:
     """Pass a file that is not DICOM through, byte for byte."""
     attributes = Attributes(
         read_only(entry.mode & ~0o777 | entry.mode & entry.left),
@@ -301,13 +302,7 @@ def _other_file(entry: Entry, services: Services) -> ContentFile:
         entry.fingerprint.mtime_ns,
         MIRROR_SECONDS,
     )
-    subject = Subject(entry, services)
-
-    async def open_content() -> Content:
-        file = await subject.open()
-        return Content([Stored(file, 0, file.size)], file.close)
-
-    node = ContentFile(attributes, open_content)
+    node = SourceCopy(Subject(entry, services), attributes)
     node.identity = entry.version
     return node
 
