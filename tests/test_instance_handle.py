@@ -10,7 +10,8 @@ import trio
 from support.archives import PYDICOM
 
 from dicomfs.instance.handle import Services, Subject
-from dicomfs.sources.local import Fingerprint, Source, SourceFile
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.source import Fingerprint, SourceFile
 from dicomfs.workers.frame_cache import Decoder
 
 
@@ -23,7 +24,7 @@ def test_an_open_that_was_given_up_leaves_no_descriptor(
     late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(PYDICOM / "CT_small.dcm", tmp_path)
-    source = Source(str(tmp_path))
+    source = LocalSource(str(tmp_path))
     subject = Subject(source.entry(b"", b"CT_small.dcm"), Services.of(source, Decoder(1)))
     go, opened = threading.Event(), threading.Event()
     right = source.open

@@ -77,7 +77,11 @@ FOLDERS = (
         "What a file system is made of: files, directories, lazily made bytes of known size, built files, safe names.",
         "nodes builds names content build_file",
     ),
-    Folder("sources", "Where the bytes of an archive come from.", "open_files local mount_table gather posix_acl"),
+    Folder(
+        "sources",
+        "Where the bytes of an archive come from: one interface, and its implementations.",
+        "open_files local walk file_systems local_recognition local_file source gather mount_table posix_acl",
+    ),
     Folder("cache", "Stores that know nothing of DICOM: memory, disk.", "disk memory edition"),
     Folder("formats", "PNG, TIFF, NIfTI, NPY and MP4 boxes as bytes of known length.", "tiff mp4 png npy nifti"),
     Folder(
@@ -171,6 +175,25 @@ def test_imports_inside_a_folder_go_down() -> None:
 def test_every_thread_has_a_purpose() -> None:
     """One that takes a place of trio's own could keep it for ever."""
     assert {name for name, path in MODULES.items() if "to_thread" in path.read_text()} == {"resources.threads"}
+
+
+def test_the_interface_of_a_source_is_all_that_is_known_of_it_above() -> None:
+    """Only those who open an archive know of what kind it is; the mount asks the kernel's table of mounts, too."""
+    folders = [folder.name for folder in FOLDERS]
+    above = set(folders[: folders.index("sources")])
+    users = {
+        (name, imported)
+        for name, path in MODULES.items()
+        for imported in imports(path)
+        if name.split(".")[0] in above and imported.startswith("sources.")
+    }
+    interface = {"sources.source", "sources.open_files", "sources.gather"}
+    assert {user for user in users if user[1] not in interface} == {
+        ("cli.files", "sources.local"),
+        ("cli.info", "sources.local"),
+        ("fuse.session", "sources.local"),
+        ("fuse.fusermount", "sources.mount_table"),
+    }
 
 
 def test_pyfuse3_is_known_to_the_mount_alone() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from dicomfs.sources.local import Entry, Source, SourceChanged
+from dicomfs.sources.local import LocalSource
 from dicomfs.sources.open_files import NotAtHand, RecentFiles
+from dicomfs.sources.source import Entry, SourceChanged
 
 SIZE = 5 << 20
 
@@ -20,7 +21,7 @@ class Place:
         for number in range(6):
             (folder / f"{number}.dcm").write_bytes(bytes([number]) * SIZE)
         self.folder = folder
-        self.source = Source(str(folder))
+        self.source = LocalSource(str(folder))
         self.recent = RecentFiles()
 
     def entry(self, number: int) -> Entry:

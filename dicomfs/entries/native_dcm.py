@@ -20,7 +20,7 @@ from dicomfs.iod.pixels_elsewhere import JPIP
 from dicomfs.pixeldata.frames import NativeFrames
 from dicomfs.pixeldata.pixel_data import PIXEL_TAGS
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.sources.local import SourceFile
+from dicomfs.sources.source import SourceFile
 from dicomfs.vfs.content import Buffer, Content, Extracted, Piece, Ready, Row, Stored
 from dicomfs.vfs.nodes import Node
 

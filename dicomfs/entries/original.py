@@ -17,7 +17,7 @@ class OriginalDcm:
 
     def node(self, instance: Instance, subject: Subject) -> Node:
         """Serve the whole file."""
-        size = subject.fingerprint.size
+        size = subject.entry.size
 
         async def open_content() -> Content:
             file = await subject.open()

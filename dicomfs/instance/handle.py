@@ -20,8 +20,8 @@ from dicomfs.instance.instance import Instance, load
 from dicomfs.instance.remark_log import RemarkLog
 from dicomfs.instance.view_options import USUAL_VIEW, ViewOptions
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.sources.local import Entry, Fingerprint, Source, SourceFile, Version
 from dicomfs.sources.open_files import NotAtHand, RecentFiles
+from dicomfs.sources.source import Entry, Source, SourceFile, Version
 from dicomfs.vfs.builds import Builds
 from dicomfs.vfs.content import Content, Extracted, Ready, Stored
 from dicomfs.vfs.nodes import Attributes, Children, File, LateDirectory, read_only
@@ -101,11 +101,6 @@ class Subject:
     services: Services
 
     @property
-    def fingerprint(self) -> Fingerprint:
-        """What tells this version of the file from its others."""
-        return self.entry.fingerprint
-
-    @property
     def version(self) -> Version:
         """What tells this version of this file from all others; part of every cache key."""
         return self.entry.version
@@ -137,7 +132,7 @@ class Subject:
         lock, late = threading.Lock(), False
 
         def work() -> SourceFile:
-            file = self.services.source.open(self.entry.path, self.fingerprint, self.entry.steps)
+            file = self.services.source.open(self.entry.path, self.entry.fingerprint, self.entry.steps)
             with lock:
                 opened.append(file)
                 if late:
@@ -157,7 +152,7 @@ class Subject:
         """Open this version, let *use* read it and close it, all in one thread. Raises SourceChanged."""
 
         def work() -> Read:
-            file = self.services.source.open(self.entry.path, self.fingerprint, self.entry.steps)
+            file = self.services.source.open(self.entry.path, self.entry.fingerprint, self.entry.steps)
             try:
                 return use(file)
             finally:
@@ -194,13 +189,13 @@ class Subject:
         """Describe a virtual file of *size* bytes."""
         entry = self.entry
         mode = read_only(entry.mode & ~0o111)
-        return Attributes(mode, entry.uid, entry.gid, size, entry.fingerprint.mtime_ns, FOREVER)
+        return Attributes(mode, entry.uid, entry.gid, size, entry.mtime_ns, FOREVER)
 
     def directory(self) -> Attributes:
         """Describe a virtual directory."""
         entry = self.entry
         mode = read_only(entry.mode, directory=True)
-        return Attributes(mode, entry.uid, entry.gid, 0, entry.fingerprint.mtime_ns, FOREVER)
+        return Attributes(mode, entry.uid, entry.gid, 0, entry.mtime_ns, FOREVER)
 
     def late_directory(
         self, name: str, attributes: Attributes, find: Callable[[], Awaitable[Children]]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from dicomfs.resources.descriptors import SHORT
 from dicomfs.sources.posix_acl import has_other_lists
 
 _TABLE = "/proc/self/mountinfo"
@@ -58,7 +59,9 @@ def kind_of(descriptor: int) -> str:
     """Name the type of the file system that *descriptor* is on; empty where the kernel does not tell."""
     try:
         mount = _mount(descriptor)
-    except OSError:
+    except OSError as error:
+        if error.errno in SHORT:
+            raise  # that says nothing about the file system
         return ""
     return mount.kind if mount else ""
 
@@ -105,4 +108,8 @@ def _mount(descriptor: int) -> MountPoint | None:
 
 
 def _unescaped(field: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), field)
+    return re.sub(rb"\\([0-7]{3})", _character, field)
+
+
+def _character(octal: re.Match[bytes]) -> bytes:
+    return bytes([int(octal[1], 8)])

@@ -11,7 +11,7 @@ from typing import TypeVar
 import trio
 
 from dicomfs.dicom.stream import Stream
-from dicomfs.sources.local import SourceChanged, SourceFile, Version
+from dicomfs.sources.source import SourceChanged, SourceFile, Version
 
 Result = TypeVar("Result")
 

@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -15,7 +15,7 @@ from dicomfs.instance.handle import ContentFile, Services, Subject
 from dicomfs.instance.instance import Instance, load
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.gather import Learnt
-from dicomfs.sources.local import Entry, Kind, Look, SourceFile, Steps, Unseen
+from dicomfs.sources.source import Entry, Kind, Look, SourceFile, Steps, Unseen
 from dicomfs.vfs.content import Content, Stored
 from dicomfs.vfs.nodes import (
     Attributes,
@@ -46,13 +46,12 @@ class MirrorDirectory(Directory):
 
     __slots__ = ("_ancestors", "_entry", "_known", "_learnt", "_services")
 
-    def __init__(self, entry: Entry, services: Services, ancestors: frozenset[tuple[int, int]] = frozenset()) -> None:
-        """Mirror the directory *entry*; *ancestors* are those on the way to it, by device and inode."""
-        here = (entry.fingerprint.device, entry.fingerprint.inode)
-        super().__init__(_directory(entry), here)
+    def __init__(self, entry: Entry, services: Services, ancestors: frozenset[Hashable] = frozenset()) -> None:
+        """Mirror the directory *entry*; *ancestors* are those on the way to it (`Entry.object_id`)."""
+        super().__init__(_directory(entry), entry.object_id)
         self._entry = entry
         self._services = services
-        self._ancestors = ancestors | {here}
+        self._ancestors = ancestors | {entry.object_id}
         # As last listed. The kernel holds them all anyway, and most are the same the next time.
         self._known: dict[bytes, tuple[Entry, Node]] = {}
         # By listings that were cut short.
@@ -124,7 +123,7 @@ class MirrorDirectory(Directory):
             return InstanceDirectory(entry, self._services)
         if entry.kind is not Kind.DIRECTORY:
             return _other_file(entry, self._services)
-        if (entry.fingerprint.device, entry.fingerprint.inode) in self._ancestors:
+        if entry.object_id in self._ancestors:
             return None  # a link back to where we came from: followed, it would never end
         return MirrorDirectory(entry, self._services, self._ancestors)
 
@@ -176,7 +175,7 @@ def root(services: Services) -> Directory:
     if entry.kind is Kind.DIRECTORY:
         return MirrorDirectory(entry, services)
     if entry.kind is not Kind.DICOM:
-        raise OSError(errno.EINVAL, "not a DICOM file", os.fsdecode(services.source.root))
+        raise OSError(errno.EINVAL, "not a DICOM file", os.fsdecode(services.source.name))
     return SingleFile(entry, services)
 
 
@@ -295,8 +294,8 @@ def _other_file(entry: Entry, services: Services) -> ContentFile:
         read_only(entry.mode & ~0o777 | entry.mode & entry.left),
         entry.uid,
         entry.gid,
-        entry.fingerprint.size,
-        entry.fingerprint.mtime_ns,
+        entry.size,
+        entry.mtime_ns,
         MIRROR_SECONDS,
     )
     subject = Subject(entry, services)
@@ -312,4 +311,4 @@ def _other_file(entry: Entry, services: Services) -> ContentFile:
 
 def _directory(entry: Entry) -> Attributes:
     mode = read_only(entry.mode & ~0o777 | entry.mode & entry.left, directory=True)
-    return Attributes(mode, entry.uid, entry.gid, 0, entry.fingerprint.mtime_ns, MIRROR_SECONDS)
+    return Attributes(mode, entry.uid, entry.gid, 0, entry.mtime_ns, MIRROR_SECONDS)

@@ -21,7 +21,7 @@ from dicomfs.instance.entry_selection import ALL, Selection
 from dicomfs.instance.handle import Services
 from dicomfs.instance.view_options import ViewOptions
 from dicomfs.rendering.render import Window
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
 from dicomfs.vfs.nodes import Directory, File, Node, NumberedChildren
 from dicomfs.workers.frame_cache import Decoder
@@ -67,7 +67,7 @@ def tree_of(
     selection: Selection = EVERYTHING,
 ) -> Iterator[Directory]:
     """Give the tree of an archive, with caches of its own; all else is as options say."""
-    source = Source(str(archive))
+    source = LocalSource(str(archive))
     try:
         yield root(Services.of(source, loop.decoder, ViewOptions(window, every_film, selection)))
     finally:
