@@ -26,7 +26,11 @@ FOLDERS = (
         "The mount: the only folder that knows pyfuse3, the kernel and signals.",
         "session operations fusermount systemd daemonize told_sizes inodes requester",
     ),
-    Folder("tree", "Where things appear: one module for each view of the archive.", "mirror"),
+    Folder(
+        "tree",
+        "Where things appear: one module for each view of the archive.",
+        "mirror single_file instance_directory attributes",
+    ),
     Folder(
         "entries",
         "What the directory of one instance holds: one module for each entry, and the one ordered list of them.",
