@@ -3,6 +3,8 @@
 #   PYTHON=/path/to/python3.12   the interpreter to use (3.11 or newer; default: the python3 found)
 #   ARGS="-k png -x"             further arguments for pytest; for bench the names of benchmarks (ARGS=--help)
 
+# Most of a test's time is waiting for other programs; a file's tests share its mounts.
+WORKERS = -n auto --dist loadfile
 PYTEST = .venv/bin/python -m pytest $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -12,8 +14,8 @@ MAKEFLAGS += --no-print-directory
 help:
 	@echo "make setup      install what is missing and make the virtual environment .venv"
 	@echo "make demo       mount a sample archive on .demo/mnt and use it"
-	@echo "make test       run the tests (all but the slow ones)"
-	@echo "make test-slow  run the slow tests"
+	@echo "make test       run the tests (all but the slow ones; every kind of sample, not every sample)"
+	@echo "make test-slow  run the slow tests, and the others over every sample"
 	@echo "make soak       run what takes half an hour: thousands of objects, few descriptors, a long life"
 	@echo "make lint       check style and types"
 	@echo "make bench      compare with what one would run instead, in one table (15 minutes)"
@@ -28,11 +30,11 @@ demo:
 	@.ci/demo
 
 test: test-ready
-	@$(PYTEST) -m "not slow and not soak"
+	@$(PYTEST) $(WORKERS) -m "not slow and not corpus and not soak"
 
 test-slow: test-ready
 	@.ci/packages slow
-	@$(PYTEST) -m slow
+	@$(PYTEST) $(WORKERS) -m "slow or corpus"
 
 .PHONY: test-ready
 test-ready:

@@ -15,7 +15,7 @@ import pydicom
 import pytest
 import tifffile
 from pydicom.pixels import iter_pixels, pixel_array
-from support.archives import CORPUS, SAMPLES, corpus_files, sample_id
+from support.archives import CORPUS, SAMPLES, corpus_files, swept
 from support.mounting import Loop, read_all, tree_of
 from support.oracles import REPORTS
 
@@ -174,13 +174,13 @@ def same(path: Path, values: np.ndarray, expected: np.ndarray) -> None:
 DICOM = [path for path in SAMPLES if pydicom.misc.is_dicom(path)]
 
 
-@pytest.mark.parametrize("path", DICOM, ids=sample_id)
+@pytest.mark.parametrize("path", swept(DICOM))
 def test_samples_equal_pydicom(path: Path, loop: Loop, report: Report) -> None:
     check(path, loop, report, MOST_FRAMES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", DICOM, ids=sample_id)
+@pytest.mark.parametrize("path", swept(DICOM))
 def test_all_frames_of_the_samples_equal_pydicom(path: Path, loop: Loop, report: Report) -> None:
     check(path, loop, report, None)
 

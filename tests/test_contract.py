@@ -19,7 +19,7 @@ import pydicom
 import pytest
 import SimpleITK
 import trio
-from support.archives import PYDICOM, PYDICOM_DATA, SAMPLES, sample_id
+from support.archives import PYDICOM, PYDICOM_DATA, SAMPLES, sample_id, swept
 from support.mounting import Loop, Mount, answer, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
 
 from dicomfs.entries import VIRTUAL_FILES
@@ -69,7 +69,7 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Path, Moun
         yield {PYDICOM: one, PYDICOM_DATA: two}
 
 
-@pytest.mark.parametrize("sample", DICOM_SAMPLES, ids=sample_id)
+@pytest.mark.parametrize("sample", swept(DICOM_SAMPLES))
 def test_size_slices_and_repetition(sample: Path, loop: Loop) -> None:
     async def check() -> None:
         with tree_of(loop, sample) as top, tree_of(loop, sample) as again:
@@ -116,7 +116,7 @@ def test_eight_readers_at_once(sample: Path, loop: Loop) -> None:
     loop.run(check)
 
 
-@pytest.mark.parametrize("sample", DICOM_SAMPLES, ids=sample_id)
+@pytest.mark.parametrize("sample", swept(DICOM_SAMPLES))
 def test_the_mount_shows_the_same(sample: Path, loop: Loop, mounts: dict[Path, Mount]) -> None:
     async def expected() -> dict[bytes, str]:
         with tree_of(loop, sample) as top:
@@ -163,7 +163,7 @@ def test_what_cannot_be_read_is_few_and_explained(loop: Loop) -> None:
     }
 
 
-@pytest.mark.parametrize("sample", DICOM_SAMPLES, ids=sample_id)
+@pytest.mark.parametrize("sample", swept(DICOM_SAMPLES))
 def test_listing_decodes_nothing(sample: Path, loop: Loop) -> None:
     async def check() -> None:
         before = loop.decoder.stats

@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ from support.archives import PYDICOM
 
 from dicomfs.instance.handle import Services, Subject
 from dicomfs.sources.local import LocalSource
-from dicomfs.sources.source import Fingerprint, SourceFile
+from dicomfs.sources.source import SourceFile
 from dicomfs.workers.frame_cache import Decoder
 
 
@@ -29,11 +30,11 @@ def test_an_open_that_was_given_up_leaves_no_descriptor(
     go, opened = threading.Event(), threading.Event()
     right = source.open
 
-    def slow(path: bytes, fingerprint: Fingerprint) -> SourceFile:
+    def slow(*arguments: Any) -> SourceFile:
         if late:
             assert go.wait(10)
         try:
-            return right(path, fingerprint)
+            return right(*arguments)
         finally:
             opened.set()
 

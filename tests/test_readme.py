@@ -333,7 +333,7 @@ def test_commands_are_those_of_the_program(home: Home) -> None:
     assert home.run("dicomfs", "--version").stdout.startswith("dicomfs ")
     code = re.findall(r"`([^`\n]+)`", README) + [block.text for block in RUN]
     used = {verb for text in code for verb in re.findall(r"(?:^|\$ |bin/)dicomfs (\w+)", text, re.MULTILINE)}
-    assert used <= {*VERBS, "ARCHIVE"}
+    assert used <= {*VERBS, "unmount", "ARCHIVE"}
 
 
 def test_options_of_mount_in_running_text_exist(home: Home) -> None:

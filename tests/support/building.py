@@ -142,7 +142,8 @@ class ToldFile:
 
 if __name__ == "__main__":
     place = Path(os.environ["DICOMFS_TEST_CONTROL"])
-    instance_directory.VIRTUAL_FILES = (*instance_directory.VIRTUAL_FILES, *((ToldFile(name, place), True) for name in SIZES))
+    told = [(ToldFile(name, place), True) for name in SIZES]
+    instance_directory.VIRTUAL_FILES = (*instance_directory.VIRTUAL_FILES, *told)
     for module, name, file in ((operations, "BUILD_LIMIT", place / "limit"), (builds, "LINGER", place / "linger")):
         if file.exists():
             setattr(module, name, float(file.read_text()))
