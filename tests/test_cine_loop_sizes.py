@@ -15,7 +15,7 @@ from support.cine_objects import FRAME_TIME, POINTER, US, VECTOR, Film, film, jp
 from support.mounting import Loop, answer_of_path, mounted, read_all, tree_of
 
 from dicomfs.entries import cine_loop
-from dicomfs.vfs.content import Content, Ready
+from dicomfs.vfs.content import Literal
 from dicomfs.vfs.nodes import Directory, File
 from dicomfs.video.film_size import Effort, film_size
 from dicomfs.video.process import Encode
@@ -243,7 +243,7 @@ class Told:
 
     def __init__(self, most: int, stream: bytes = b"") -> None:
         self.file, self.slot = io.BytesIO(), mmap.mmap(-1, ROOM)
-        self.exchange = Exchange(self.file, most, Content([Ready(stream)]) if stream else None)
+        self.exchange = Exchange(self.file, most, Literal(stream) if stream else None)
 
     def call(self, wanted: int, place: int, data: bytes = b"") -> int:
         self.slot[: len(data)] = data
@@ -297,7 +297,7 @@ def test_the_constants_of_an_effort_reach_the_encoder(loop: Loop) -> None:
             return int(values[0].size)
 
         times = tuple(range(0, 21 * 40_000, 40_000))
-        await loop.decoder.direct(Encode(80, 64, 1, (1, 1), times, effort), ROOM, serve)
+        await loop.decoder.pool.direct(Encode(80, 64, 1, (1, 1), times, effort), ROOM, serve)
         return file.seek(0, io.SEEK_END)
 
     sizes = [loop.run(encoded, effort) for effort in (Effort(4), Effort(6, 8000, 32_000), Effort(51))]

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import trio
 from support.archives import PYDICOM
+from support.decoding import Decoding
 
-from dicomfs.instance.handle import Services, Subject
+from dicomfs.instance.handle import Subject
+from dicomfs.instance.services import Services
 from dicomfs.sources.local import LocalSource
 from dicomfs.sources.source import SourceFile
-from dicomfs.workers.frame_cache import Decoder
 
 
 def descriptors() -> int:
@@ -26,7 +27,7 @@ def test_an_open_that_was_given_up_leaves_no_descriptor(
 ) -> None:
     shutil.copy(PYDICOM / "CT_small.dcm", tmp_path)
     source = LocalSource(str(tmp_path))
-    subject = Subject(source.entry(b"", b"CT_small.dcm"), Services.of(source, Decoder(1)))
+    subject = Subject(source.entry(b"", b"CT_small.dcm"), Services.of(source, Decoding(1).prefetcher))
     go, opened = threading.Event(), threading.Event()
     right = source.open
 

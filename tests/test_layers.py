@@ -35,18 +35,19 @@ FOLDERS = (
         "entries",
         "What the directory of one instance holds: one module for each entry, and the one ordered list of them.",
         "frames header icon arrays bitstreams transcoded native_dcm overlays original cine_loop stored_video volume"
-        " frames_json dependence slide_thumbnail written_text built_file display_images frame_values",
+        " frames_json dependence slide_thumbnail written_text built_file source_bytes display_images automatic_window"
+        " frame_values frame_request",
     ),
     Folder(
         "instance",
         "One DICOM object opened: its parts put together, its problems, and a handle that outlives the cache.",
-        "handle instance cine_loop uncompressed_format view_options entry_selection remark_log",
+        "handle services instance cine_loop uncompressed_format view_options entry_selection remark_log",
     ),
     Folder("volume", "Slices to a regular grid in the patient.", "volume mosaic frame_traits stack"),
     Folder(
         "workers",
         "Sandboxed decoder processes and the frame cache in front of them: the seam between trio and the code below.",
-        "film_host frame_cache pool processes decoder_process readahead sandbox",
+        "film_host prefetcher frame_cache memory_account pool processes decoder_process readahead sandbox",
     ),
     Folder(
         "video",

@@ -10,7 +10,7 @@ from support.large_archives import colour_film, many_copies
 from support.mounting import Mount, mounted, wait_for
 
 from dicomfs.fuse.session import HELD_BYTES
-from dicomfs.instance.handle import CHILDREN_BYTES, HEADER_BYTES, TEXT_BYTES
+from dicomfs.instance.services import CHILDREN_BYTES, HEADER_BYTES, TEXT_BYTES
 
 MIB = 1 << 20
 

@@ -2,15 +2,19 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import trio
 
+from dicomfs.dicom.stream import Stream
 from dicomfs.sources.local import LocalSource
 from dicomfs.sources.open_files import NotAtHand, RecentFiles
-from dicomfs.sources.source import Entry, SourceChanged
+from dicomfs.sources.source import Entry, SourceChanged, Version
 
+T = TypeVar("T")
 SIZE = 5 << 20
 
 
@@ -39,6 +43,11 @@ class Place:
         return sorted(Path(name).name for name in named if name.startswith(f"{self.folder}/"))
 
 
+def use(place: Place, version: Version, read: Callable[[Stream], T]) -> T:
+    with place.recent.lent(version) as stream:
+        return read(stream)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
@@ -51,11 +60,11 @@ def test_what_is_in_memory_is_read_at_once(place: Place) -> None:
         def end() -> bytes:
             (place.folder / "3.dcm").read_bytes()
             with contextlib.suppress(NotAtHand):  # the kernel may take pages back at any time
-                return place.recent.use(entry.version, lambda stream: stream.pread(9, SIZE - 4))
+                return use(place, entry.version, lambda stream: stream.pread(9, SIZE - 4))
             return b""
 
         assert b"\3" * 4 in [end() for _ in range(3)]
-        assert place.recent.use(entry.version, lambda stream: stream.size) == SIZE
+        assert use(place, entry.version, lambda stream: stream.size) == SIZE
 
     trio.run(main)
 
@@ -64,14 +73,14 @@ def test_what_is_on_disk_or_long_is_not(place: Place) -> None:
     async def main() -> None:
         entry = place.keep(1)
         with pytest.raises(NotAtHand):
-            place.recent.use(entry.version, lambda stream: stream.pread(3 << 20, 0))
+            use(place, entry.version, lambda stream: stream.pread(3 << 20, 0))
         with open(place.folder / "1.dcm", "rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         with pytest.raises(NotAtHand):
-            place.recent.use(entry.version, lambda stream: stream.pread(1000, 1 << 20))
+            use(place, entry.version, lambda stream: stream.pread(1000, 1 << 20))
         with pytest.raises(NotAtHand):
-            place.recent.use(place.entry(2).version, lambda stream: stream.pread(1, 0))
+            use(place, place.entry(2).version, lambda stream: stream.pread(1, 0))
 
     trio.run(main)
 
@@ -81,7 +90,7 @@ def test_another_version_is_an_error_and_let_go(place: Place) -> None:
         entry = place.keep(0)
         (place.folder / "0.dcm").write_bytes(b"new")
         with pytest.raises(SourceChanged):
-            place.recent.use(entry.version, lambda stream: stream.pread(3, 0))
+            use(place, entry.version, lambda stream: stream.pread(3, 0))
         assert entry.version not in place.recent
         assert place.open_files == []
 
@@ -94,7 +103,7 @@ def test_only_the_last_few_are_open_and_only_for_a_moment(place: Place) -> None:
         assert place.open_files == ["2.dcm", "3.dcm", "4.dcm", "5.dcm"]
         with trio.fail_after(20):
             while len(place.open_files) > 1:
-                place.recent.use(entries[2].version, lambda stream: stream.size)
+                use(place, entries[2].version, lambda stream: stream.size)
                 await trio.sleep(0.01)
             assert place.open_files == ["2.dcm"]
             while place.open_files:

@@ -29,7 +29,7 @@ from support.mounting import wait_for
 
 from dicomfs.codecs.registry import CODECS
 from dicomfs.entries import VIRTUAL_FILES
-from dicomfs.workers.frame_cache import Decoder
+from dicomfs.workers.pool import WorkerPool
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
@@ -487,7 +487,7 @@ def test_numbers_are_those_of_the_code() -> None:
         (1e-6 / constant("_SECONDS_PER_PIXEL"), "1 second more for each {:.0f} million pixels"),
     ):
         assert text.format(number) in limits
-    defaults = {name: value.default for name, value in signature(Decoder).parameters.items()}
+    defaults = {name: value.default for name, value in signature(WorkerPool).parameters.items()}
     assert f"may take {defaults['timeout']:g} seconds" in limits
     assert f"{defaults['memory'] >> 30} GiB of memory" in limits
     assert f"longer than {constant('LONGEST_ATTRIBUTE'):.0f} bytes have none" in chapter("Extended attributes")

@@ -5,22 +5,40 @@ Keys are the caller's business: they hold the path and the fingerprint of the so
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import trio
 
 Value = TypeVar("Value")
 
 
-class _Flight(Generic[Value]):
-    """One value in the making, and how it ended for those who wait for it."""
+class Making(Generic[Value]):
+    """One value being made, as a context manager: the block sets `value`, or raises for all who wait.
 
-    __slots__ = ("ended", "error", "made")
+    A block that is cancelled leaves the making to one of those who wait.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_cache", "_key", "ended", "error", "value")
+
+    def __init__(self, cache: "Lru[Value]", key: Hashable) -> None:
+        """Make the value of *key* for *cache*."""
+        self._cache = cache
+        self._key = key
         self.ended = trio.Event()
-        self.made: tuple[Value] | None = None
+        self.value: Value | None = None
         self.error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        """Have everybody else who asks wait."""
+        self._cache.begin(self._key, self)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Keep the value, and wake those who wait."""
+        if isinstance(error, Exception):
+            self.error = error
+        self._cache.end(self._key, self)
+        self.ended.set()
 
 
 class Lru(Generic[Value]):
@@ -33,7 +51,7 @@ class Lru(Generic[Value]):
         self._weigh = weigh
         self._bytes = 0
         self._kept: OrderedDict[Hashable, Value] = OrderedDict()
-        self._flights: dict[Hashable, _Flight[Value]] = {}
+        self._makings: dict[Hashable, Making[Value]] = {}
         self._hits = 0
 
     def share(self, others: Callable[[], int]) -> None:
@@ -60,7 +78,7 @@ class Lru(Generic[Value]):
 
     def coming(self, key: Hashable) -> bool:
         """Tell whether the value of *key* is kept or being made."""
-        return key in self._kept or key in self._flights
+        return key in self._kept or key in self._makings
 
     async def get(self, key: Hashable, make: Callable[[], Awaitable[Value]]) -> Value:
         """Give the value of *key*, from the cache or by awaiting *make* once for all who ask meanwhile.
@@ -69,20 +87,31 @@ class Lru(Generic[Value]):
         cancelled, one of those who wait makes the value with its own *make*. A kept value is given
         without a checkpoint.
         """
+        value = await self.found(key)
+        if value is None:
+            with Making(self, key) as making:
+                making.value = value = await make()
+        return value
+
+    async def found(self, key: Hashable) -> Value | None:
+        """Return the value of *key*, kept or being made; None where the caller has to make it, with `Making`.
+
+        Raises what making it raises. There is no checkpoint before None, nor before a value that is kept.
+        """
         while True:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 self._hits += 1
                 return self._kept[key]
-            flight = self._flights.get(key)
-            if flight is None:
-                return await self._make(key, make)
-            await flight.ended.wait()
-            if flight.error is not None:
-                raise flight.error
-            if flight.made is not None:
+            making = self._makings.get(key)
+            if making is None:
+                return None
+            await making.ended.wait()
+            if making.error is not None:
+                raise making.error
+            if making.value is not None:
                 self._hits += 1
-                return flight.made[0]
+                return making.value
 
     def demote(self, key: Hashable) -> None:
         """Have the value of *key* make room before all others."""
@@ -95,21 +124,15 @@ class Lru(Generic[Value]):
         if value is not None:
             self._bytes -= self._weigh(value)
 
-    async def _make(self, key: Hashable, make: Callable[[], Awaitable[Value]]) -> Value:
-        flight = self._flights[key] = _Flight[Value]()
-        try:
-            value = await make()
-        except Exception as error:
-            flight.error = error
-            raise
-        else:
-            flight.made = (value,)
-            self._keep(key, value)
-            return value
-        finally:
-            # Neither made nor error: cancelled, and whoever wakes first takes over.
-            del self._flights[key]
-            flight.ended.set()
+    def begin(self, key: Hashable, making: Making[Value]) -> None:
+        """Note that the value of *key* is being made."""
+        self._makings[key] = making
+
+    def end(self, key: Hashable, making: Making[Value]) -> None:
+        """Keep what was made. Without value and error it was cancelled, and the next who wakes takes over."""
+        del self._makings[key]
+        if making.value is not None and making.error is None:
+            self._keep(key, making.value)
 
     def _keep(self, key: Hashable, value: Value) -> None:
         """Keep *value* unless it is larger than the whole cache; with `_drop`, all that changes the byte count."""

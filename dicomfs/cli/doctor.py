@@ -30,8 +30,7 @@ from dicomfs.video.process import Encode
 from dicomfs.video.protocol import FRAME, ROOM
 from dicomfs.workers.decoder_process import Task
 from dicomfs.workers.film_host import Exchange
-from dicomfs.workers.frame_cache import Decoder
-from dicomfs.workers.pool import DecodeError
+from dicomfs.workers.pool import DecodeError, WorkerPool
 from dicomfs.workers.processes import Call, python
 
 _PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal", "simplejpeg")
@@ -174,8 +173,8 @@ def _workers() -> Finding:
     values = np.arange(4, dtype=np.uint8).tobytes()
 
     async def decode() -> tuple[bytes, tuple[str, ...]]:
-        async with Decoder(workers=1, timeout=_TRIAL_SECONDS, cache_bytes=0) as decoder:
-            return await decoder.run(Task(fmt, 0, "stored", None, 4), values), decoder.protections
+        async with WorkerPool(workers=1, timeout=_TRIAL_SECONDS) as pool:
+            return await pool.run(Task(fmt, 0, "stored", None, 4), values), pool.protections
 
     try:
         result, protections = trio.run(decode)
@@ -197,9 +196,9 @@ def _films() -> Finding:
         return 4 if call.wanted == FRAME else await exchange.serve(call, slot)
 
     async def encode() -> None:
-        async with Decoder(workers=0) as decoder:
+        async with WorkerPool(workers=0) as pool:
             job = Encode(2, 2, 1, (1, 1), (0, 40_000, 80_000), efforts(2, 2, 2)[0])
-            await decoder.direct(job, ROOM, serve)
+            await pool.direct(job, ROOM, serve)
 
     try:
         trio.run(encode)

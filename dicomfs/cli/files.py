@@ -21,12 +21,14 @@ from dicomfs.cli.outcome import Complaints
 from dicomfs.cli.usage import check_archive
 from dicomfs.cli.view import view_options
 from dicomfs.dicom.printable import printable
-from dicomfs.instance.handle import Services
+from dicomfs.instance.services import Services
 from dicomfs.instance.view_options import USUAL_VIEW, ViewOptions
 from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
 from dicomfs.vfs.nodes import Directory, File, Node, Unknown
-from dicomfs.workers.frame_cache import Decoder
+from dicomfs.workers.frame_cache import FrameCache
+from dicomfs.workers.pool import WorkerPool
+from dicomfs.workers.prefetcher import Prefetcher
 
 # Bytes that are read at a time: a frame of usual size.
 CHUNK_BYTES = 1 << 20
@@ -39,7 +41,7 @@ class Tree:
     path: bytes
     top: Directory
     below: tuple[bytes, ...]
-    decoder: Decoder
+    pool: WorkerPool
 
     async def node(self) -> Node:
         """Return the node that the path names. Raises FileNotFoundError or NotADirectoryError."""
@@ -63,7 +65,7 @@ def opened(
     *,
     start: bool = True,
 ) -> Iterator[Tree]:
-    """Open the archive that *path* leads to or into; *start* its decoder unless little will be decoded.
+    """Open the archive that *path* leads to or into; *start* its workers unless little will be decoded.
 
     The archive is the longest part of the path that exists on disk; the rest is within the archive.
     """
@@ -72,14 +74,14 @@ def opened(
         archive, name = os.path.split(archive.rstrip(b"/"))
         below.append(name)
     source = LocalSource(archive or b".")
-    decoder = Decoder(workers, cache_bytes=cache_memory)
+    pool = WorkerPool(workers)
     try:
-        top = root(Services.of(source, decoder, view))
+        top = root(Services.of(source, Prefetcher(FrameCache(pool, cache_memory)), view))
         if start:
-            decoder.start()
-        yield Tree(path, top, tuple(reversed(below)), decoder)
+            pool.start()
+        yield Tree(path, top, tuple(reversed(below)), pool)
     finally:
-        decoder.close()
+        pool.close()
         source.close()
 
 
@@ -134,7 +136,7 @@ class Lister:
 
     async def _measured(self, node: Node, path: bytes) -> str:
         """Return the size of a file that must be built to be measured, or a question mark where that fails."""
-        self.tree.decoder.start()
+        self.tree.pool.start()
         try:
             return str((await node.current()).size)
         except OSError as error:
@@ -152,7 +154,7 @@ async def write_out(node: Node, write: Callable[[bytes | memoryview], object]) -
     try:
         offset = 0
         while offset < content.size:
-            data = await content.read(offset, CHUNK_BYTES)
+            data = await content.read(offset, min(offset + CHUNK_BYTES, content.size))
             write(data)
             offset += len(data)
     finally:

@@ -20,15 +20,13 @@ import pyfuse3
 import trio
 
 from dicomfs.dicom.xattrs import PREFIX
-from dicomfs.entries.built_file import BuiltFile
 from dicomfs.fuse.inodes import InodeTable
 from dicomfs.fuse.requester import Client
 from dicomfs.fuse.told_sizes import ToldSizes
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Space
-from dicomfs.vfs.builds import BuiltContent
 from dicomfs.vfs.content import Content
-from dicomfs.vfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, Unknown
+from dicomfs.vfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, Unknown, always
 
 log = logging.getLogger(__name__)
 
@@ -158,12 +156,12 @@ class Operations(pyfuse3.Operations):
         """Describe a node; where only that tells its size, it is built first, for as long as the caller waits."""
         with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
             node = await self.inodes.node(inode)
-            if not isinstance(node, BuiltFile) or node.attributes.sized:
+            if node.attributes.sized:
                 return _entry(inode, await node.current())
             scope.deadline = math.inf
             size = self._sizes.get(inode)
             if size is None:
-                size = self._sizes.tell(inode, await node.size_while(Client(ctx.pid).waits, BUILD_LIMIT))
+                size = self._sizes.tell(inode, await node.find_size(Client(ctx.pid).waits, BUILD_LIMIT))
             return _entry(inode, replace(node.attributes, size=size, sized=True))
         raise trio.TooSlowError
 
@@ -225,27 +223,29 @@ class Operations(pyfuse3.Operations):
         """Open a file; the kernel may keep its pages, since an inode never changes its bytes."""
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise OSError(errno.EROFS, "read-only")
-        fresh = False
         with trio.fail_after(TIME_LIMIT) as scope:
             node = await self.inodes.node(inode)
             if not isinstance(node, File):
                 raise IsADirectoryError(errno.EISDIR, "a directory")
-            content: Content
-            if isinstance(node, BuiltFile):
+            if node.slow:
                 scope.deadline = math.inf
-                content = built = await self._build(inode, node, ctx.pid)
-                fresh = built.fresh
-            else:
-                content = await node.open()
+            content = await node.open(Client(ctx.pid).waits if node.slow else always, BUILD_LIMIT)
+        if not node.attributes.sized:
+            try:
+                self._sizes.tell(inode, content.size)
+            except OSError:
+                content.close()
+                raise
         handle = self._handle()
         self._contents[handle] = content
         # What was built anew is read anew, should a builder not give the same bytes each time.
-        return pyfuse3.FileInfo(fh=handle, keep_cache=not fresh, direct_io=False)
+        return pyfuse3.FileInfo(fh=handle, keep_cache=not content.fresh, direct_io=False)
 
     @_guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Read from an open file; a contiguous memoryview is as good as bytes to pyfuse3."""
-        return await self._contents[fh].read(off, size)  # type: ignore[return-value]
+        content = self._contents[fh]
+        return await content.read(min(off, content.size), min(off + size, content.size))  # type: ignore[return-value]
 
     @_guarded
     async def release(self, fh: int) -> None:
@@ -292,17 +292,6 @@ class Operations(pyfuse3.Operations):
         while self._contents:
             self._contents.popitem()[1].close()
         self._listings.clear()
-
-    async def _build(self, inode: int, node: BuiltFile, opener: int) -> BuiltContent:
-        """Build a file for as long as its opener waits. Raises WrongSize where the kernel knows another size."""
-        content = await node.open_while(Client(opener).waits, BUILD_LIMIT)
-        if not node.attributes.sized:
-            try:
-                self._sizes.tell(inode, content.size)
-            except OSError:
-                content.close()
-                raise
-        return content
 
     def _held(self, parent: int, child: Child) -> tuple[int, Attributes]:
         """Number a child of *parent*, count one lookup, and give what the kernel may be told without building it."""

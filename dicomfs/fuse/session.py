@@ -23,14 +23,16 @@ from dicomfs.fuse.fusermount import clear_dead_mount, device_of, is_mounted
 from dicomfs.fuse.operations import Operations
 from dicomfs.fuse.systemd import notify
 from dicomfs.instance.cine_loop import lacking
-from dicomfs.instance.handle import Services
+from dicomfs.instance.services import Services
 from dicomfs.instance.view_options import ViewOptions
 from dicomfs.resources.allocator import trim, tune
 from dicomfs.resources.descriptors import Descriptors, raise_limit
 from dicomfs.resources.nursery import side_by_side
 from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
-from dicomfs.workers.frame_cache import Decoder
+from dicomfs.workers.frame_cache import FrameCache
+from dicomfs.workers.pool import WorkerPool
+from dicomfs.workers.prefetcher import Prefetcher
 
 log = logging.getLogger(__name__)
 
@@ -101,20 +103,16 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         disk = _disk_cache(source, mountpoint, options)
         if disk:
             ending.callback(disk.close)
-        decoder = Decoder(
-            options.workers,
-            cache_bytes=options.cache_memory,
-            disk=disk if options.cache_frames else None,
-            descriptors=descriptors,
-        )
-        services = Services.of(source, decoder, options.view, options.cache_size, disk)
+        pool = WorkerPool(options.workers, descriptors=descriptors)
+        frames = FrameCache(pool, options.cache_memory, disk if options.cache_frames else None)
+        services = Services.of(source, Prefetcher(frames), options.view, options.cache_size, disk)
         ending.callback(services.builds.close)
         operations = Operations(root(services), source.space, xattrs=options.view.xattrs)
         # What the kernel holds cannot be dropped here; listings that are kept to save work make room for it.
         services.children.share(lambda: HELD_BYTES * len(operations.inodes) + services.builds.weight)
         # Before the device is opened: a child that held it would keep a dead mount alive.
-        ending.callback(decoder.close)
-        decoder.start()
+        ending.callback(pool.close)
+        pool.start()
         _open_device(operations, mountpoint, options)
         ending.callback(operations.close)
         ending.callback(pyfuse3.close, unmount=True)
@@ -201,7 +199,7 @@ def _heartbeat() -> Iterator[None]:
 async def _serve(operations: Operations, services: Services, mountpoint: str, ready: Callable[[], None]) -> None:
     async with side_by_side() as nursery:
         nursery.start_soon(_obey_signals, nursery.cancel_scope, operations, services)
-        nursery.start_soon(services.decoder.look_ahead)
+        nursery.start_soon(services.prefetcher.run)
         nursery.start_soon(_tidy, operations)
         nursery.start_soon(_announce, operations.started, mountpoint, ready)
         with _heartbeat():
@@ -243,7 +241,8 @@ async def _obey_signals(scope: trio.CancelScope, operations: Operations, service
                 # Requests under way would hold the end up; their readers get an error.
                 scope.cancel()
                 return
-            answered, decoded, built = operations.statistics, services.decoder.stats, services.builds.stats
+            answered, built = operations.statistics, services.builds.stats
+            decoded = services.frames.pool.stats
             log.info(
                 "statistics: requests=%d failures=%s inodes=%d decoded=%d decode_failures=%d replaced_workers=%d "
                 "cache_hits=%d builds=%d build_failures=%d cancelled_builds=%d",
@@ -253,7 +252,7 @@ async def _obey_signals(scope: trio.CancelScope, operations: Operations, service
                 decoded.decoded,
                 decoded.failed,
                 decoded.replaced,
-                decoded.cache_hits,
+                services.frames.hits,
                 built.begun,
                 built.failed,
                 built.cancelled,

@@ -5,15 +5,13 @@ Everything here happens on the event loop and never waits for a disk or a server
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import trio
 
 from dicomfs.dicom.stream import Stream
 from dicomfs.sources.source import SourceChanged, SourceFile, Version
-
-Result = TypeVar("Result")
 
 # Objects that are read at the same time, mostly one; descriptors that may be open besides those of readers.
 _MOST = 4
@@ -57,14 +55,15 @@ class RecentFiles:
         file = self._files.get(version)
         return file is not None and file.is_open
 
-    def use(self, version: Version, read: Callable[[Stream], Result]) -> Result:
-        """Give what *read* makes of a version that is open. Raises NotAtHand, and what *read* raises."""
+    @contextmanager
+    def lent(self, version: Version) -> Iterator[Stream]:
+        """Lend a version that is open, as far as it is in memory. Raises NotAtHand, as reading it does."""
         file = self._files.get(version)
         if file is None:
             raise NotAtHand
         self._unused.discard(version)
         try:
-            return read(_AtHand(file))
+            yield _AtHand(file)
         except SourceChanged:
             self._drop(version)
             raise

@@ -7,8 +7,9 @@ import trio
 
 from dicomfs.entries import VIRTUAL_FILES
 from dicomfs.entries.dependence import mark_of
-from dicomfs.instance.handle import Services, Subject
+from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance, load
+from dicomfs.instance.services import Services
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Entry, SourceFile
 from dicomfs.tree.attributes import directory_attributes

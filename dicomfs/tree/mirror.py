@@ -6,15 +6,16 @@ import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-from dicomfs.instance.handle import Services, Subject
+from dicomfs.entries.source_bytes import SourceCopy
+from dicomfs.instance.handle import Subject
+from dicomfs.instance.services import Services
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.gather import Learnt
 from dicomfs.sources.source import Entry, Kind, Look, Steps, Unseen
 from dicomfs.tree.attributes import directory_attributes, file_attributes
 from dicomfs.tree.instance_directory import InstanceDirectory
 from dicomfs.tree.single_file import SingleFile
-from dicomfs.vfs.content import Content, Stored
-from dicomfs.vfs.nodes import Attributes, Child, Directory, File, Node, Unknown
+from dicomfs.vfs.nodes import Attributes, Child, Directory, Node, Unknown
 
 
 class MirrorDirectory(Directory):
@@ -102,26 +103,17 @@ class MirrorDirectory(Directory):
         if entry.kind is Kind.DICOM:
             return InstanceDirectory(entry, self._services)
         if entry.kind is not Kind.DIRECTORY:
-            return PassedThrough(entry, self._services)
+            return _passed_through(entry, self._services)
         if entry.object_id in self._ancestors:
             return None  # a link to a directory above: a walk that follows it would never end
         return MirrorDirectory(entry, self._services, self._ancestors)
 
 
-class PassedThrough(File):
-    """A file that is not DICOM: the same bytes as in the archive."""
-
-    __slots__ = ("_subject",)
-
-    def __init__(self, entry: Entry, services: Services) -> None:
-        """Show the version of a file that *entry* describes."""
-        super().__init__(file_attributes(entry), entry.version)
-        self._subject = Subject(entry, services)
-
-    async def open(self) -> Content:
-        """Open the file. Raises SourceChanged."""
-        file = await self._subject.open()
-        return Content([Stored(file, 0, file.size)], file.close)
+def _passed_through(entry: Entry, services: Services) -> SourceCopy:
+    """Show a file that is not DICOM: the same bytes as in the archive."""
+    node = SourceCopy(Subject(entry, services), file_attributes(entry))
+    node.identity = entry.version
+    return node
 
 
 def root(services: Services) -> Directory:

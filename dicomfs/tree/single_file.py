@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dicomfs.instance.handle import Services
+from dicomfs.instance.services import Services
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Entry
 from dicomfs.tree.attributes import MIRROR_SECONDS

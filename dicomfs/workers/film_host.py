@@ -49,7 +49,8 @@ class Exchange:
             raise DecodeError("making the film takes more reading and writing than it can need")
         data: bytes | memoryview = b""
         if call.wanted == READ and self._stream:
-            data = await self._stream.read(call.place, call.length)
+            size = self._stream.size
+            data = await self._stream.read(min(call.place, size), min(call.place + call.length, size))
         elif call.wanted == READ_BACK:
             data = await run(Purpose.DISK, self._read, call.place, call.length, finish=True)
         elif call.wanted == WRITE:

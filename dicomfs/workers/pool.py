@@ -9,6 +9,7 @@ import errno
 import time
 from collections import deque
 from collections.abc import Hashable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,9 @@ from dicomfs.video.process import Job
 from dicomfs.workers.decoder_process import Task
 from dicomfs.workers.processes import Buffer, ForkServer, Serve, Worker, WorkerLost
 from dicomfs.workers.sandbox import GIB
+
+SLOT_BYTES = 64 << 20
+"""Memory that all idle workers together go on sharing with the daemon, so that the next frame finds it."""
 
 # Loading the decoders from a cold disk takes seconds; a machine that needs longer has other troubles.
 _START_TIMEOUT = 60.0
@@ -55,8 +59,17 @@ class WorkerEnded(NoAnswer):
     """The worker ended while it was at the frame."""
 
 
-class Pool:
-    """Worker processes that make pictures and arrays of encoded frames.
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Tasks since the start, and workers that were *replaced* because they did not end by themselves."""
+
+    decoded: int
+    failed: int
+    replaced: int
+
+
+class WorkerPool:
+    """Worker processes that make display images and arrays of encoded frames.
 
     *workers* frames are decoded at a time, each within *timeout* seconds and 1 s per 50 million pixels, and with
     *memory* bytes of address space.
@@ -74,6 +87,7 @@ class Pool:
         self._idle: deque[Worker] = deque()
         self._busy: set[Worker] = set()
         self._permits = trio.Semaphore(workers)
+        self._slot_bytes = SLOT_BYTES // max(1, workers)
         self._decoded = self._failed = self._replaced = 0
         self._protections: tuple[str, ...] = ()
 
@@ -87,8 +101,12 @@ class Pool:
             return
         self._server = ForkServer()
         for _ in range(self.workers):
-            if worker := self._server.engage(self._memory):  # else the first task finds out why not
-                self._idle.append(worker)
+            if worker := self._server.engage(self._memory):  # otherwise the first task finds out why not
+                self.adopt(worker)
+
+    def adopt(self, worker: Worker) -> None:
+        """Take over a worker that gets ready, or is; it is the first to be used."""
+        self._idle.append(worker)
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -116,6 +134,16 @@ class Pool:
         """Names of the protections that are in force in the workers; empty before the first one was used."""
         return self._protections
 
+    @property
+    def stats(self) -> Stats:
+        """What was done so far."""
+        return Stats(self._decoded, self._failed, self._replaced)
+
+    @property
+    def busy(self) -> int:
+        """Number of workers that are at a task."""
+        return len(self._busy)
+
     async def run(self, task: Task, data: Buffer, owner: Hashable = None, *, lasting: bool = False) -> bytes:
         """Have a worker do *task* on the encoded frame *data* of *owner*: as many bytes as it says, or DecodeError.
 
@@ -134,7 +162,8 @@ class Pool:
                     with trio.move_on_after(patience) as limit:
                         self._descriptors.opening_at_once(worker.request, task, data, owner)
                         del data  # the worker has it, and frames may be large
-                        answer = await worker.answer(task)
+                        answer = worker.understand(await worker.receive(), task)
+                        worker.shrink(self._slot_bytes)
                 except WorkerLost:
                     raise WorkerEnded("the decoder ended unexpectedly") from None
                 except OSError as error:
@@ -241,7 +270,7 @@ class Pool:
     def _put_back(self, worker: Worker, *, sound: bool, retires: bool) -> None:
         """Have *worker* ready for the next task, or another in its place."""
         if sound and not retires and self._server is not None:
-            self._idle.append(worker)
+            self.adopt(worker)
             return
         worker.dispose()
         if not retires:

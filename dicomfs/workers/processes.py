@@ -29,8 +29,7 @@ from dicomfs.workers.decoder_process import ANSWER, REASON_LIMIT, REQUEST, START
 
 Buffer = bytes | bytearray | memoryview
 
-# A slot is made anew when it is too small, and given back when it is larger than this.
-_SLOT_KEPT = 32 << 20
+# A slot is made anew when it is too small; its size is a multiple of this.
 _SLOT_STEP = 1 << 20
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -162,10 +161,6 @@ class Worker:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    async def answer(self, task: Task) -> Answer:
-        """Wait for the result of *task*, which was requested; raises WorkerLost when there is no sound answer."""
-        return self._understand(await self._receive(), task)
-
     async def direct(self, job: Job, room: int, serve: Serve, patience: float) -> str:
         """Have a worker for films do *job*; answer its calls with *serve* and a slot of *room* bytes or more.
 
@@ -183,7 +178,7 @@ class Worker:
                 os.close(descriptor)
         while True:
             with trio.move_on_after(patience) as limit:
-                message = await self._receive()
+                message = await self.receive()
             if limit.cancelled_caught or len(message) < CALL.size:
                 raise WorkerLost
             call = Call(*CALL.unpack_from(message))
@@ -209,7 +204,8 @@ class Worker:
         self._slot = _Slot(needed)
         return [self._slot.hand_over()]
 
-    async def _receive(self) -> bytes:
+    async def receive(self) -> bytes:
+        """Wait for a message of the worker. Raises WorkerLost where the connection is broken."""
         while True:
             try:
                 # Without room for ancillary data the kernel drops descriptors that a worker might send.
@@ -219,7 +215,8 @@ class Worker:
             except OSError as error:
                 raise WorkerLost from error
 
-    def _understand(self, message: bytes, task: Task) -> Answer:
+    def understand(self, message: bytes, task: Task) -> Answer:
+        """Take the result of *task* out of the slot. Raises WorkerLost where *message* is no sound answer to it."""
         try:
             sequence, length, made, retires = ANSWER.unpack_from(message)
         except struct.error:
@@ -229,9 +226,12 @@ class Worker:
         if sequence != self._sequence or (made and wrong):
             raise WorkerLost
         payload = self._slot.memory[:length] if made else None
-        if self._slot.size > _SLOT_KEPT:
-            self._free_slot()
         return Answer(payload, _reason(message[ANSWER.size :]), bool(retires))
+
+    def shrink(self, size: int) -> None:
+        """Give the slot back if it is larger than *size* bytes; the next request makes another."""
+        if self._slot is not None and self._slot.size > size:
+            self._free_slot()
 
     def _free_slot(self) -> None:
         if self._slot is not None:
