@@ -47,12 +47,12 @@ FOLDERS = (
     Folder(
         "workers",
         "Sandboxed decoder processes and the frame cache in front of them: the seam between trio and the code below.",
-        "film_host prefetcher frame_cache memory_account pool processes decoder_process readahead sandbox",
+        "prefetcher frame_cache memory_account pool processes decoder_process readahead sandbox",
     ),
     Folder(
         "video",
         "Cine loops and stored streams with PyAV, in a process of their own.",
-        "process poster remux film_size picture_order timeline protocol",
+        "films film_host process encode poster remux film_size picture_order timeline protocol",
     ),
     Folder(
         "pixeldata",
@@ -199,6 +199,16 @@ def test_the_interface_of_a_source_is_all_that_is_known_of_it_above() -> None:
         ("fuse.session", "sources.local"),
         ("fuse.fusermount", "sources.mount_table"),
     }
+
+
+def test_video_has_one_door() -> None:
+    users = {
+        (name, imported)
+        for name, path in MODULES.items()
+        for imported in imports(path)
+        if imported.startswith("video.") and not name.startswith("video.")
+    }
+    assert {user for user in users if user[1] != "video.films"} == {("workers.decoder_process", "video.process")}
 
 
 def test_pyfuse3_is_known_to_the_mount_alone() -> None:
