@@ -21,7 +21,7 @@ from support.mounting import errno_of, mounted, wait_for
 
 from dicomfs.sources.local import LocalSource
 from dicomfs.sources.mount_table import below
-from dicomfs.sources.posix_acl import ATTRIBUTE, Rights, has_other_lists, passable, permitted
+from dicomfs.sources.posix_acl import ATTRIBUTE, Rights, effective_mode, has_other_lists, passable
 
 Program = Callable[[str], str]
 USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
@@ -54,7 +54,7 @@ def test_the_group_has_its_own_entry_within_the_mask(group: int, mask: int, mode
     file.touch()
     os.setxattr(file, ATTRIBUTE, acl((GROUP, 0o4, 4321), group=group, mask=mask))
     status = os.stat(file)
-    assert permitted(status.st_mode, status.st_uid, status.st_gid, os.fsencode(file)) & 0o777 == mode
+    assert effective_mode(status.st_mode, status.st_uid, status.st_gid, os.fsencode(file)) & 0o777 == mode
     source = LocalSource(tmp_path)
     try:
         assert source.entry(b"", b"x").mode & 0o777 == mode
@@ -66,7 +66,7 @@ def test_the_group_has_its_own_entry_within_the_mask(group: int, mask: int, mode
 def test_a_list_that_makes_no_sense_leaves_the_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for broken in (b"", b"\2\0\0\0\1", struct.pack("<I", 3) + acl(group=7, mask=7, other=7)[4:]):
         monkeypatch.setattr("os.getxattr", lambda *_, broken=broken, **__: broken)
-        assert permitted(0o100664, 0, 0, b"x") == 0o100600
+        assert effective_mode(0o100664, 0, 0, b"x") == 0o100600
 
 
 def test_a_list_that_cannot_be_read_leaves_the_owner_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_a_list_that_cannot_be_read_leaves_the_owner_alone(monkeypatch: pytest.M
             raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr("os.getxattr", fails)
-        assert permitted(0o100664, 0, 0, b"x") == mode
+        assert effective_mode(0o100664, 0, 0, b"x") == mode
 
 
 # The matrix

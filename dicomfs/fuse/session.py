@@ -25,7 +25,7 @@ from dicomfs.fuse.systemd import notify
 from dicomfs.instance.cine_loop import lacking
 from dicomfs.instance.services import Services
 from dicomfs.instance.view_options import ViewOptions
-from dicomfs.resources.allocator import trim, tune
+from dicomfs.resources.allocator import trim, tune_daemon
 from dicomfs.resources.descriptors import Descriptors, raise_limit
 from dicomfs.resources.nursery import side_by_side
 from dicomfs.sources.local import LocalSource
@@ -116,7 +116,7 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         _open_device(operations, mountpoint, options)
         ending.callback(operations.close)
         ending.callback(pyfuse3.close, unmount=True)
-        tune()
+        tune_daemon()
         trio.run(_serve, operations, services, mountpoint, ready)
 
 

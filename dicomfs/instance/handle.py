@@ -92,12 +92,12 @@ class Subject:
     async def at_hand(self) -> AbstractContextManager[Stream]:
         """Return a stream of as much of this version as is in memory, opened if it is not. Raises SourceChanged.
 
-        Reading the stream raises NotAtHand where a thread has to wait for a disk or a server.
+        Reading the stream raises WouldBlock where a thread has to wait for a disk or a server.
         """
-        recent, version = self.services.recent, self.version
-        if version not in recent:
-            recent.keep(version, await self.open())
-        return recent.lent(version)
+        open_files, version = self.services.open_files, self.version
+        if version not in open_files:
+            open_files.keep(version, await self.open())
+        return open_files.lent(version)
 
     async def stored(self, extents: Sequence[Extent], word: int = 1) -> Content:
         """Open some bytes of the file, or of its inflated data set; words of *word* bytes are reversed."""

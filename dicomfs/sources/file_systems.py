@@ -6,7 +6,7 @@ from functools import partial
 
 from dicomfs.resources.descriptors import Descriptors
 from dicomfs.sources.mount_table import keeps_inodes, kind_of, other_lists
-from dicomfs.sources.posix_acl import OWNER_ALONE, permitted
+from dicomfs.sources.posix_acl import OWNER_ALONE, effective_mode
 
 
 class FileSystems:
@@ -23,10 +23,10 @@ class FileSystems:
         """Return whether the file system of a file on *device* keeps inode numbers when it is mounted again."""
         return self._known(self._keep_inodes, device, partial(_ask, keeps_inodes, name, directory))
 
-    def permitted(self, directory: int, name: bytes, status: os.stat_result) -> int:
+    def effective_mode(self, directory: int, name: bytes, status: os.stat_result) -> int:
         """Return the mode of a file without what lists deny, and with the owner's bits alone where they are unknown."""
         place = b"/proc/self/fd/%d/%s" % (directory, name)
-        mode = permitted(status.st_mode, status.st_uid, status.st_gid, place)
+        mode = effective_mode(status.st_mode, status.st_uid, status.st_gid, place)
         if self.trusting:
             return mode
         closed = self._known(self.closed_to_others, status.st_dev, partial(_ask, _has_other_lists, name, directory))

@@ -222,7 +222,7 @@ class LocalSource:
             fingerprint_of(status),
             status.st_size,
             status.st_mtime_ns,
-            self.file_systems.permitted(directory, real, status),
+            self.file_systems.effective_mode(directory, real, status),
             status.st_uid,
             status.st_gid,
             object_id_of(status),

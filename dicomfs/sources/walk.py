@@ -84,7 +84,7 @@ class Walk:
             with self.opened(b"/".join(done)) as (step, above):
                 if above and above[-1] not in steps and above[-1] not in way:
                     status = os.fstat(step)
-                    mode = self._file_systems.permitted(step, b".", status)
+                    mode = self._file_systems.effective_mode(step, b".", status)
                     way[above[-1]] = Rights(mode, status.st_uid, status.st_gid)
                 if not stat.S_ISLNK(os.stat(part, dir_fd=step, follow_symlinks=False).st_mode):
                     done.append(part)
