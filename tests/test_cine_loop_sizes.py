@@ -301,6 +301,20 @@ def test_frames_are_given_once_and_in_turn() -> None:
             trio.run(host.serve, Call(wanted, 3, length), slot)
 
 
+class Large:
+    """Frames of a MiB."""
+
+    async def take(self, index: int) -> bytes:
+        return bytes(ROOM)
+
+
+def test_frames_do_not_count_as_reading_and_writing() -> None:
+    """An encoder takes each of them once, however large all of them are."""
+    slot, host = mmap.mmap(-1, ROOM), FilmHost(io.BytesIO(), 1000, frames=Large(), frame_count=200)
+    assert {trio.run(host.serve, Call(FRAME, index, 0), slot) for index in range(200)} == {ROOM}
+    assert trio.run(host.serve, Call(WRITE, 0, 4), slot) == 0
+
+
 class Noise:
     """Frames of noise."""
 

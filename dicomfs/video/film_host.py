@@ -125,18 +125,29 @@ class FilmHost:
 
         Raises TooLarge where more is written than may be, and FilmFailed where no sound process would make the call.
         """
-        if self._left < 0:
-            raise FilmFailed("making the film takes more reading and writing than it can need")
         if call.length > len(slot):
             raise FilmFailed("the process for films wants more than it has room for")
-        data = await self._answer(call, slot)
-        self._left -= max(len(data), call.length if call.wanted == WRITE else 0, _CALL_BYTES)
+        if call.wanted == FRAME:
+            data = await self._frame(call.place)
+        else:
+            if self._left < 0:
+                raise FilmFailed("making the film takes more reading and writing than it can need")
+            data = await self._moved(call, slot)
+            self._left -= max(len(data), call.length if call.wanted == WRITE else 0, _CALL_BYTES)
         slot[: len(data)] = data
         return len(data)
 
-    async def _answer(self, call: Call, slot: mmap.mmap) -> bytes | memoryview:
-        if call.wanted == FRAME and self._frames and call.place < self._frame_count:
-            return await self._frame(self._frames, call.place)
+    async def _frame(self, index: int) -> bytes:
+        """Return a frame, nothing if it is broken. Each is handed over once, in order."""
+        if self._frames is None or index >= self._frame_count:
+            raise FilmFailed("the process for films wants a frame that it cannot have")
+        if index != self._next_frame:
+            raise FilmFailed("the process for films asks for a frame out of turn")
+        self._next_frame += 1
+        return await self._frames.take(index) or b""
+
+    async def _moved(self, call: Call, slot: mmap.mmap) -> bytes | memoryview:
+        """Read or write what *call* wants; return the bytes that were read."""
         if call.wanted == READ and self._stream:
             size = self._stream.size
             return await self._stream.read(min(call.place, size), min(call.place + call.length, size))
@@ -151,12 +162,6 @@ class FilmHost:
         else:
             raise FilmFailed("the process for films wants what it cannot have")
         return b""
-
-    async def _frame(self, frames: Frames, index: int) -> bytes:
-        if index != self._next_frame:
-            raise FilmFailed("the process for films asks for a frame out of turn")
-        self._next_frame += 1
-        return await frames.take(index) or b""
 
     def _report(self, streams: int) -> None:
         """Log what the MP4 lacks, once, however often the process says so."""
