@@ -18,7 +18,7 @@ from support.decoding import read_at
 
 from dicomfs.cache.disk import DiskCache
 from dicomfs.resources.descriptors import Descriptors
-from dicomfs.sources.local import Fingerprint, Version
+from dicomfs.sources.source import Version
 from dicomfs.vfs import builds as builds_module
 from dicomfs.vfs.build_file import Spool
 from dicomfs.vfs.builds import (
@@ -506,10 +506,9 @@ def test_a_file_that_is_built_is_not_discarded_under_a_call(call: str, monkeypat
 
 
 def test_keys_tell_versions_and_recipes_apart() -> None:
-    one = Fingerprint(1, 2, 3, 4, 5)
+    one = bytes((1, 2, 3, 4, 5))
     others = [
-        Fingerprint(*[value + (place == changed) for place, value in enumerate((1, 2, 3, 4, 5))])
-        for changed in range(5)
+        bytes([value + (place == changed) for place, value in enumerate((1, 2, 3, 4, 5))]) for changed in range(5)
     ]
     versions = [Version(path, fingerprint) for path in (b"a", b"b") for fingerprint in (one, *others)]
     keys = {build_key(version, name) for version in versions for name in ("a", "b")}

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.decoding import read_at
 
-from dicomfs.sources.local import Source, SourceChanged, SourceFile
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.source import SourceChanged, SourceFile
 from dicomfs.vfs.content import (
     Buffer,
     Concatenation,
@@ -33,7 +34,7 @@ FILE = bytes((7 * place + place // 251) % 256 for place in range(4000))
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SourceFile]:
     place = tmp_path_factory.mktemp("source") / "file"
     place.write_bytes(FILE)
-    source = Source(str(place))
+    source = LocalSource(str(place))
     file = source.open(b"file", source.root_entry().fingerprint)
     yield file
     file.close()
@@ -305,7 +306,7 @@ def test_closing_gives_back_what_is_held() -> None:
 def test_a_changed_source_is_an_error(tmp_path: Path) -> None:
     place = tmp_path / "file"
     place.write_bytes(FILE)
-    source = Source(str(place))
+    source = LocalSource(str(place))
     file = source.open(b"file", source.root_entry().fingerprint)
     content = Concatenation([SourceExtent(file, 100, 3000)], file)
     assert bytes(trio.run(read_at, content, 10, 50)) == FILE[110:160]

@@ -25,7 +25,8 @@ from support.mounting import Loop, Mount, answer, answer_of_path, errno_of, file
 
 from dicomfs.entries import VIRTUAL_FILES
 from dicomfs.entries.built_file import BuiltFile
-from dicomfs.sources.local import Kind, Source
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.source import Kind
 from dicomfs.vfs.nodes import File
 
 # Of objects with more frames than this, the first two, the middle and the last frame stand for all.
@@ -40,7 +41,7 @@ SYNTAXES = (b"rle", b"jpeg-ls", b"jpeg2000", b"htj2k")
 
 
 def is_dicom(path: Path) -> bool:
-    source = Source(str(path))
+    source = LocalSource(str(path))
     try:
         return source.root_entry().kind is Kind.DICOM
     finally:

@@ -23,7 +23,8 @@ from support.mounting import Mount, errno_of, mounted, wait_for
 from dicomfs.cache.disk import DiskCache
 from dicomfs.fuse.requester import Client
 from dicomfs.resources.descriptors import Descriptors, Kept
-from dicomfs.sources.local import Source, SourceChanged
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.source import SourceChanged
 from dicomfs.vfs.build_file import Spool
 from dicomfs.vfs.builds import Builds
 
@@ -158,7 +159,7 @@ def full_budget(count: int) -> tuple[Descriptors, list[Kept]]:
     return budget, kept
 
 
-OPENERS: dict[str, Callable[[Source, Descriptors], object]] = {
+OPENERS: dict[str, Callable[[LocalSource, Descriptors], object]] = {
     "list": lambda source, _: source.entries(b"a"),
     "look up": lambda source, _: source.entry(b"a", b"link.dcm"),
     "stat": lambda source, _: source.directory(b"a"),
@@ -176,17 +177,31 @@ def test_whatever_needs_a_descriptor_gets_one_of_those_that_are_only_kept(
     (tmp_path / "a/x.dcm").write_bytes((PYDICOM / "CT_small.dcm").read_bytes())
     (tmp_path / "a/link.dcm").symlink_to("x.dcm")
     budget, kept = full_budget(30)
-    source = Source(tmp_path, budget)
+    source = LocalSource(tmp_path, budget)
     right = OPENERS[opener](source, budget)
     for each in kept:
         budget.close(each)
     more, kept = full_budget(30)
-    source.descriptors = more
+    source.close()
+    source = LocalSource(tmp_path, more)
     with few(spare):
         assert OPENERS[opener](source, more) == right
     for each in kept:
         more.close(each)
     source.close()
+
+
+@pytest.mark.parametrize("spare", range(6))
+def test_a_file_is_no_other_one_when_descriptors_are_short(spare: int, tmp_path: Path) -> None:
+    """Asking what a file system is like needs descriptors, too; what it is like must not be guessed then."""
+    (tmp_path / "x.dcm").write_bytes((PYDICOM / "CT_small.dcm").read_bytes())
+    usual = LocalSource(tmp_path)
+    source = LocalSource(tmp_path)
+    with few(spare), contextlib.suppress(OSError):
+        assert source.entry(b"", b"x.dcm").identity == usual.entry(b"", b"x.dcm").identity
+    assert source.entry(b"", b"x.dcm").identity == usual.entry(b"", b"x.dcm").identity
+    source.close()
+    usual.close()
 
 
 def test_a_thread_waits_for_the_descriptor_that_another_gives_back() -> None:
@@ -207,7 +222,7 @@ def test_an_open_file_is_opened_again_and_is_the_same_version_or_none(tmp_path: 
     for name in ("x", "y"):
         (tmp_path / name).write_bytes(name.encode() * 100_000)
     budget = Descriptors(10)
-    source = Source(tmp_path, budget)
+    source = LocalSource(tmp_path, budget)
     files = [source.open(name, source.entry(b"", name).fingerprint) for name in (b"x", b"y")]
     for _ in range(3):
         assert budget.give_way()
@@ -229,7 +244,7 @@ def test_readers_in_many_threads_share_one_descriptor_that_comes_and_goes(tmp_pa
     data = os.urandom(1 << 20)
     (tmp_path / "x").write_bytes(data)
     budget = Descriptors(1)
-    source = Source(tmp_path, budget)
+    source = LocalSource(tmp_path, budget)
     before = descriptors()
     file = source.open(b"x", source.entry(b"", b"x").fingerprint)
     other = source.open(b"x", source.entry(b"", b"x").fingerprint)
@@ -316,7 +331,7 @@ def test_built_files_that_are_held_leave_the_others_alone() -> None:
         assert len(begun) == 4  # nothing is built in vain
         again = await builds.open(bytes([2]), build)
         assert bytes(await again.read(0, 5)) == b"built"
-        source = Source(PYDICOM / "CT_small.dcm", budget)
+        source = LocalSource(PYDICOM / "CT_small.dcm", budget)
         file = source.open(b"CT_small.dcm", source.root_entry().fingerprint)
         assert [file.pread(4, 128) for _ in range(3)] == [b"DICM"] * 3
         assert not file.is_open

@@ -16,7 +16,7 @@ import asyncio, errno, os, sys
 import trio
 from dicomfs.cli import main as command
 from dicomfs.fuse import inodes
-from dicomfs.tree import mirror
+from dicomfs.tree import instance_directory, mirror
 from dicomfs.vfs import content
 from dicomfs.entries import source_bytes
 
@@ -64,7 +64,7 @@ def break_it(owner, name):
     "readdir": lambda: break_it(inodes.InodeTable, "hold"),
     "open": lambda: break_it(source_bytes.SourceCopy, "open"),
     "read": lambda: break_it(content.Concatenation, "read"),
-    "children": lambda: break_it(mirror.InstanceDirectory, "_make"),
+    "children": lambda: break_it(instance_directory.InstanceDirectory, "_make"),
 }[point]()
 command.main(sys.argv[4:])
 '''

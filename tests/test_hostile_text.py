@@ -209,4 +209,4 @@ def test_what_should_not_happen_quotes_nothing(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, text=True)
     assert done.returncode == 1
-    assert re.fullmatch(r"dicomfs: unexpected ValueError at <string>:2 < info\.py:\d+ < main\.py:\d+.*\n", done.stderr)
+    assert re.fullmatch(r"dicomfs: unexpected ValueError at <string>:2 < \w+\.py:\d+ < \w+\.py:\d+.*\n", done.stderr)

@@ -15,7 +15,7 @@ from support.cine_objects import FRAME_TIME, film
 from support.lookup_numbering_fs import numbering_by_lookup
 from support.mounting import answer_of_path, mounted, wait_for
 
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 
 Numbers = dict[str, int]
 
@@ -208,7 +208,7 @@ def test_the_source_knows_which_file_systems_keep_inodes(tmp_path: Path) -> None
     archive = small_archive(tmp_path)
 
     def identities(place: Path) -> dict[bytes, bytes]:
-        source = Source(str(place))
+        source = LocalSource(str(place))
         try:
             entries = [source.root_entry(), *source.entries(b"a/b"), *source.entries(b"a")]
             return {entry.path: entry.identity for entry in entries}

@@ -13,7 +13,8 @@ from support.decoding import Decoding
 
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.services import Services
-from dicomfs.sources.local import Source, SourceFile
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.source import SourceFile
 
 
 def descriptors() -> int:
@@ -25,7 +26,7 @@ def test_an_open_that_was_given_up_leaves_no_descriptor(
     late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(PYDICOM / "CT_small.dcm", tmp_path)
-    source = Source(str(tmp_path))
+    source = LocalSource(str(tmp_path))
     subject = Subject(source.entry(b"", b"CT_small.dcm"), Services.of(source, Decoding(1).prefetcher))
     go, opened = threading.Event(), threading.Event()
     right = source.open

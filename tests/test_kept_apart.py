@@ -13,7 +13,7 @@ from support.by_lookup import numbered_by_lookup
 from support.mounting import Loop, answer, files_below, mounted, tree_of, wait_for
 from test_disk_cache import files
 
-from dicomfs.sources.local import Version
+from dicomfs.sources.source import Version
 from dicomfs.workers.decoder_process import Task
 from dicomfs.workers.processes import Worker
 

@@ -10,8 +10,9 @@ import pytest
 import trio
 
 from dicomfs.dicom.stream import Stream
-from dicomfs.sources.local import Entry, Source, SourceChanged, Version
-from dicomfs.sources.open_files import NotAtHand, RecentFiles
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.open_files import OpenFiles, WouldBlock
+from dicomfs.sources.source import Entry, SourceChanged, Version
 
 T = TypeVar("T")
 SIZE = 5 << 20
@@ -24,8 +25,8 @@ class Place:
         for number in range(6):
             (folder / f"{number}.dcm").write_bytes(bytes([number]) * SIZE)
         self.folder = folder
-        self.source = Source(str(folder))
-        self.recent = RecentFiles()
+        self.source = LocalSource(str(folder))
+        self.recent = OpenFiles()
 
     def entry(self, number: int) -> Entry:
         return self.source.entry(b"", b"%d.dcm" % number)
@@ -58,7 +59,7 @@ def test_what_is_in_memory_is_read_at_once(place: Place) -> None:
 
         def end() -> bytes:
             (place.folder / "3.dcm").read_bytes()
-            with contextlib.suppress(NotAtHand):  # the kernel may take pages back at any time
+            with contextlib.suppress(WouldBlock):  # the kernel may take pages back at any time
                 return use(place, entry.version, lambda stream: stream.pread(9, SIZE - 4))
             return b""
 
@@ -71,14 +72,14 @@ def test_what_is_in_memory_is_read_at_once(place: Place) -> None:
 def test_what_is_on_disk_or_long_is_not(place: Place) -> None:
     async def main() -> None:
         entry = place.keep(1)
-        with pytest.raises(NotAtHand):
+        with pytest.raises(WouldBlock):
             use(place, entry.version, lambda stream: stream.pread(3 << 20, 0))
         with open(place.folder / "1.dcm", "rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        with pytest.raises(NotAtHand):
+        with pytest.raises(WouldBlock):
             use(place, entry.version, lambda stream: stream.pread(1000, 1 << 20))
-        with pytest.raises(NotAtHand):
+        with pytest.raises(WouldBlock):
             use(place, place.entry(2).version, lambda stream: stream.pread(1, 0))
 
     trio.run(main)

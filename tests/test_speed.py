@@ -19,7 +19,7 @@ from support.real_films import SYNTAXES, file_of, film
 from dicomfs.entries import VIRTUAL_FILES, VirtualFile
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
-from dicomfs.sources.local import SourceFile
+from dicomfs.sources.local_file import LocalFile
 from dicomfs.vfs.nodes import Directory, File, Node
 
 SIDE = 512
@@ -140,8 +140,8 @@ def test_a_name_is_looked_up_without_making_others(loop: Loop, tmp_path: Path, m
 
         monkeypatch.setattr(virtual, "node", node)
     reads = []
-    right = SourceFile.pread
-    monkeypatch.setattr(SourceFile, "pread", lambda *wanted: reads.append(wanted) or right(*wanted))
+    right = LocalFile.pread
+    monkeypatch.setattr(LocalFile, "pread", lambda *wanted: reads.append(wanted) or right(*wanted))
 
     async def look(top: Directory) -> None:
         found = await top.lookup(b"a.dcm")

@@ -29,7 +29,7 @@ from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.formats.png import chunk, png_size
 from dicomfs.instance.services import Services
 from dicomfs.rendering.render import Display
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
 from dicomfs.workers import decoder_process, pool, processes
 from dicomfs.workers.decoder_process import ANSWER, Task
@@ -895,7 +895,7 @@ def film(folder: Path, side: int) -> tuple[Path, np.ndarray]:
 
 async def shown(decoder: WorkerPool, path: Path) -> np.ndarray:
     """Read the last picture of a film through the tree."""
-    source = Source(str(path))
+    source = LocalSource(str(path))
     try:
         top = root(Services.of(source, Prefetcher(FrameCache(decoder, 0))))
         files = dict(await files_below(top))

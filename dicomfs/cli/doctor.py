@@ -3,7 +3,6 @@
 import argparse
 import errno
 import io
-import mmap
 import os
 import platform
 import shutil
@@ -25,13 +24,10 @@ from dicomfs.dicom import uids
 from dicomfs.dicom.printable import printable
 from dicomfs.fuse.fusermount import is_mounted, unmount
 from dicomfs.instance.cine_loop import MISSING
-from dicomfs.video.film_size import efforts
-from dicomfs.video.process import Encode
-from dicomfs.video.protocol import FRAME, ROOM
+from dicomfs.video.films import Encode, FilmHost, efforts
 from dicomfs.workers.decoder_process import Task
-from dicomfs.workers.film_host import Exchange
 from dicomfs.workers.pool import DecodeError, WorkerPool
-from dicomfs.workers.processes import Call, python
+from dicomfs.workers.processes import python
 
 _PACKAGES = ("pyfuse3", "trio", "numpy", "imagecodecs", "isal", "simplejpeg")
 _TRIAL_SECONDS = 30
@@ -185,23 +181,26 @@ def _workers() -> Finding:
     return Finding(True, f"decoding processes work, protected by {', '.join(protections) or 'nothing'}")
 
 
+class _Black:
+    """Frames of four black pixels."""
+
+    async def take(self, _: int, /) -> bytes:
+        return bytes(4)
+
+
 def _films() -> Finding:
-    """Have a process encode a film of two pictures."""
+    """Have a process encode a cine loop of two frames."""
     if MISSING:
         return Finding(False, f"films (video.mp4): {MISSING}", needed=False)
     film = io.BytesIO()
-    exchange = Exchange(film, 1 << 20)
-
-    async def serve(call: Call, slot: mmap.mmap) -> int:
-        return 4 if call.wanted == FRAME else await exchange.serve(call, slot)
-
-    async def encode() -> None:
-        async with WorkerPool(workers=0) as pool:
-            job = Encode(2, 2, 1, (1, 1), (0, 40_000, 80_000), efforts(2, 2, 2)[0])
-            await pool.direct(job, ROOM, serve)
-
     try:
-        trio.run(encode)
-    except DecodeError as error:
+        trio.run(_encode, film)
+    except OSError as error:
         return Finding(False, f"films (video.mp4) cannot be made: {error.strerror}", needed=False)
     return Finding(film.tell() > 0, f"films (video.mp4) can be made: PyAV {version('av')}", needed=False)
+
+
+async def _encode(film: io.BytesIO) -> None:
+    async with WorkerPool(workers=0) as pool:
+        job = Encode(2, 2, 1, (1, 1), (0, 40_000, 80_000), efforts(2, 2, 2)[0])
+        await FilmHost(film, 1 << 20, frames=_Black(), frame_count=2).run(pool, job)

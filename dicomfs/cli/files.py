@@ -23,7 +23,7 @@ from dicomfs.cli.view import view_options
 from dicomfs.dicom.printable import printable
 from dicomfs.instance.services import Services
 from dicomfs.instance.view_options import USUAL_VIEW, ViewOptions
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
 from dicomfs.vfs.nodes import Directory, File, Node, Unknown
 from dicomfs.workers.frame_cache import FrameCache
@@ -73,7 +73,7 @@ def opened(
     while not os.path.exists(archive) and archive.strip(b"/"):
         archive, name = os.path.split(archive.rstrip(b"/"))
         below.append(name)
-    source = Source(archive or b".")
+    source = LocalSource(archive or b".")
     pool = WorkerPool(workers)
     try:
         top = root(Services.of(source, Prefetcher(FrameCache(pool, cache_memory)), view))

@@ -18,7 +18,7 @@ from dicomfs.dicom.part10_reader import Parsed
 from dicomfs.dicom.printable import frame_list, printable
 from dicomfs.formats.png import text_of
 from dicomfs.instance.instance import Instance, load
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.vfs.nodes import Directory, File
 
 # Defined terms of PS3.3 C.7.3.1.1.1, retired ones included.
@@ -51,7 +51,7 @@ _WORKERS = 1
 def info(options: argparse.Namespace) -> int:
     """Describe a file; return the exit code. Raises UsageError for a directory."""
     check_archive(options.file)
-    source = Source(options.file)
+    source = LocalSource(options.file)
     if not source.is_file:
         raise UsageError(f"{options.file} is a directory; name one DICOM file")
     entry = source.root_entry()

@@ -19,7 +19,7 @@ from dicomfs.iod.image_display import display_of
 from dicomfs.iod.pixel_size import spacings
 from dicomfs.pixeldata.pixel_data import Pixels
 from dicomfs.rendering.render import WHITE
-from dicomfs.sources.local import SourceFile
+from dicomfs.sources.source import SourceFile
 from dicomfs.vfs.content import Concatenation, Content, Literal
 from dicomfs.vfs.nodes import Attributes, File, Node, NumberedChildren, ReadyDirectory, Wanted, always
 

@@ -17,7 +17,7 @@ from dicomfs.iod.automatic_window import chosen, frames_alike, kind_of, stated_r
 from dicomfs.iod.image_display import check_groups, frame_display, has_groups
 from dicomfs.pixeldata.pixel_data import Pixels
 from dicomfs.rendering.render import Display, Window, automatic_window
-from dicomfs.sources.local import SourceFile
+from dicomfs.sources.source import SourceFile
 from dicomfs.workers.decoder_process import RANGE, Task
 from dicomfs.workers.pool import DecodeError, NoAnswer
 

@@ -12,7 +12,7 @@ from dicomfs.entries.source_bytes import ExtentsFile
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
 from dicomfs.pixeldata.frames import Frames
-from dicomfs.sources.local import SourceFile
+from dicomfs.sources.source import SourceFile
 from dicomfs.vfs.nodes import Children, File, Node, NumberedChildren, ReadyDirectory
 
 # What `sniff` needs to see of a codestream.

@@ -7,7 +7,6 @@ next ones; there is never more than one frame for each of them in memory.
 
 import io
 import logging
-import mmap
 import struct
 from functools import partial
 from typing import BinaryIO
@@ -28,14 +27,10 @@ from dicomfs.iod.pixel_size import physical
 from dicomfs.pixeldata.pixel_data import Pixels
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.vfs.nodes import Node
-from dicomfs.video.film_size import efforts, film_size
-from dicomfs.video.process import Encode
-from dicomfs.video.protocol import FRAME, ROOM
-from dicomfs.workers.film_host import Exchange, TooLarge
+from dicomfs.video.films import Encode, FilmHost, TooLarge, efforts, film_size
 from dicomfs.workers.frame_cache import FrameCache, Request
 from dicomfs.workers.pool import DecodeError, NoAnswer, WorkerEnded
-from dicomfs.workers.prefetcher import InOrder, in_order
-from dicomfs.workers.processes import Call
+from dicomfs.workers.prefetcher import in_order
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +73,7 @@ async def _encode_to_fit(subject: Subject, size: int, file: BinaryIO) -> None:
     for effort in efforts(fmt.rows, fmt.columns, len(shown)):
         job = Encode(fmt.columns, fmt.rows, pixels.picture_samples, aspect, times, effort)
         try:
-            await _encode(instance, subject, job, Exchange(file, size), broken)
+            await _encode(instance, subject, job, file, size, broken)
         except TooLarge:
             log.info("a film does not fit into its %d bytes and is encoded more coarsely", size)
         else:
@@ -89,41 +84,15 @@ async def _encode_to_fit(subject: Subject, size: int, file: BinaryIO) -> None:
     raise TooLarge(f"even the coarsest film takes more than the {size} bytes that it was promised to take")
 
 
-async def _encode(instance: Instance, subject: Subject, job: Encode, exchange: Exchange, broken: set[int]) -> None:
+async def _encode(
+    instance: Instance, subject: Subject, job: Encode, file: BinaryIO, size: int, broken: set[int]
+) -> None:
     """Have *job* done on the frames of *instance*; note those that are *broken*. Raises TooLarge and other OSErrors."""
-    size = job.rows * job.columns * job.samples
     requests = display_pixels(subject, instance, _shown(pixels_of(instance)))
     frames = subject.services.frames
     async with in_order(frames, requests, partial(_decode, frames, broken)) as images:
-        host = _CineLoopHost(exchange, images, len(requests), size)
-        await frames.pool.direct(job, max(size, ROOM), host.serve)
-
-
-class _CineLoopHost:
-    """Hands images to the process that encodes them, each once and in order; *exchange* serves all other calls."""
-
-    __slots__ = ("_count", "_exchange", "_images", "_next", "_size")
-
-    def __init__(self, exchange: Exchange, images: InOrder, count: int, size: int) -> None:
-        """Hand over *count* images of *size* bytes."""
-        self._exchange = exchange
-        self._images = images
-        self._count = count
-        self._size = size
-        self._next = 0
-
-    async def serve(self, call: Call, slot: mmap.mmap) -> int:
-        """Answer one call of the process. Raises DecodeError where no honest process would make it."""
-        if call.wanted != FRAME or call.place >= self._count:
-            return await self._exchange.serve(call, slot)
-        if call.place != self._next:
-            raise DecodeError("the process for films asks for what is not its turn")
-        self._next += 1
-        image = await self._images.take(call.place)
-        if image is None:
-            return 0
-        slot[: self._size] = image
-        return self._size
+        host = FilmHost(file, size, frames=images, frame_count=len(requests))
+        await host.run(frames.pool, job, job.rows * job.columns * job.samples)
 
 
 def _shown(pixels: Pixels) -> range:

@@ -7,8 +7,8 @@ from typing import Protocol
 from dicomfs.dicom.stream import Stream
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
-from dicomfs.sources.local import SourceFile
-from dicomfs.sources.open_files import NotAtHand
+from dicomfs.sources.open_files import WouldBlock
+from dicomfs.sources.source import SourceFile
 from dicomfs.workers.decoder_process import Task
 from dicomfs.workers.processes import Buffer
 
@@ -60,7 +60,7 @@ class FrameRequest:
         try:
             with await self.handle.at_hand() as stream:
                 task, data = self.variant.read(instance.inflated or stream, instance, self.frame)
-        except NotAtHand:
+        except WouldBlock:
             task, data = await self.handle.read(self._read, instance)
         return await self.variant.complete(self.handle, self.frame, task), data
 

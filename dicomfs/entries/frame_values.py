@@ -21,7 +21,7 @@ from dicomfs.iod.rescale import scale_of
 from dicomfs.pixeldata.frame_status import looked_at
 from dicomfs.pixeldata.frames import Frames, NativeFrames
 from dicomfs.pixeldata.pixel_data import NATIVE, Pixels
-from dicomfs.sources.local import SourceFile
+from dicomfs.sources.source import SourceFile
 from dicomfs.vfs.content import Buffer, FrameRun, NativeFrameRun, UpsideDown, part_of
 from dicomfs.workers.decoder_process import GREYS, REPAIRS, Task
 from dicomfs.workers.pool import DecodeError, NoAnswer

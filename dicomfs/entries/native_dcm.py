@@ -21,7 +21,7 @@ from dicomfs.iod.pixels_elsewhere import JPIP
 from dicomfs.pixeldata.frames import NativeFrames
 from dicomfs.pixeldata.pixel_data import PIXEL_TAGS
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.sources.local import SourceFile
+from dicomfs.sources.source import SourceFile
 from dicomfs.vfs.content import Buffer, Concatenation, Content, FrameRun, InflatedExtent, Literal, SourceExtent
 from dicomfs.vfs.nodes import Attributes, File, Node, Wanted, always
 

@@ -17,7 +17,7 @@ from dicomfs.iod.pixel_size import physical
 from dicomfs.iod.whole_slide import Level, tiles_of
 from dicomfs.rendering.resize import Shrunk, shrunk_to
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.sources.local import SourceFile
+from dicomfs.sources.source import SourceFile
 from dicomfs.workers.prefetcher import in_order
 
 # Goes up whenever the bytes of such a picture change.

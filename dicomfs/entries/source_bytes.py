@@ -33,7 +33,7 @@ class SourceCopy(File):
 
     def __init__(self, handle: Subject, attributes: Attributes | None = None) -> None:
         """Serve the whole file."""
-        super().__init__(attributes or handle.file(handle.fingerprint.size))
+        super().__init__(attributes or handle.file(handle.entry.size))
         self._handle = handle
 
     async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:

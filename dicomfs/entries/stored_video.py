@@ -25,13 +25,7 @@ from dicomfs.rendering.resize import Shrunk, shrunk_to
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.vfs.content import Concatenation, Content, JoinedExtents, Literal
 from dicomfs.vfs.nodes import Attributes, File, Node, Wanted, always
-from dicomfs.video.film_size import remuxed_size
-from dicomfs.video.poster import SEEN, Still
-from dicomfs.video.process import Job
-from dicomfs.video.protocol import ROOM
-from dicomfs.video.remux import DEMUXERS, Remux
-from dicomfs.workers.film_host import Exchange
-from dicomfs.workers.pool import DecodeError
+from dicomfs.video.films import DEMUXERS, SEEN, FilmFailed, FilmHost, Job, PosterFrame, Remux, remuxed_size
 
 _MAX_SIDE_PIXELS = 65535
 # Bytes that are read, and seconds that it may take, until there is a picture.
@@ -110,23 +104,23 @@ def video_picture(instance: Instance, subject: Subject, longest: int) -> Node | 
 
 
 async def _build_poster(subject: Subject, small: Shrunk, shape: tuple[int, int], size: int, file: BinaryIO) -> None:
-    """Build the image, of *size* bytes, of a video whose header states the *shape*. Raises DecodeError."""
+    """Build the image, of *size* bytes, of a video whose header states the *shape*. Raises FilmFailed."""
     video, parsed = await _video(subject)
     pixel = physical(parsed.dataset, 0, (shape[0] / small.rows, shape[1] / small.columns))
-    job = Still(video.kind, video.size, small.rows, small.columns, shape, pixel)
+    job = PosterFrame(video.kind, video.size, small.rows, small.columns, shape, pixel)
     with trio.move_on_after(_POSTER_SECONDS) as limit:
         await _direct(subject, job, file, size, _POSTER_BYTES)
     if limit.cancelled_caught:
-        raise DecodeError(f"finding a picture took longer than {_POSTER_SECONDS:g} s")
+        raise FilmFailed(f"finding a picture took longer than {_POSTER_SECONDS:g} s")
     if file.seek(0, io.SEEK_END) != size:
-        raise DecodeError("the picture is not as large as it should be")
+        raise FilmFailed("the picture is not as large as it should be")
 
 
 async def _direct(subject: Subject, job: Job, file: BinaryIO, most: int, traffic: int = 1 << 62) -> None:
     """Have *job* done on the stream of a stored video; it may write *most* bytes into *file*, and move *traffic*."""
     stream = await _stream(subject)
     try:
-        await subject.services.frames.pool.direct(job, ROOM, Exchange(file, most, stream, traffic).serve)
+        await FilmHost(file, most, stream, traffic).run(subject.services.frames.pool, job)
     finally:
         stream.close()
 

@@ -24,6 +24,7 @@ from dicomfs.fuse.inodes import InodeTable
 from dicomfs.fuse.requester import Client
 from dicomfs.fuse.told_sizes import ToldSizes
 from dicomfs.resources.threads import Purpose, run
+from dicomfs.sources.source import Space
 from dicomfs.vfs.content import Content
 from dicomfs.vfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, Unknown, always
 
@@ -106,8 +107,8 @@ class Operations(pyfuse3.Operations):
     enable_acl = False
     supports_dot_lookup = False
 
-    def __init__(self, root: Directory, space: Callable[[], os.statvfs_result], *, xattrs: bool = False) -> None:
-        """Serve *root*, with extended attributes if asked for; *space* describes the archive's file system."""
+    def __init__(self, root: Directory, space: Callable[[], Space], *, xattrs: bool = False) -> None:
+        """Serve *root*, with extended attributes if asked for; *space* measures the archive's storage."""
         super().__init__()
         self.inodes = InodeTable(root)
         self._sizes = ToldSizes()
@@ -271,11 +272,11 @@ class Operations(pyfuse3.Operations):
         with _Reply(self, "statfs", limited=True):
             space = await run(Purpose.SPACE, self._space)
             answer = pyfuse3.StatvfsData()
-            answer.f_bsize = space.f_bsize
-            answer.f_frsize = space.f_frsize
-            answer.f_blocks = space.f_blocks
+            answer.f_bsize = space.transfer_size
+            answer.f_frsize = space.block_size
+            answer.f_blocks = space.blocks
             answer.f_bfree = answer.f_bavail = 0
-            answer.f_files = space.f_files
+            answer.f_files = space.files
             answer.f_ffree = answer.f_favail = 0
             answer.f_namemax = 255
             return answer

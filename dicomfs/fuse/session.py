@@ -26,10 +26,10 @@ from dicomfs.fuse.systemd import notify
 from dicomfs.instance.cine_loop import lacking
 from dicomfs.instance.services import Services
 from dicomfs.instance.view_options import ViewOptions
-from dicomfs.resources.allocator import trim, tune
+from dicomfs.resources.allocator import trim, tune_daemon
 from dicomfs.resources.descriptors import Descriptors, raise_limit
 from dicomfs.resources.nursery import side_by_side
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
 from dicomfs.workers.frame_cache import FrameCache
 from dicomfs.workers.pool import WorkerPool
@@ -96,9 +96,9 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         raise_limit()
         descriptors = Descriptors.of_process(options.workers)
         trusting = options.trust_modes or "allow_other" not in options.fuse_options
-        source = Source(options.source, descriptors, trusting=trusting)
+        source = LocalSource(options.source, descriptors, trusting=trusting)
         ending.callback(source.close)
-        _check_lists(source)
+        _check_lists(source, trusting)
         _check_mountpoint(source, options.mountpoint)
         mountpoint = os.path.realpath(options.mountpoint)
         disk = _disk_cache(source, mountpoint, options)
@@ -108,7 +108,7 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         frames = FrameCache(pool, options.cache_memory, disk if options.cache_frames else None)
         services = Services.of(source, Prefetcher(frames), options.view, options.cache_size, disk)
         ending.callback(services.builds.close)
-        operations = Operations(root(services), source.free_space, xattrs=options.view.xattrs)
+        operations = Operations(root(services), source.space, xattrs=options.view.xattrs)
         # What the kernel holds cannot be dropped here; listings that are kept to save work make room for it.
         services.children.share(partial(_other_bytes, operations, services))
         # Before the device is opened: a child that held it would keep a dead mount alive.
@@ -117,11 +117,11 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         _open_device(operations, mountpoint, options)
         ending.callback(operations.close)
         ending.callback(pyfuse3.close, unmount=True)
-        tune()
+        tune_daemon()
         trio.run(_serve, operations, services, mountpoint, ready)
 
 
-def _check_mountpoint(source: Source, mountpoint: str) -> None:
+def _check_mountpoint(source: LocalSource, mountpoint: str) -> None:
     if clear_dead_mount(mountpoint):
         log.info("a dead mount was cleared away")
     if not os.path.isdir(mountpoint):
@@ -132,9 +132,9 @@ def _check_mountpoint(source: Source, mountpoint: str) -> None:
         raise MountRefused(f"{mountpoint} is inside the archive; mount somewhere else")
 
 
-def _check_lists(source: Source) -> None:
+def _check_lists(source: LocalSource, trusting: bool) -> None:
     """Refuse to let others in by modes where the archive's lists may deny them; raises MountRefused."""
-    kinds = set() if source.trusting else source.other_lists()
+    kinds = set() if trusting else source.other_lists()
     if kinds:
         raise MountRefused(
             f"the archive is on {' and '.join(sorted(kinds))}, whose access control lists the mount cannot show: "
@@ -143,7 +143,7 @@ def _check_lists(source: Source) -> None:
         )
 
 
-def _disk_cache(source: Source, mountpoint: str, options: MountOptions) -> DiskCache | None:
+def _disk_cache(source: LocalSource, mountpoint: str, options: MountOptions) -> DiskCache | None:
     """Open the disk cache, where one is wanted and the directory is fit for it; else say why not."""
     if options.cache_dir is None:
         return None

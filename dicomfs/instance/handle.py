@@ -21,8 +21,8 @@ from dicomfs.instance.instance import Instance, load
 from dicomfs.instance.services import Services
 from dicomfs.instance.version_stream import VersionStream, lend
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.sources.local import Entry, Fingerprint, SourceFile, Version
-from dicomfs.sources.open_files import RecentFiles
+from dicomfs.sources.open_files import OpenFiles
+from dicomfs.sources.source import Entry, SourceFile, Version
 from dicomfs.vfs.content import Concatenation, Content, InflatedExtent, Literal, SourceExtent
 from dicomfs.vfs.nodes import Attributes, Children, File, LateDirectory, Wanted, always, read_only
 
@@ -49,11 +49,6 @@ class Subject:
     def __hash__(self) -> int:
         """Hash the version."""
         return hash(self.entry.version)
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What tells this version of the file from its others."""
-        return self.entry.fingerprint
 
     @property
     def version(self) -> Version:
@@ -110,12 +105,12 @@ class Subject:
     async def at_hand(self) -> AbstractContextManager[Stream]:
         """Return a stream of as much of this version as is in memory, opened if it is not. Raises SourceChanged.
 
-        Reading the stream raises NotAtHand where a thread has to wait for a disk or a server.
+        Reading the stream raises WouldBlock where a thread has to wait for a disk or a server.
         """
-        recent, version = self.services.recent, self.version
-        if version not in recent:
-            recent.keep(version, await self.open())
-        return _lent(recent, version)
+        open_files, version = self.services.open_files, self.version
+        if version not in open_files:
+            open_files.keep(version, await self.open())
+        return _lent(open_files, version)
 
     async def stored(self, extents: Sequence[Extent], word: int = 1) -> Content:
         """Open some bytes of the file, or of its inflated data set; words of *word* bytes are reversed."""
@@ -129,13 +124,13 @@ class Subject:
         """Return the attributes of a virtual file of *size* bytes."""
         entry = self.entry
         mode = read_only(entry.mode & ~0o111)
-        return Attributes(mode, entry.uid, entry.gid, size, entry.fingerprint.mtime_ns, _FOREVER_SECONDS)
+        return Attributes(mode, entry.uid, entry.gid, size, entry.mtime_ns, _FOREVER_SECONDS)
 
     def directory(self) -> Attributes:
         """Return the attributes of a virtual directory."""
         entry = self.entry
         mode = read_only(entry.mode, directory=True)
-        return Attributes(mode, entry.uid, entry.gid, 0, entry.fingerprint.mtime_ns, _FOREVER_SECONDS)
+        return Attributes(mode, entry.uid, entry.gid, 0, entry.mtime_ns, _FOREVER_SECONDS)
 
     def late_directory(
         self, name: str, attributes: Attributes, find: Callable[[], Awaitable[Children]]
@@ -145,7 +140,7 @@ class Subject:
         return LateDirectory(attributes, partial(children.get, (self.place, name), find), self.version)
 
     def _open(self) -> SourceFile:
-        return self.services.source.open(self.entry.path, self.fingerprint, self.entry.steps)
+        return self.services.source.open(self.entry.path, self.entry.fingerprint, self.entry.steps)
 
     def _use(self, use: Callable[[SourceFile], Read], *args: object, **kwargs: object) -> Read:
         file = self._open()
@@ -173,9 +168,9 @@ class Subject:
 
 
 @contextmanager
-def _lent(recent: RecentFiles, version: Version) -> Iterator[Stream]:
+def _lent(open_files: OpenFiles, version: Version) -> Iterator[Stream]:
     """Lend a file that is open to the data set as well, which may read long values of it."""
-    with recent.lent(version) as stream, lend(version, stream):
+    with open_files.lent(version) as stream, lend(version, stream):
         yield stream
 
 

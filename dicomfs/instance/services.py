@@ -8,8 +8,8 @@ from dicomfs.cache.memory import Lru
 from dicomfs.instance.instance import Instance
 from dicomfs.instance.remark_log import RemarkLog
 from dicomfs.instance.view_options import USUAL_VIEW, ViewOptions
-from dicomfs.sources.local import Source
-from dicomfs.sources.open_files import RecentFiles
+from dicomfs.sources.open_files import OpenFiles
+from dicomfs.sources.source import Source
 from dicomfs.vfs.builds import Builds
 from dicomfs.vfs.nodes import Children
 from dicomfs.workers.frame_cache import FrameCache
@@ -45,7 +45,7 @@ class Services:
     children: Lru[Children]
     attributes: Lru[Mapping[bytes, bytes]]
     digests: Lru[bytes]
-    recent: RecentFiles
+    open_files: OpenFiles
     builds: Builds
     view: ViewOptions = USUAL_VIEW
     remark_log: RemarkLog = field(default_factory=RemarkLog)
@@ -73,7 +73,7 @@ class Services:
             Lru(CHILDREN_BYTES, _children_bytes),
             Lru(_MAX_ATTRIBUTES, _one),
             Lru(_MAX_DIGESTS, _one),
-            RecentFiles(),
+            OpenFiles(),
             Builds(built, max(2, prefetcher.frames.pool.workers), disk, source.descriptors),
             view,
         )

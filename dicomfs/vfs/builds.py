@@ -24,7 +24,7 @@ from dicomfs.cache.edition import edition
 from dicomfs.resources.descriptors import Descriptors, Kept
 from dicomfs.resources.nursery import first_of
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.sources.local import Version
+from dicomfs.sources.source import Version
 from dicomfs.vfs.build_file import Spool
 from dicomfs.vfs.content import Buffer, Content, WrongSize
 

@@ -17,7 +17,7 @@ import numpy as np
 from dicomfs.dicom.fragments import Joined
 from dicomfs.dicom.stream import Stream
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.sources.local import SourceFile
+from dicomfs.sources.source import SourceFile
 
 Buffer = bytes | memoryview
 

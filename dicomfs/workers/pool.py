@@ -8,7 +8,7 @@ import contextlib
 import errno
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -16,9 +16,8 @@ from typing import Self
 import trio
 
 from dicomfs.resources.descriptors import Descriptors
-from dicomfs.video.process import Job
 from dicomfs.workers.decoder_process import Task
-from dicomfs.workers.processes import Buffer, ForkServer, Serve, Worker, WorkerLost
+from dicomfs.workers.processes import Buffer, ForkServer, Worker, WorkerLost
 from dicomfs.workers.sandbox import GIB
 
 SLOT_BYTES = 64 << 20
@@ -35,9 +34,8 @@ _SECONDS_PER_PIXEL = 1 / 50e6
 # And where the frame is encoded, and decoded once more to be sure: 1 s per 2 million.
 _SECONDS_PER_ENCODED_PIXEL = 1 / 2e6
 
-# Address space for an encoder, which looks at a dozen frames at a time, and seconds within which it takes the next.
+# Address space for an encoder, which looks at a dozen frames at a time.
 _FILM_MEMORY = 4 * GIB
-_SILENCE = 60.0
 
 # Workers that are tried before a task is given up for want of one.
 _ATTEMPTS = 3
@@ -184,10 +182,11 @@ class WorkerPool:
         self._decoded += 1
         return answer.payload
 
-    async def direct(self, job: Job, room: int, serve: Serve) -> None:
-        """Have a process of its own do *job*, and answer its calls with *serve* and a slot of *room* bytes or more.
+    @contextlib.asynccontextmanager
+    async def film_process(self, job: bytes, room: int) -> AsyncIterator[Worker]:
+        """Start a process for films (see `video.film_host.FilmPool`); it ends with the context.
 
-        Raises DecodeError, and what *serve* raises.
+        Raises DecodeError where it does not start, or has ended before that.
         """
         worker = self._engage(filming=True)
         self._busy.add(worker)
@@ -195,14 +194,13 @@ class WorkerPool:
             await _greeted(worker)
             if not worker.ready:
                 raise NoAnswer("the process for films does not start")
-            reason = await worker.direct(job, room, serve, _SILENCE)
+            worker.begin(job, room)
+            yield worker
         except WorkerLost:
             raise WorkerEnded("the process for films ended unexpectedly") from None
         finally:
             self._busy.discard(worker)
             worker.dispose()
-        if reason:
-            raise DecodeError(reason)
 
     async def _take(self, owner: Hashable, *, lasting: bool) -> Worker:
         """Wait for a worker that is ready for *owner*, passing over those that have ended."""

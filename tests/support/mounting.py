@@ -21,7 +21,7 @@ from dicomfs.instance.entry_selection import ALL, Selection
 from dicomfs.instance.services import Services
 from dicomfs.instance.view_options import ViewOptions
 from dicomfs.rendering.render import Window
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
 from dicomfs.vfs.nodes import Directory, File, Node, NumberedChildren
 from support.decoding import Decoding, read_at
@@ -67,9 +67,10 @@ def tree_of(
     selection: Selection = EVERYTHING,
 ) -> Iterator[Directory]:
     """Give the tree of an archive, with caches of its own; all else is as options say."""
-    source = Source(str(archive))
+    source = LocalSource(str(archive))
     try:
-        yield root(Services.of(source, loop.decoder.prefetcher, ViewOptions(window, every_film, selection)))
+        view = ViewOptions(window, every_film, selection)
+        yield root(Services.of(source, loop.decoder.prefetcher, view))
     finally:
         source.close()
 
