@@ -31,7 +31,7 @@ FOLDERS = (
         "entries",
         "What the directory of one instance holds: one module for each entry, and the one ordered list of them.",
         "frames header icon arrays bitstreams transcoded native_dcm overlays original cine_loop stored_video volume"
-        " frames_json dependence slide_thumbnail written_text built_file display_images frame_values",
+        " frames_json frame_rows dependence slide_thumbnail written_text built_file display_images frame_values",
     ),
     Folder(
         "instance",
