@@ -35,8 +35,8 @@ FOLDERS = (
         "entries",
         "What the directory of one instance holds: one module for each entry, and the one ordered list of them.",
         "frames header icon arrays bitstreams transcoded native_dcm overlays original cine_loop stored_video volume"
-        " frames_json dependence slide_thumbnail written_text built_file source_bytes display_images automatic_window"
-        " frame_values frame_request",
+        " frames_json frame_rows dependence slide_thumbnail written_text built_file source_bytes display_images"
+        " automatic_window frame_values frame_request",
     ),
     Folder(
         "instance",
@@ -95,8 +95,7 @@ FOLDERS = (
         "Bytes to data sets and back (PS3.5, PS3.6, PS3.10), their JSON and their text.",
         "encapsulation text_dump part10_writer json_model xattrs part10_reader element_reader long_sequence item_walk"
         " item_layout data_set fragments deflated encoding values recognition printable problems on_demand stream"
-        " dictionary character_sets"
-        " tags uids",
+        " dictionary character_sets tags uids",
     ),
     Folder(
         "resources",

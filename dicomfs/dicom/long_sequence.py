@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import overload
 
 from dicomfs.dicom.data_set import DataSet, Element
@@ -93,6 +94,14 @@ class Column(Sequence[DataSet | None]):
         holder.elements[tag] = Element(tag, vr, offset, len(data), False, kept)
         return holder
 
+    @property
+    def packed(self) -> tuple[str, int, bytes] | None:
+        """The VR, the length and the bytes of all distinct values end to end; None where they are not so alike."""
+        values = [value for value in self._values if isinstance(value, tuple)]
+        if len(values) != len(self._values) or len({(value[0], len(value[1])) for value in values}) != 1:
+            return None
+        return values[0][0], len(values[0][1]), b"".join([value[1] for value in values])
+
     def reader(self, sequence: int, tag: int, layouts: Sequence[Layout]) -> "_ColumnReader":
         """Return what adds the values of Items that have one of *layouts* each."""
         return _ColumnReader(self, [plan_of(layout, sequence, tag) for layout in layouts])
@@ -110,8 +119,18 @@ class Column(Sequence[DataSet | None]):
         return self.code(has_items, self._nothing if has_items else None)
 
 
-_Value = tuple[str, bytes, int, int]
+def _runs(numbers: "array[int]") -> list[tuple[int, int, int]]:
+    """Return the first index of each run of equal *numbers*, the index after its last, and the number."""
+    runs, first = [], 0
+    for number, group in groupby(numbers):
+        last = first + sum(1 for _ in group)
+        runs.append((first, last, number))
+        first = last
+    return runs
+
+
 # VR, value, tag and offset in the stream.
+_Value = tuple[str, bytes, int, int]
 
 
 class _ColumnReader:
@@ -123,30 +142,35 @@ class _ColumnReader:
         # Values by their bytes: one dictionary for each VR, so that a look-up hashes nothing but the bytes.
         self._of_vr: dict[str, dict[bytes, int]] = {}
 
-    def __call__(self, data: bytes, base: int, starts: "array[int]", numbers: "array[int]") -> Iterator[int]:
-        """Add the values of Items of one block; yield each that must be parsed, for which `parsed` is to be called."""
-        which = self._column.which
-        known = [self._of_vr.setdefault(plan.vr, {}) if isinstance(plan, Head) else {} for plan in self._plans]
-        spans = [(plan.value - base, plan.stop - base) if isinstance(plan, Head) else None for plan in self._plans]
-        for index, (start, number) in enumerate(zip(starts, numbers, strict=True)):
-            span = spans[number]
-            if span is None:
-                plan = self._plans[number]
-                if isinstance(plan, bool):
-                    which.append(self._column.nothing_code(has_items=plan))
-                else:
-                    yield index
-                continue
-            value = data[start + span[0] : start + span[1]]
-            code = known[number].get(value)
-            if code is None:
-                head = self._plans[number]
-                assert isinstance(head, Head)  # noqa: S101 - there is a span
-                code = self._column.code((head.vr, value), (head.vr, value, head.tag, start + head.value))
-                known[number][value] = code
-            which.append(code)
+    def add(self, block: _Block, starts: "array[int]", runs: Sequence[tuple[int, int, int]]) -> Iterator[int]:
+        """Add the values of Items of one block, which are in *runs* of one layout; yield each that must be parsed.
 
-    def parsed(self, item: DataSet | None, tag: int) -> None:
+        `add_parsed` is then to be called for it, before the next is asked for.
+        """
+        data, which = block.data, self._column.which
+        for first, last, number in runs:
+            plan = self._plans[number]
+            if plan is None:
+                yield from range(first, last)
+                continue
+            if isinstance(plan, bool):
+                which.extend([self._column.nothing_code(has_items=plan)] * (last - first))
+                continue
+            known = self._of_vr.setdefault(plan.vr, {})
+            # Items of one layout are equally long, and follow each other in the block.
+            begin, length = starts[first] - block.base + plan.value, plan.stop - plan.value
+            step = (starts[last - 1] - starts[first]) // (last - first - 1) if last - first > 1 else 1
+            values = [data[at : at + length] for at in range(begin, begin + (last - first - 1) * step + 1, step)]
+            codes = [known.get(value, -1) for value in values]
+            if -1 in codes:
+                for place, value in enumerate(values):
+                    if value not in known:
+                        offset = starts[first + place] + plan.value
+                        known[value] = self._column.code((plan.vr, value), (plan.vr, value, plan.tag, offset))
+                codes = [known[value] for value in values]
+            which.extend(codes)
+
+    def add_parsed(self, item: DataSet | None, tag: int) -> None:
         """Add what an Item states that had to be parsed."""
         element = item.get(tag) if item is not None else None
         if item is None or element is None:
@@ -246,10 +270,10 @@ class LongSequence(Sequence[DataSet]):
             for column, (sequence, tag) in zip(columns, attributes, strict=True)
         ]
         for block, first, last in self._pieces():
-            starts, numbers = self._starts[first:last], self._layouts.numbers[first:last]
+            starts, runs = self._starts[first:last], _runs(self._layouts.numbers[first:last])
             for reader, (sequence, tag) in zip(read, attributes, strict=True):
-                for index in reader(block.data, block.base, starts, numbers):
-                    reader.parsed(next(iter(self.items(first + index, sequence)), None), tag)
+                for index in reader.add(block, starts, runs):
+                    reader.add_parsed(next(iter(self.items(first + index, sequence)), None), tag)
         return columns
 
     def distinct(self, sequence: int) -> list[int]:

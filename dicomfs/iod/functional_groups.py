@@ -4,9 +4,13 @@ from array import array
 from collections.abc import Sequence
 from typing import overload
 
+import numpy as np
+
 from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.long_sequence import Column, LongSequence
+
+Integers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 def functional_group(dataset: DataSet, frame: int, sequence: int) -> DataSet | None:
@@ -141,6 +145,33 @@ class GroupValues(Sequence[DataSet]):
         """Take *holders* of *tag*, the *dataset* where one lacks it, and *common* where there is none."""
         self._dataset, self._common, self._tag, self._holders = dataset, common, tag, holders
         self.which = which
+
+    def integer_rows(self, width: int, *, exact: bool = False) -> Integers | None:
+        """Read the first *width* integers of all frames at once, a row each; None where a frame states fewer.
+
+        None also where a frame states more and *exact* is wanted, and where they are beyond 64 bits.
+        """
+        which = np.asarray(self.which)
+        table = self._packed_rows()
+        if table is None or int(which.max(initial=0)) >= len(self._holders):
+            distinct, rows = self.distinct, {}
+            for index in set(self.which):
+                rows[index] = numbers = distinct[index].integers(self._tag)
+                if len(numbers) < width or (exact and len(numbers) > width) or any(abs(n) >> 63 for n in numbers):
+                    return None
+            return np.array([rows[index][:width] for index in self.which], np.int64)
+        if table.shape[1] < width or (exact and table.shape[1] > width):
+            return None
+        wanted: Integers = table[which, :width]
+        return wanted
+
+    def _packed_rows(self) -> Integers | None:
+        """Read all distinct values at once where they are as many numbers of 32 bits (UL) each."""
+        packed = self._holders.packed if isinstance(self._holders, Column) else None
+        if packed is None or packed[0] != "UL" or not packed[1] or packed[1] % 4:
+            return None
+        numbers = np.frombuffer(packed[2], ">u4" if self._dataset.big_endian else "<u4")
+        return numbers.reshape(-1, packed[1] // 4).astype(np.int64)
 
     @property
     def distinct(self) -> "Distinct":

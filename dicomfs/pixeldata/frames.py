@@ -32,6 +32,17 @@ class Frames(Protocol):
     def bit_offset(self, frame: int) -> int:
         """Bits at the start of the extent that belong to the frame before (native data only)."""
 
+    def max_extents(self, frame: int) -> int:
+        """Extents that a frame can have at most: its Items."""
+
+    @property
+    def max_extents_of_all(self) -> int:
+        """The sum of `max_extents` over all frames."""
+
+    @property
+    def some_missing(self) -> bool:
+        """Whether some listed frame may have no extents."""
+
 
 class Unplaced(OSError):
     """Nothing tells where native frames begin."""
@@ -80,6 +91,20 @@ class NativeFrames:
     def bit_offset(self, frame: int) -> int:
         """Bits at the start of the extent that belong to the frame before: 1-bit frames do not start on a byte."""
         return frame * (self.pitch or self.frame_bits) % (self.word * 8)
+
+    def max_extents(self, frame: int) -> int:
+        """Native frames have one extent each."""
+        return 1
+
+    @property
+    def max_extents_of_all(self) -> int:
+        """Native frames have one extent each."""
+        return self.count
+
+    @property
+    def some_missing(self) -> bool:
+        """Whether the data ends before the last frame does."""
+        return self.there < self.count
 
 
 def native_frames(

@@ -49,6 +49,20 @@ class FramesWithin:
         """Encapsulated frames start on a byte."""
         return 0
 
+    def max_extents(self, frame: int) -> int:
+        """Count the Items that a frame is in."""
+        return len(self.extents(frame))
+
+    @property
+    def max_extents_of_all(self) -> int:
+        """Count the Items that frames are in, one more for each frame that shares them."""
+        return sum([len(self.extents(frame)) for frame in range(self.count)])
+
+    @property
+    def some_missing(self) -> bool:
+        """Whether frames are declared and not there."""
+        return self.count > len(self.starts)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

@@ -66,6 +66,20 @@ class EncapsulatedFrames:
         """Encapsulated frames start on a byte."""
         return 0
 
+    def max_extents(self, frame: int) -> int:
+        """Count the Items of a frame, also those that are empty or cut off."""
+        return self.firsts[frame + 1] - self.firsts[frame] if frame < len(self.firsts) - 1 else 0
+
+    @property
+    def max_extents_of_all(self) -> int:
+        """Count the Items of all frames."""
+        return self.firsts[min(self.count, len(self.firsts) - 1)] - self.firsts[0] if self.firsts else 0
+
+    @property
+    def some_missing(self) -> bool:
+        """Whether frames are declared and not there, cut off, or may be made of empty Items alone."""
+        return self.count >= len(self.firsts) or self.fragments.cut or 0 in self.fragments.lengths
+
 
 def encapsulated_frames(
     stream: Stream,

@@ -14,7 +14,7 @@ from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.dictionary import keyword
 from dicomfs.iod.frame_times import TIMES
-from dicomfs.iod.functional_groups import all_in_groups, in_group, in_groups
+from dicomfs.iod.functional_groups import Integers, in_group, in_groups
 from dicomfs.iod.image_plane import Array, Planes, is_mosaic, planes_of
 from dicomfs.iod.rescale import shared_scale
 from dicomfs.pixeldata.pixel_data import Pixels
@@ -48,6 +48,8 @@ _TIMES = frozenset(
         tags.NominalCardiacTriggerDelayTime,
     )
 )
+# Indices beyond this are nonsense; numbers of 64 bits hold it.
+_MAX_INDEX = 1 << 62
 # Seconds between volumes that make sense: up to a day.
 _LONGEST = 86400.0
 # Numbers that float32 holds with all its digits.
@@ -168,7 +170,7 @@ def _volumes(dataset: DataSet, count: int, stack: Stack) -> Split:
     if count == stack.slices:
         return one
     keys, pointers = _keys(dataset, count)
-    split = _by_keys(keys, pointers) if keys else one
+    split = _by_keys(keys, pointers) if keys is not None else one
     if len(np.unique(split.which * stack.slices + stack.index)) == count:
         return split
     found, differing = split_by_traits(dataset, stack.index, stack.slices)
@@ -179,17 +181,17 @@ def _volumes(dataset: DataSet, count: int, stack: Stack) -> Split:
     return found or split
 
 
-def _by_keys(keys: list[tuple[int, ...]], pointers: list[int]) -> Split:
-    volumes = sorted(set(keys))
-    places = {key: place for place, key in enumerate(volumes)}
-    varying = [place for place, column in enumerate(zip(*volumes, strict=True)) if len({*column}) > 1]
+def _by_keys(keys: Integers, pointers: list[int]) -> Split:
+    """Put frames into one volume for each of their *keys*, in ascending order."""
+    volumes, which = np.unique(keys, axis=0, return_inverse=True)
+    varying = [place for place in range(volumes.shape[1]) if len(np.unique(volumes[:, place])) > 1]
     timed = bool(varying) and _TIMES.issuperset(pointers[place] for place in varying)
-    told = tuple(tuple([float(key[place]) for place in varying]) for key in volumes) if varying else ()
+    values = tuple(map(tuple, volumes[:, varying].astype(float).tolist())) if varying else ()
     names = tuple([f"index of {keyword(pointers[place])}" for place in varying])
-    return Split(np.array([places[key] for key in keys], np.int64), len(volumes), timed, names, told)
+    return Split(which.ravel().astype(np.int64), len(volumes), timed, names, values)
 
 
-def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int]]:
+def _keys(dataset: DataSet, count: int) -> tuple[Integers | None, list[int]]:
     """Read the dimension indices of all frames but for those of space, and what they point at; else times.
 
     Nuclear medicine has a vector for each dimension, with an index a frame (PS3.3 C.8.4.8).
@@ -201,24 +203,17 @@ def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int
             if tag != tags.SliceVector
         }
         if vectors and all(len(vector) == count for vector in vectors.values()):
-            return list(zip(*vectors.values(), strict=True)), [*vectors]
+            numbers = np.array([[min(max(number, -_MAX_INDEX), _MAX_INDEX) for number in v] for v in vectors.values()])
+            return numbers.T, [*vectors]
     pointers = [item.integer(tags.DimensionIndexPointer) or 0 for item in dataset.items(tags.DimensionIndexSequence)]
     kept = [place for place, pointer in enumerate(pointers) if pointer not in _SPATIAL]
-    indexed, timed = all_in_groups(
-        dataset,
-        count,
-        (
-            (tags.FrameContentSequence, tags.DimensionIndexValues),
-            (tags.FrameContentSequence, tags.TemporalPositionIndex),
-        ),
-    )
-    distinct = [holder.integers(tags.DimensionIndexValues) for holder in indexed.distinct]
-    indices = [distinct[index] for index in indexed.which]
-    if kept and len(indices) == count and all(len(values) == len(pointers) for values in indices):
-        return [tuple([values[place] for place in kept]) for values in indices], [pointers[place] for place in kept]
-    distinct = [holder.integers(tags.TemporalPositionIndex)[:1] for holder in timed.distinct]
-    times = [distinct[index] for index in timed.which]
-    return (times, [tags.TemporalPositionIndex]) if len(times) == count and all(times) else ([], [])
+    if kept:
+        indices = in_groups(dataset, count, tags.FrameContentSequence, tags.DimensionIndexValues)
+        rows = indices.integer_rows(len(pointers), exact=True)
+        if rows is not None and len(rows) == count:
+            return rows[:, kept], [pointers[place] for place in kept]
+    times = in_groups(dataset, count, tags.FrameContentSequence, tags.TemporalPositionIndex).integer_rows(1)
+    return (times, [tags.TemporalPositionIndex]) if times is not None and len(times) == count else (None, [])
 
 
 # Time
