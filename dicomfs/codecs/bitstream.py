@@ -33,7 +33,8 @@ class Codestream:
     *kind* is jpg, jls, j2k or jxl. *precision* is the bits of a sample and *components* their number, 0 where the
     header was not read that far. *lossless* is a lossless JPEG process, *transform* the colour transform of an
     Adobe APP14 segment, *ids* are the component identifiers of a JPEG. *smaller* says that a component has fewer
-    samples than the first, *mct* that JPEG 2000 has mixed the components.
+    samples than the first, *mixed* that components differ in precision or sign, *mct* that JPEG 2000 has a colour
+    transform of the components, *high_throughput* that its code-blocks are those of HTJ2K (T.814).
     """
 
     kind: str
@@ -48,6 +49,8 @@ class Codestream:
     ids: bytes = b""
     smaller: bool = False
     mct: bool = False
+    mixed: bool = False
+    high_throughput: bool = False
 
 
 JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"

@@ -4,16 +4,19 @@ Only this module calls encoders. What they make is decoded again and compared be
 same or there is none.
 """
 
+import importlib.util
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
 import numpy as np
-from imagecodecs import htj2k_encode, jpeg2k_encode, jpegls_encode, packbits_encode
 
-from dicomfs.codecs import registry
+from dicomfs.codecs import packbits, registry
 from dicomfs.codecs.bitstream import CodecError
-from dicomfs.codecs.decoders import Decoded, run
+from dicomfs.codecs.decoder_table import DECLINED
+from dicomfs.codecs.decoders import Decoded
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom import uids
 
@@ -27,6 +30,37 @@ _MOST_SEGMENTS, _RLE_HEAD = 15, 64
 class _Encoder:
     encode: Callable[[np.ndarray, PixelFormat], bytes]
     holds: Callable[[PixelFormat], bool]
+    ours: bool = False
+    """Whether it works without imagecodecs."""
+
+
+@cache
+def _installed() -> bool:
+    return importlib.util.find_spec("imagecodecs") is not None
+
+
+@cache
+def _imagecodecs(name: str) -> Callable[..., Any] | None:
+    """Load an encoder of imagecodecs; None where this build has none."""
+    try:
+        encoder: Callable[..., Any] = getattr(importlib.import_module("imagecodecs"), name)
+    except (ImportError, AttributeError):
+        return None
+    return encoder
+
+
+def load_all() -> None:
+    """Load every encoder that there is."""
+    for name in ("htj2k_encode", "jpeg2k_encode", "jpegls_encode", "packbits_encode"):
+        _imagecodecs(name)
+
+
+def _needed(name: str) -> Callable[..., Any]:
+    """Load an encoder of imagecodecs. Raises CodecError where there is none."""
+    encoder = _imagecodecs(name)
+    if encoder is None:
+        raise CodecError(f"{name} of imagecodecs is not here: pip install --upgrade imagecodecs")
+    return encoder
 
 
 def target(plain: PixelFormat, transfer_syntax: str) -> PixelFormat | None:
@@ -35,7 +69,7 @@ def target(plain: PixelFormat, transfer_syntax: str) -> PixelFormat | None:
     None where the syntax cannot hold them without loss, or nothing here writes it.
     """
     encoder = _ENCODERS[transfer_syntax]
-    if plain.real or plain.samples not in (1, 3) or not encoder.holds(plain):
+    if plain.real or plain.samples not in (1, 3) or not encoder.holds(plain) or not (encoder.ours or _installed()):
         return None
     photometric = plain.photometric
     if photometric == "RGB" and transfer_syntax in (uids.JPEG2000Lossless, uids.HTJ2KLossless):
@@ -59,16 +93,21 @@ def encode(decoded: Decoded, fmt: PixelFormat) -> bytes | memoryview:
     if fmt.transfer_syntax == uids.ExplicitVRLittleEndian:
         return values.reshape(-1).view(np.uint8).data
     encoder = _ENCODERS[fmt.transfer_syntax]
-    encoded = _try(lambda: encoder.encode(values, fmt))
+    encoded = _try(encoder.encode, values, fmt)
     again = registry.decode(encoded, source_format(fmt)).values
     if not np.array_equal(again.view(values.dtype), values):
         raise CodecError("the frame would not be the same in this transfer syntax")
     return encoded
 
 
-def _try(encoder: Callable[[], bytes]) -> bytes:
+def _try(encoder: Callable[[np.ndarray, PixelFormat], bytes], values: np.ndarray, fmt: PixelFormat) -> bytes:
     """Call an encoder; turn its failure into a CodecError."""
-    return bytes(run(lambda: np.frombuffer(encoder(), np.uint8)))
+    try:
+        return encoder(values, fmt)
+    except CodecError:
+        raise
+    except (ImportError, *DECLINED) as error:
+        raise CodecError(f"the frame cannot be encoded: {error}") from error
 
 
 def _checked(decoded: Decoded, fmt: PixelFormat) -> np.ndarray:
@@ -93,12 +132,13 @@ def _checked(decoded: Decoded, fmt: PixelFormat) -> np.ndarray:
 def _rle(values: np.ndarray, fmt: PixelFormat) -> bytes:
     """Encode byte planes, most significant first, each row on its own (PS3.5 G.2 to G.5)."""
     if fmt.bits_allocated == 1:
-        planes = [np.packbits(values, bitorder="little")]
+        planes = [np.packbits(values, bitorder="little")[None]]
     else:
         size = values.itemsize
         octets = values.view(np.uint8).reshape(fmt.rows, fmt.columns, fmt.samples, size)
         planes = [octets[:, :, sample, place] for sample in range(fmt.samples) for place in reversed(range(size))]
-    segments = [packbits_encode(np.ascontiguousarray(plane)) for plane in planes]
+    encode_plane = _imagecodecs("packbits_encode") or packbits.encode
+    segments = [encode_plane(np.ascontiguousarray(plane)) for plane in planes]
     segments = [segment + bytes(len(segment) % 2) for segment in segments]
     starts, position = [], _RLE_HEAD
     for segment in segments:
@@ -111,14 +151,14 @@ def _rle(values: np.ndarray, fmt: PixelFormat) -> bytes:
 def _jpegls(values: np.ndarray, fmt: PixelFormat) -> bytes:
     """Encode all bits of the samples, the sign as it stands: JPEG-LS knows no sign (C7)."""
     unsigned = values.view(f"<u{values.itemsize}")
-    return bytes(jpegls_encode(unsigned, out=2 * values.nbytes + 4096))
+    return bytes(_needed("jpegls_encode")(unsigned, out=2 * values.nbytes + 4096))
 
 
 def _jpeg2000(values: np.ndarray, fmt: PixelFormat) -> bytes:
     """Encode Bits Stored with their sign, reversibly; of a wider type imagecodecs would encode more."""
     narrow = values.astype(f"<{'i' if fmt.signed else 'u'}{_bytes(fmt)}")
     return bytes(
-        jpeg2k_encode(
+        _needed("jpeg2k_encode")(
             narrow,
             level=0,
             codecformat="j2k",
@@ -139,7 +179,7 @@ def _htj2k(values: np.ndarray, fmt: PixelFormat) -> bytes:
     """
     half = 0 if fmt.signed else 1 << fmt.bits_stored - 1
     shifted = (values.astype(np.int32) - half).astype(f"<i{_bytes(fmt)}")
-    stream = bytearray(htj2k_encode(shifted, rgb=fmt.photometric == "YBR_RCT"))
+    stream = bytearray(_needed("htj2k_encode")(shifted, rgb=fmt.photometric == "YBR_RCT"))
     for component in range(fmt.samples):
         stream[42 + 3 * component] = fmt.signed << 7 | fmt.bits_stored - 1
     return bytes(stream)
@@ -163,7 +203,7 @@ def _jpeg2000_holds(fmt: PixelFormat) -> bool:
 
 
 _ENCODERS = {
-    uids.RLELossless: _Encoder(_rle, _rle_holds),
+    uids.RLELossless: _Encoder(_rle, _rle_holds, ours=True),
     uids.JPEGLSLossless: _Encoder(_jpegls, _jpegls_holds),
     uids.JPEG2000Lossless: _Encoder(_jpeg2000, _jpeg2000_holds),
     uids.HTJ2KLossless: _Encoder(_htj2k, _jpeg2000_holds),

@@ -38,12 +38,14 @@ def read_header(data: bytes) -> Codestream:
     if not (step_x and step_y and tile_x and tile_y and x1 > x0 and y1 > y0):
         raise CodecError("the JPEG 2000 stream states an impossible size")
     sizes = {data[place + 1 : place + 3] for place in range(start + 42, start + 42 + 3 * components, 3)}
-    mct, position = False, start + 4
+    depths = set(data[start + 42 : start + 42 + 3 * components : 3])
+    mct, high_throughput, position = False, False, start + 4
     while True:
         position += struct.unpack_from(">H", data, position)[0]
         marker = struct.unpack_from(">H", data, position)[0]
         if marker == 0xFF52:
             mct = mct or data[position + 8] == 1
+            high_throughput = high_throughput or bool(data[position + 12] & _HIGH_THROUGHPUT)
         if 0xFF70 <= marker <= 0xFF79:
             # OpenJPEG passes over most of them, and shows a picture that is wrong.
             raise CodecError("the frame uses extensions of JPEG 2000 Part 2, which no decoder here knows")
@@ -59,6 +61,8 @@ def read_header(data: bytes) -> Codestream:
         signed=bool(depth & 0x80),
         smaller=len(sizes) > 1,
         mct=mct,
+        mixed=len(depths) > 1,
+        high_throughput=high_throughput,
     )
 
 

@@ -1,30 +1,47 @@
 """RLE frames (PS3.5 Annex G): byte planes, most significant first."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-from imagecodecs import packbits_decode
 
-from dicomfs.codecs import native
+from dicomfs.codecs import decoder_table, native
 from dicomfs.codecs.bitstream import CodecError
 from dicomfs.codecs.colour import plain_photometric
 from dicomfs.codecs.decoders import Decoded
+from dicomfs.codecs.encoded import Kind
+from dicomfs.codecs.packbits import NO_RUN
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.codecs.remarks import Remark
 
-# The byte that begins neither a literal run, as smaller ones do, nor a replicate run (PS3.5 G.3.2).
-_NO_RUN = 128
+Unpack = Callable[[bytes, int], bytes | bytearray]
 
 
-def rle(stream: bytes, fmt: PixelFormat) -> Decoded:
-    """Decode RLE (PS3.5 Annex G): byte planes, most significant first, colour always by plane."""
+def rle(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -> Decoded:
+    """Decode RLE (PS3.5 Annex G) by the first decoder that does not decline it. Raises CodecError."""
+    reason: Exception | None = None
+    for unpack, second in decoder_table.usable(Kind.RLE, first_left_out=first_left_out):
+        try:
+            decoded = _decoded(stream, fmt, unpack)
+        except CodecError:
+            raise
+        except decoder_table.DECLINED as error:
+            reason = error
+        else:
+            return replace(decoded, remarks=(Remark.SECOND_DECODER,)) if second else decoded
+    raise CodecError(f"the frame cannot be decoded: {reason}")
+
+
+def _decoded(stream: bytes, fmt: PixelFormat, unpack: Unpack) -> Decoded:
+    """Join byte planes, most significant first; colour always is by plane."""
     count = segment_count(fmt)
     if fmt.bits_allocated == 1:
-        packed = _planes(stream, count, -(-fmt.pixels * fmt.samples // 8), 0)
+        packed = _planes(stream, count, -(-fmt.pixels * fmt.samples // 8), 0, unpack)
         return Decoded(native.unpack(packed.reshape(-1).data, replace(fmt, big_endian=False)), fmt.photometric)
     size = fmt.bits_allocated // 8
-    planes = _planes(stream, count, fmt.pixels, fmt.columns).reshape(fmt.samples, size, fmt.pixels)
+    planes = _planes(stream, count, fmt.pixels, fmt.columns, unpack).reshape(fmt.samples, size, fmt.pixels)
     samples = np.empty((fmt.samples, fmt.pixels, size), np.uint8)
     for place in range(size):
         samples[:, :, size - 1 - place] = planes[:, place]
@@ -55,7 +72,7 @@ def segment_bounds(head: bytes, size: int, count: int) -> list[int]:
     return bounds
 
 
-def _planes(stream: bytes, count: int, length: int, row: int) -> np.ndarray:
+def _planes(stream: bytes, count: int, length: int, row: int, unpack: Unpack) -> np.ndarray:
     """Decode the *count* segments of an RLE frame to *length* bytes each, *row* bytes a row (PS3.5 G.3, G.5).
 
     The segments are taken apart here: imagecodecs' own decoder of whole frames crashes on a wrong header.
@@ -64,10 +81,10 @@ def _planes(stream: bytes, count: int, length: int, row: int) -> np.ndarray:
     for index, (start, end) in enumerate(pairwise(segment_bounds(stream[:64], len(stream), count))):
         segment = stream[start:end]
         try:
-            decoded = packbits_decode(segment, out=bytearray(length))
-        except RuntimeError:  # it is longer, or ends inside a run
+            decoded = unpack(segment, length)
+        except (RuntimeError, ValueError):  # it is longer, or ends inside a run
             stop, excess = _end_of_plane(segment, length, row)
-            decoded = packbits_decode(segment[:stop], out=bytearray(length + excess))[:length]
+            decoded = unpack(segment[:stop], length + excess)[:length]
         if len(decoded) < length:
             raise CodecError(_short(len(decoded), length))
         planes[index] = np.frombuffer(decoded, np.uint8)
@@ -86,8 +103,8 @@ def _end_of_plane(segment: bytes, length: int, row: int) -> tuple[int, int]:
     keeps_to_rows = row > 0
     while reached < length:
         head = segment[position] if position < len(segment) else 0
-        count = head + 1 if head < _NO_RUN else 0 if head == _NO_RUN else 2 * _NO_RUN + 1 - head
-        stop = position + 1 + (count if head < _NO_RUN else int(count > 0))
+        count = head + 1 if head < NO_RUN else 0 if head == NO_RUN else 2 * NO_RUN + 1 - head
+        stop = position + 1 + (count if head < NO_RUN else int(count > 0))
         if stop > len(segment):
             raise CodecError(_short(reached, length))
         if keeps_to_rows and count:
