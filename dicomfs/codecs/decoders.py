@@ -4,7 +4,7 @@ What a stream claims is compared with the Image Pixel attributes before a decode
 the decoder gives is checked the same way whichever decoder it was.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -157,7 +157,9 @@ def jpeg2000(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -
         stream, repairs = mended, (*repairs, jpeg2000_stream.MENDED)
     kind = Kind.HTJ2K if header.high_throughput else Kind.JPEG_2000
     values, _, second = decoder_table.decode(kind, Encoded(stream, header), first_left_out=first_left_out)
-    return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs, second=second)
+    decoded = _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs, second=second)
+    # Only the first decoder passes on what OpenJPEG reports of code-blocks.
+    return replace(decoded, remarks=(*decoded.remarks, Remark.DAMAGE_UNHEARD)) if second else decoded
 
 
 def jpeg2000_repairs(header: Codestream, fmt: PixelFormat) -> tuple[str, ...]:

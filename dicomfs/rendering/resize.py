@@ -1,4 +1,4 @@
-"""Pictures brought to another size: an overlay laid out on its image, a frame made small (pure numpy)."""
+"""Display images brought to another size: an overlay placed on its image, a frame made small."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,6 +37,9 @@ class Shrunk:
     def apply(self, picture: np.ndarray) -> np.ndarray:
         """Shrink *picture*."""
         rows, columns = picture.shape[:2]
+        factors = columns // self.columns, rows // self.rows
+        if picture.dtype == np.uint8 and self._divides(rows, columns) and all(_is_power_of_two(f) for f in factors):
+            return np.asarray(_reduced(picture, factors))
         down = [row * rows // self.rows for row in range(self.rows + 1)]
         across = [column * columns // self.columns for column in range(self.columns + 1)]
         # 32 bits hold the sum of 16 million pixels, eight times what one of 256 can stand for (L4). Rows are added
@@ -49,6 +52,25 @@ class Shrunk:
             .reshape(self.rows, self.columns, *[1] * (picture.ndim - 2))
         )
         return np.asarray((sums + areas // 2) // areas).astype(picture.dtype)
+
+    def _divides(self, rows: int, columns: int) -> bool:
+        return rows % self.rows == 0 and columns % self.columns == 0
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
+
+
+def _reduced(picture: np.ndarray, factors: tuple[int, int]) -> np.ndarray:
+    """Shrink by whole factors, those of columns first.
+
+    Pillow takes a thirtieth of the time. Where the factors are powers of two, as from 512, 1024 or 2048 to 256, it
+    rounds as `Shrunk` does; with other factors it is off by more than half a step. The daemon, which draws nothing,
+    does not load it.
+    """
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(picture).reduce(factors))
 
 
 def shrunk_to(most: int, rows: int, columns: int) -> Shrunk:

@@ -1,5 +1,6 @@
 """Libraries that processes cannot import, or that are others than they say: stubs that come first on the path."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ ABSENT = "raise ImportError('hidden by a test')"
 """What a stub does that hides a library."""
 
 _STUB = """
+import importlib
 import os
 
 def codec(*data, **options):
@@ -47,3 +49,12 @@ def run(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[bytes
     return subprocess.run(
         [sys.executable, "-P", *command], capture_output=True, check=False, timeout=250, env=environment(folder)
     )
+
+
+def hide_imagecodecs_from_dicomfs(place: Path) -> None:
+    """Have dicomfs find no imagecodecs, in this process and those that it starts; tests import it all the same."""
+    importlib.import_module("imagecodecs")
+    folder = str(stubs(place, {"imagecodecs": ABSENT}))
+    sys.path.insert(0, folder)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
+    sys.modules["dicomfs.codecs.by_imagecodecs"] = None  # type: ignore[assignment]
