@@ -1,7 +1,7 @@
-"""Damage that decoders pass over: what shows that the data of a frame are not those that its encoder wrote.
+"""Damage that decoders pass over: signs that the data of a frame are not those that its encoder wrote.
 
-Decoders make a picture of damaged data as long as it is a stream of some picture. What tells is that the data end too
-early or too late, and values that no sample has. Every function here raises CodecError where it doubts a frame; none
+Decoders accept damaged data as long as they are a codestream of some image. The signs are data that end too early
+or too late, and values that no sample has. Every function here raises CodecError where it doubts a frame; none
 doubts one that is sound.
 """
 

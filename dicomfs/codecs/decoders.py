@@ -1,7 +1,7 @@
 """Encoded frames to their stored values: JPEG, JPEG-LS, JPEG 2000 and JPEG XL.
 
 What a stream claims is compared with the Image Pixel attributes before a decoder of `decoder_table` sees it, and what
-the decoder gives is checked the same way whichever decoder it was.
+the decoder gives passes the same checks whichever decoder it was.
 """
 
 from dataclasses import dataclass, replace
@@ -24,8 +24,8 @@ class Decoded:
     """The stored values of one frame.
 
     *values* has the shape and type that the PixelFormat states. *photometric* says what they are now, which is
-    "RGB" where a decoder undid a colour transform. *repairs* are sentences on what was mended or overruled, *remarks*
-    what the picture of the frame shall say.
+    "RGB" where a decoder undid a colour transform. *repairs* are sentences on what was repaired or overruled, *remarks*
+    are for the display image.
     """
 
     values: np.ndarray
@@ -53,7 +53,7 @@ def _checked_header(stream: bytes, fmt: PixelFormat) -> Codestream:
 
 
 def _from_stream(values: np.ndarray, fmt: PixelFormat, precision: int) -> np.ndarray:
-    """Give decoded samples the type of the stored values.
+    """Return decoded samples in the type of the stored values.
 
     The precision of the stream, not Bits Stored, tells where the sign bit is; whether there is one, Pixel
     Representation tells (C5, C6). Only where no sample reaches beyond Bits Stored, the sign cannot be further up (C7).
@@ -90,9 +90,9 @@ def jpeg(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -> De
         raise CodecError(jpeg_stream.CUT)
     repairs: tuple[str, ...] = ()
     scans = jpeg_stream.scans_of(stream, header.components)
-    mended = jpeg_stream.mend_spectral_selection(stream, scans)
-    if mended is not None:
-        stream, repairs = mended, (jpeg_stream.MENDED,)
+    repaired = jpeg_stream.repair_spectral_selection(stream, scans)
+    if repaired is not None:
+        stream, repairs = repaired, (jpeg_stream.REPAIRED,)
     colour = colour_of(header, fmt)
     encoded = Encoded(stream, header, ybr=colour.ybr and not header.lossless)
     values, decode, second = decoder_table.decode(_jpeg_kind(header), encoded, first_left_out=first_left_out)
@@ -104,7 +104,7 @@ def jpeg(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -> De
     if colour.inverted:
         values = ((1 << header.precision) - 1) - values
     if header.lossless and values.dtype == np.uint16 and jpeg_stream.predictor(stream, scans) == 6:
-        values, repairs = _mend_predictor(values, fmt, repairs)
+        values, repairs = _repair_predictor(values, fmt, repairs)
     return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs, second=second)
 
 
@@ -115,20 +115,20 @@ def _jpeg_kind(header: Codestream) -> Kind:
     return Kind.JPEG_8 if header.precision <= 8 else Kind.JPEG_12
 
 
-def _mend_predictor(
+def _repair_predictor(
     values: np.ndarray, fmt: PixelFormat, repairs: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Undo what an encoder did that let predictor 6 overflow (C8). Raises CodecError where it cannot be told."""
+    """Undo what an encoder did that let predictor 6 overflow (C8). Raises CodecError where that is undecided."""
     planes = values.reshape(fmt.rows, fmt.columns, -1)
-    mended = []
+    repaired = []
     for plane in (planes[:, :, place] for place in range(planes.shape[2])):
         meant = predictor.choose(plane, fmt.signed) if predictor.overflows(plane) else plane
         if meant is None:
             raise CodecError("predictor 6 of the JPEG frame overflows, and the encoder may have been faulty (C8)")
-        mended.append(meant)
-    if all(np.shares_memory(plane, values) for plane in mended):
+        repaired.append(meant)
+    if all(np.shares_memory(plane, values) for plane in repaired):
         return values, repairs
-    return np.stack(mended, -1).reshape(values.shape), (*repairs, "undid a faulty predictor of a JPEG encoder (C8)")
+    return np.stack(repaired, -1).reshape(values.shape), (*repairs, "undid a faulty predictor of a JPEG encoder (C8)")
 
 
 def jpegls(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -> Decoded:
@@ -152,9 +152,9 @@ def jpeg2000(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -
     if end is None:
         raise CodecError(jpeg2000_stream.CUT)
     repairs = jpeg2000_repairs(header, fmt)
-    mended = jpeg2000_stream.mend_after_tiles(stream, end)
-    if mended is not None:
-        stream, repairs = mended, (*repairs, jpeg2000_stream.MENDED)
+    repaired = jpeg2000_stream.repair_after_tiles(stream, end)
+    if repaired is not None:
+        stream, repairs = repaired, (*repairs, jpeg2000_stream.REPAIRED)
     kind = Kind.HTJ2K if header.high_throughput else Kind.JPEG_2000
     values, _, second = decoder_table.decode(kind, Encoded(stream, header), first_left_out=first_left_out)
     decoded = _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs, second=second)

@@ -1,7 +1,7 @@
 """Stored values to frames of a copy: uncompressed, or losslessly in RLE, JPEG-LS, JPEG 2000 and HTJ2K.
 
-Only this module calls encoders. What they make is decoded again and compared before anybody gets it: a copy is the
-same or there is none.
+Only this module calls encoders. Each encoded frame is decoded again and compared before it is returned: a copy is the
+same, or there is none.
 """
 
 import importlib.util
@@ -21,9 +21,9 @@ from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom import uids
 
 # Beyond, OpenJPEG does not decode HTJ2K, and loses bits of JPEG 2000 from 24 bits on with a colour transform.
-_MOST_BITS = 16
+_MAX_BITS = 16
 # Segments of an RLE frame, and bytes of its header (PS3.5 G.5).
-_MOST_SEGMENTS, _RLE_HEAD = 15, 64
+_MAX_SEGMENTS, _RLE_HEADER_BYTES = 15, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,13 @@ def target(plain: PixelFormat, transfer_syntax: str) -> PixelFormat | None:
     photometric = plain.photometric
     if photometric == "RGB" and transfer_syntax in (uids.JPEG2000Lossless, uids.HTJ2KLossless):
         photometric = "YBR_RCT"
-    # RLE has one colour after the other, whatever is said (PS3.5 G.2); say so.
+    # RLE has one colour after the other, whatever Planar Configuration was (PS3.5 G.2).
     planar = plain.samples > 1 and transfer_syntax == uids.RLELossless
     return replace(plain, transfer_syntax=transfer_syntax, photometric=photometric, planar=planar)
 
 
 def source_format(fmt: PixelFormat) -> PixelFormat:
-    """Say how to decode a frame for a copy: all of its bits where those beside the stored value are overlays (G21)."""
+    """Say how to decode a frame for a copy: all of its bits where those next to the stored value are overlays (G21)."""
     if not fmt.spare_bits:
         return fmt
     whole = fmt.dtype.itemsize * 8 if fmt.bits_allocated > 1 else 1
@@ -111,7 +111,7 @@ def _try(encoder: Callable[[np.ndarray, PixelFormat], bytes], values: np.ndarray
 
 
 def _checked(decoded: Decoded, fmt: PixelFormat) -> np.ndarray:
-    """Refuse values that are not what *fmt* says of all frames; give them in rows and in its type."""
+    """Refuse values that *fmt* does not describe; return them in rows and in its type."""
     means = "RGB" if fmt.photometric == "YBR_RCT" else fmt.photometric
     if decoded.photometric != means:
         raise CodecError("the frame has another colour model than the first one (M8)")
@@ -140,11 +140,11 @@ def _rle(values: np.ndarray, fmt: PixelFormat) -> bytes:
     encode_plane = _imagecodecs("packbits_encode") or packbits.encode
     segments = [encode_plane(np.ascontiguousarray(plane)) for plane in planes]
     segments = [segment + bytes(len(segment) % 2) for segment in segments]
-    starts, position = [], _RLE_HEAD
+    starts, position = [], _RLE_HEADER_BYTES
     for segment in segments:
         starts.append(position)
         position += len(segment)
-    starts += [0] * (_MOST_SEGMENTS - len(starts))
+    starts += [0] * (_MAX_SEGMENTS - len(starts))
     return struct.pack("<16L", len(segments), *starts) + b"".join(segments)
 
 
@@ -186,12 +186,12 @@ def _htj2k(values: np.ndarray, fmt: PixelFormat) -> bytes:
 
 
 def _bytes(fmt: PixelFormat) -> int:
-    """Give the bytes that Bits Stored of a sample need."""
+    """Return the number of bytes that Bits Stored of a sample need."""
     return 1 if fmt.bits_stored <= 8 else 2
 
 
 def _rle_holds(fmt: PixelFormat) -> bool:
-    return fmt.bits_allocated // 8 * fmt.samples <= _MOST_SEGMENTS
+    return fmt.bits_allocated // 8 * fmt.samples <= _MAX_SEGMENTS
 
 
 def _jpegls_holds(fmt: PixelFormat) -> bool:
@@ -199,7 +199,7 @@ def _jpegls_holds(fmt: PixelFormat) -> bool:
 
 
 def _jpeg2000_holds(fmt: PixelFormat) -> bool:
-    return fmt.bits_stored <= _MOST_BITS and not fmt.spare_bits
+    return fmt.bits_stored <= _MAX_BITS and not fmt.spare_bits
 
 
 _ENCODERS = {

@@ -92,7 +92,7 @@ def _encapsulated(data: Buffer, fmt: PixelFormat, bit_offset: int, first_left_ou
 def _deflated(data: Buffer, fmt: PixelFormat, bit_offset: int, first_left_out: bool = False) -> Decoded:
     """Inflate a native frame (PS3.5 A.4.13), never to more bytes than it has and the one that pads it.
 
-    The stream ends where the frame does, and no more than a pad byte follows; else it is damaged.
+    The stream ends where the frame does, and at most a pad byte follows; otherwise it is damaged.
     """
     size = -(-fmt.frame_bits // 8)
     errors = []
@@ -116,10 +116,10 @@ def _deflated(data: Buffer, fmt: PixelFormat, bit_offset: int, first_left_out: b
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What an encoded frame is: *kind* by the key of its decoder, behind *start* bytes of padding, or scrambled (C12).
+    """A recognised frame: *kind* by the key of its decoder, after *start* bytes of padding, or *scrambled* (C12).
 
-    *head* is its first bytes without padding and scrambling, as many as were read. *repairs* are sentences on what is
-    not as it should be.
+    *head* is its first bytes without padding and scrambling, as many as were read. *repairs* are sentences on
+    departures from the standard.
     """
 
     kind: str

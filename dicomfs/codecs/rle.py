@@ -50,16 +50,16 @@ def _decoded(stream: bytes, fmt: PixelFormat, unpack: Unpack) -> Decoded:
 
 
 def segment_count(fmt: PixelFormat) -> int:
-    """Give the number of byte planes that a frame must have (PS3.5 G.2). Raises CodecError."""
+    """Return the number of byte planes that a frame must have (PS3.5 G.2). Raises CodecError."""
     if fmt.bits_allocated == 12:
         raise CodecError("samples of 12 bits have no byte planes (N7)")
     return 1 if fmt.bits_allocated == 1 else fmt.bits_allocated // 8 * fmt.samples
 
 
 def segment_bounds(head: bytes, size: int, count: int) -> list[int]:
-    """Read where the *count* segments of an RLE frame of *size* bytes lie from its header (PS3.5 G.5).
+    """Read the offsets of the *count* segments of an RLE frame of *size* bytes from its header (PS3.5 G.5).
 
-    Gives the start of each and the end of the last. Raises CodecError.
+    Returns the start of each and the end of the last. Raises CodecError.
     """
     if len(head) < 64:
         raise CodecError("the codestream ends inside its header")
@@ -68,7 +68,7 @@ def segment_bounds(head: bytes, size: int, count: int) -> list[int]:
         raise CodecError(f"the RLE frame has {segments} segments, the header asks for {count} (E21)")
     bounds = [*offsets[:count], size]
     if bounds[0] < 64 or any(first > last for first, last in pairwise(bounds)):
-        raise CodecError("the RLE frame's segments lie outside of it (L7)")
+        raise CodecError("the segments of the RLE frame are outside of it (L7)")
     return bounds
 
 
@@ -92,7 +92,7 @@ def _planes(stream: bytes, count: int, length: int, row: int, unpack: Unpack) ->
 
 
 def _end_of_plane(segment: bytes, length: int, row: int) -> tuple[int, int]:
-    """Find the end of the run in which a plane of *length* bytes ends, and how many bytes that goes on behind it.
+    """Find the end of the run in which a plane of *length* bytes ends, and its length beyond the plane.
 
     An RLE frame does not state its size, and some encoders write more than it has. What follows must be zeros, which
     PS3.5 G.3 asks for one of, or a single byte of any other value, which is no run either. The last run may go on

@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A picture on a black ground of *rows* x *columns*, its first pixel at *top*, *left*; what sticks out is cut."""
+    """An image on a black ground of *rows* x *columns*, its first pixel at *top*, *left*; pixels outside are cut."""
 
     rows: int
     columns: int
@@ -29,7 +29,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """A picture made *rows* x *columns*, neither more than it has: each pixel is the mean of those it stands for."""
+    """An image made *rows* x *columns*, neither more than it has: each pixel is the mean of those it stands for."""
 
     rows: int
     columns: int
@@ -74,7 +74,7 @@ def _reduced(picture: np.ndarray, factors: tuple[int, int]) -> np.ndarray:
 
 
 def shrunk_to(most: int, rows: int, columns: int) -> Shrunk:
-    """Say how to make a picture at most *most* pixels long and wide, in proportion."""
+    """Return how to shrink an image in proportion to at most *most* pixels a side."""
     longest = max(rows, columns)
     if longest <= most:
         return Shrunk(rows, columns)
@@ -82,7 +82,7 @@ def shrunk_to(most: int, rows: int, columns: int) -> Shrunk:
 
 
 def _overlap(start: int, length: int, room: int) -> tuple[slice, slice]:
-    """Give the part of *length* pixels that falls into *room* when they begin at *start*, and where it falls."""
+    """Return the part of *length* pixels from *start* on that is inside *room*, and its place there."""
     first, stop = min(max(0, -start), length), max(0, min(length, room - start))
     stop = max(first, stop)
     return slice(first, stop), slice(start + first, start + stop) if stop > first else slice(0, 0)
