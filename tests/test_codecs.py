@@ -640,7 +640,7 @@ def test_c6_samples_wider_than_the_header_allows_are_an_error() -> None:
 
 def test_l5_a_stream_that_claims_a_huge_picture_never_reaches_a_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("jpeg8_decode", "jpegls_decode", "jpeg2k_decode", "jpegxl_decode"):
-        monkeypatch.delattr(f"dicomfs.codecs.decoders.{name}")
+        monkeypatch.delattr(f"dicomfs.codecs.by_imagecodecs.{name}")
     huge = struct.pack(">HH", 65500, 65500)
     for syntax, stream in (
         (JPEG, jpeg(smooth(GREY8, 8)).replace(struct.pack(">HH", 40, 52), huge, 1)),

@@ -240,7 +240,7 @@ def _jpeg(frame: _Frame, header: Codestream) -> tuple[tuple[str, ...], bool]:
         head = frame.pread(length, 0)
         scans = jpeg.scans_of(head, header.components)
         if scans.first is not None and scans.first + _SCAN_HEADER <= len(head):
-            reasons = (jpeg.MENDED,) if jpeg.mend_spectral_selection(head, scans) is not None else ()
+            reasons = (jpeg.REPAIRED,) if jpeg.repair_spectral_selection(head, scans) is not None else ()
             # Its encoder may have let the predictor overflow (C8), for which there must be all 16 bits.
             return reasons, not (header.lossless and header.precision == 16 and jpeg.predictor(head, scans) == 6)
     return (), True
@@ -251,4 +251,4 @@ def _jpeg2000(frame: _Frame, head: bytes) -> tuple[str, ...]:
     end = jpeg2000.end_of_tiles(frame, jpeg2000.codestream_offset(head), _MOST_SEGMENTS)
     if end is None:
         raise CodecError(jpeg2000.CUT)
-    return (jpeg2000.MENDED,) if frame.pread(2, end) == jpeg2000.COMMENT else ()
+    return (jpeg2000.REPAIRED,) if frame.pread(2, end) == jpeg2000.COMMENT else ()
