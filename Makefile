@@ -51,7 +51,7 @@ lint:
 	@.ci/lint
 
 package:
-	@.ci/setup
+	@.ci/setup demo
 	@.ci/package
 
 docs:

@@ -5,11 +5,11 @@ import re
 from functools import cache
 from pathlib import Path
 
+import pytest
 from bench.__main__ import BENCHMARKS
-from support.pages import ARCHITECTURE, with_folders
+from support.pages import DOCS, PARTS, written
 
 PROJECT = Path(__file__).parents[1]
-DOCS = PROJECT / "docs"
 
 
 @cache
@@ -25,8 +25,9 @@ def missing(text: str) -> list[str]:
     return [f"{path}::{name}" for path, name in named if not (PROJECT / path).is_file() or name not in names_in(path)]
 
 
-def test_the_table_of_folders_is_that_of_the_layer_test() -> None:
-    assert ARCHITECTURE.read_text() == with_folders(ARCHITECTURE.read_text()), "run `make docs`"
+@pytest.mark.parametrize("page", PARTS)
+def test_parts_that_follow_from_code_are_those_of_the_code(page: str) -> None:
+    assert (DOCS / page).read_text() == written(page), "run `make docs`"
 
 
 def test_every_promise_names_a_test() -> None:
