@@ -184,7 +184,10 @@ class PartialFrameRun(FrameRun):
     __slots__ = ()
 
     async def across(self, start: int, stop: int) -> Buffer:
-        """Read across frames."""
+        """Read across frames; most requests are for bytes of one."""
+        index, offset = divmod(start, self.each or 1)
+        if start < stop <= start + self.each - offset:
+            return await self.part(index, offset, offset + stop - start)
         parts = [await self.part(index, begin, end) for index, begin, end in self.spans(start, stop)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
