@@ -19,7 +19,7 @@ from dicomfs.entries.frame_values import pixels_of
 from dicomfs.entries.stored_video import remuxed_video, stored_video
 from dicomfs.formats.mp4 import fill_up, leaves_room
 from dicomfs.instance.cine_loop import is_film
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.cine import Timing, film_timing, shown_frames
 from dicomfs.iod.image_display import GroupMissing
@@ -48,23 +48,23 @@ class VideoMp4:
     name = "video.mp4"
     depends = Depends.WINDOW
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve a film of objects that are one, or of all with several frames where the mount shall show them so."""
         if instance.video is not None:
             if instance.video.kind == "mp4":
-                return stored_video(subject, instance.video.size)
-            return remuxed_video(instance, subject)
-        if instance.pixels is None or not is_film(instance.pixels, every=subject.services.view.every_cine_loop):
+                return stored_video(handle, instance.video.size)
+            return remuxed_video(instance, handle)
+        if instance.pixels is None or not is_film(instance.pixels, every=handle.services.view.every_cine_loop):
             return None
-        window = subject.services.view.window
+        window = handle.services.view.window
         fmt, shown = instance.pixels.format, _shown(instance.pixels)
         size = film_size(fmt.rows, fmt.columns, len(shown))
-        return BuiltFile(subject, Recipe(f"film {_VERSION} {window}", size, partial(_encode_to_fit, subject, size)))
+        return BuiltFile(handle, Recipe(f"film {_VERSION} {window}", size, partial(_encode_to_fit, handle, size)))
 
 
-async def _encode_to_fit(subject: Subject, size: int, file: BinaryIO) -> None:
+async def _encode_to_fit(handle: InstanceHandle, size: int, file: BinaryIO) -> None:
     """Write the cine loop into *file*, exactly *size* bytes, as good as that allows. Raises OSError."""
-    instance = await subject.instance()
+    instance = await handle.instance()
     pixels = pixels_of(instance)
     shown, fmt = _shown(pixels), pixels.format
     timing = film_timing(pixels.dataset, len(pixels.frames)).part(shown)
@@ -73,7 +73,7 @@ async def _encode_to_fit(subject: Subject, size: int, file: BinaryIO) -> None:
     for effort in efforts(fmt.rows, fmt.columns, len(shown)):
         job = Encode(fmt.columns, fmt.rows, pixels.picture_samples, aspect, times, effort)
         try:
-            await _encode(instance, subject, job, file, size, broken)
+            await _encode(instance, handle, job, file, size, broken)
         except TooLarge:
             log.info("a film does not fit into its %d bytes and is encoded more coarsely", size)
         else:
@@ -85,11 +85,11 @@ async def _encode_to_fit(subject: Subject, size: int, file: BinaryIO) -> None:
 
 
 async def _encode(
-    instance: Instance, subject: Subject, job: Encode, file: BinaryIO, size: int, broken: set[int]
+    instance: Instance, handle: InstanceHandle, job: Encode, file: BinaryIO, size: int, broken: set[int]
 ) -> None:
     """Have *job* done on the frames of *instance*; note those that are *broken*. Raises TooLarge and other OSErrors."""
-    requests = display_pixels(subject, instance, _shown(pixels_of(instance)))
-    frames = subject.services.frames
+    requests = display_pixels(handle, instance, _shown(pixels_of(instance)))
+    frames = handle.services.frames
     async with in_order(frames, requests, partial(_decode, frames, broken)) as images:
         host = FilmHost(file, size, frames=images, frame_count=len(requests))
         await host.run(frames.pool, job, job.rows * job.columns * job.samples)

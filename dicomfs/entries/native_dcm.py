@@ -14,7 +14,7 @@ from dicomfs.dicom.part10_writer import Change, Part, element_header, encode, en
 from dicomfs.dicom.stream import Stream
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.frame_values import FrameMissing, frame_values, pixels_of
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.instance.uncompressed_format import LONGEST_VALUE, image_elements, value_length
 from dicomfs.iod.pixels_elsewhere import JPIP
@@ -37,7 +37,7 @@ class NativeDcm:
     name = "native.dcm"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where all is known that it must say; its size follows from the header."""
         parsed = instance.parsed
         if parsed is None or not can_be_copied(instance):
@@ -48,7 +48,7 @@ class NativeDcm:
             if length > LONGEST_VALUE:
                 return None
             size += len(_pixel_header(instance.plain, length)) + length
-        return _NativeFile(subject.file(size), subject)
+        return _NativeFile(handle.file(size), handle)
 
 
 def can_be_copied(instance: Instance) -> bool:
@@ -90,7 +90,7 @@ class _NativeFile(File):
 
     __slots__ = ("_handle",)
 
-    def __init__(self, attributes: Attributes, handle: Subject) -> None:
+    def __init__(self, attributes: Attributes, handle: InstanceHandle) -> None:
         super().__init__(attributes)
         self._handle = handle
 
@@ -155,7 +155,7 @@ class _Packed(Content):
         self._values.close()
 
 
-def _values(handle: Subject, instance: Instance, plain: PixelFormat, stream: Stream) -> list[Content]:
+def _values(handle: InstanceHandle, instance: Instance, plain: PixelFormat, stream: Stream) -> list[Content]:
     """Serve the pixels: native frames verbatim but for the order of bytes, others decoded."""
     pixels = pixels_of(instance)
     fmt, frames = pixels.format, pixels.frames

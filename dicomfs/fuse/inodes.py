@@ -119,7 +119,7 @@ class InodeTable:
         entry.held += 1
         return entry.number
 
-    def hold_alike(self, parent: int, count: int) -> None:
+    def hold_uniform(self, parent: int, count: int) -> None:
         """Count one lookup of each of *count* files of a fixed directory. Raises Stale."""
         self._directory(parent).held += count
 

@@ -21,8 +21,8 @@ import trio
 
 from dicomfs.dicom.xattrs import PREFIX
 from dicomfs.fuse.inodes import InodeTable
-from dicomfs.fuse.requester import Client
-from dicomfs.fuse.told_sizes import ToldSizes
+from dicomfs.fuse.reported_sizes import ReportedSizes
+from dicomfs.fuse.requester import Requester
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Space
 from dicomfs.vfs.content import Content
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 # Nothing local takes this long; what does is a dead server or disk, and the caller may try again. Handlers that never
 # wait need no limit, and listings are many requests; handlers that may build a file have limits of their own.
-TIME_LIMIT = 120.0
+TIME_LIMIT_SECONDS = 120.0
 # Building a file may take minutes; this is for a builder that hangs. Whoever does not want to wait interrupts the open.
-BUILD_LIMIT = 3600.0
+BUILD_LIMIT_SECONDS = 3600.0
 # How long the kernel may remember that a name is missing: as long as a fixed directory lives, else as briefly as
 # it keeps what is there.
 MISSING_FIXED, MISSING = 3600.0, 5.0
@@ -74,11 +74,11 @@ class _Reply:
     __slots__ = ("_name", "_operations", "_scope")
 
     def __init__(self, operations: "Operations", name: str, *, limited: bool) -> None:
-        """Answer for the handler *name*, within TIME_LIMIT if that is *limited*."""
+        """Answer for the handler *name*, within TIME_LIMIT_SECONDS if that is *limited*."""
         self._operations = operations
         self._name = name
         # What `trio.fail_after` does, at a third of its cost, which every request pays.
-        self._scope = trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) if limited else None
+        self._scope = trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT_SECONDS) if limited else None
 
     def __enter__(self) -> None:
         self._operations.statistics.requests += 1
@@ -111,7 +111,7 @@ class Operations(pyfuse3.Operations):
         """Serve *root*, with extended attributes if asked for; *space* measures the archive's storage."""
         super().__init__()
         self.inodes = InodeTable(root)
-        self._sizes = ToldSizes()
+        self._sizes = ReportedSizes()
         self.statistics = Statistics()
         self.started = trio.Event()
         self._space = space
@@ -148,14 +148,16 @@ class Operations(pyfuse3.Operations):
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Describe a node; where only that tells its size, it is built first, for as long as the caller waits."""
         with _Reply(self, "getattr", limited=False):
-            with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
+            with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT_SECONDS) as scope:
                 node = await self.inodes.node(inode)
                 if node.attributes.sized:
                     return _entry(inode, await node.current())
                 scope.deadline = math.inf
                 size = self._sizes.get(inode)
                 if size is None:
-                    size = self._sizes.tell(inode, await node.find_size(Client(ctx.pid).waits, BUILD_LIMIT))
+                    size = self._sizes.tell(
+                        inode, await node.find_size(Requester(ctx.pid).is_waiting, BUILD_LIMIT_SECONDS)
+                    )
                 return _entry(inode, replace(node.attributes, size=size, sized=True))
             raise trio.TooSlowError
 
@@ -171,8 +173,8 @@ class Operations(pyfuse3.Operations):
         """Give names with their attributes, as many as fit."""
         with _Reply(self, "readdir", limited=False):
             inode, listing = self._listings[fh]
-            if isinstance(listing, Children) and listing.alike is not None:
-                self._show_alike(inode, listing, listing.alike, start_id, token)
+            if isinstance(listing, Children) and listing.shared_attributes is not None:
+                self._show_uniform(inode, listing, listing.shared_attributes, start_id, token)
                 return
             now = time.monotonic()
             for place in range(start_id, len(listing)):
@@ -192,7 +194,7 @@ class Operations(pyfuse3.Operations):
                     self._forget(number, 1)
                     break
 
-    def _show_alike(
+    def _show_uniform(
         self, inode: int, listing: Children, attributes: Attributes, start: int, token: pyfuse3.ReaddirToken
     ) -> None:
         """Give names of which there may be a hundred thousand, so nothing is made for each but the name."""
@@ -205,7 +207,7 @@ class Operations(pyfuse3.Operations):
                 break
         else:
             place = len(listing)
-        self.inodes.hold_alike(inode, place - start)
+        self.inodes.hold_uniform(inode, place - start)
 
     async def releasedir(self, fh: int) -> None:
         """Let a listing go."""
@@ -217,13 +219,13 @@ class Operations(pyfuse3.Operations):
         with _Reply(self, "open", limited=False):
             if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
                 raise OSError(errno.EROFS, "read-only")
-            with trio.fail_after(TIME_LIMIT) as scope:
+            with trio.fail_after(TIME_LIMIT_SECONDS) as scope:
                 node = await self.inodes.node(inode)
                 if not isinstance(node, File):
                     raise IsADirectoryError(errno.EISDIR, "a directory")
                 if node.slow:
                     scope.deadline = math.inf
-                content = await node.open(Client(ctx.pid).waits if node.slow else always, BUILD_LIMIT)
+                content = await node.open(Requester(ctx.pid).is_waiting if node.slow else always, BUILD_LIMIT_SECONDS)
             if not node.attributes.sized:
                 try:
                     self._sizes.tell(inode, content.size)

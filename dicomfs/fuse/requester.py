@@ -14,7 +14,7 @@ _MASK = sum(1 << (number - 1) for number in _STOPPING)
 _SIGNALS = re.compile(rb"^(SigPnd|ShdPnd|SigBlk):\s*([0-9a-f]+)$", re.MULTILINE)
 
 
-class Client:
+class Requester:
     """A thread that has asked, by its number; 0 is one that we cannot see."""
 
     def __init__(self, number: int) -> None:
@@ -25,7 +25,7 @@ class Client:
         except OSError:
             self._visible = False
 
-    def waits(self) -> bool:
+    def is_waiting(self) -> bool:
         """Tell whether the answer is still wanted, as far as can be seen."""
         if not self._visible:
             return True

@@ -19,7 +19,7 @@ _CHUNK = 1 << 20
 _VAR_TMP = "/var/tmp"  # noqa: S108 - only files without a name are put there
 
 
-class Spool(io.RawIOBase):
+class BuildFile(io.RawIOBase):
     """A file to write, seek and read, which nobody else can reach.
 
     `close` does nothing. `discard` ends it; what an abandoned thread or buffer writes afterwards goes nowhere, and all

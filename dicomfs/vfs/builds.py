@@ -25,7 +25,7 @@ from dicomfs.resources.descriptors import Descriptors, Kept
 from dicomfs.resources.nursery import first_of
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Version
-from dicomfs.vfs.build_file import Spool
+from dicomfs.vfs.build_file import BuildFile
 from dicomfs.vfs.content import Buffer, Content, WrongSize
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ Name = Callable[[], Awaitable[bytes]]
 """Gives the `lasting_key` of a content. It may read the whole source: builds ask it, listings never do."""
 
 # How often an opener that waits is asked whether it still wants the content, in seconds; a system call stays as long.
-POLL = 1.0
+POLL_SECONDS = 1.0
 # How long a file that is too large to be kept waits for the one who has asked for its size, in seconds.
-LINGER = 60.0
+LINGER_SECONDS = 60.0
 # Files of which size and identity are remembered, and the bytes that each takes in memory; an idle one takes as many.
-_MOST_KNOWN = 50_000
+_MAX_KNOWN = 50_000
 _KNOWN_BYTES = 450
 _BUFFER = 1 << 20
 
@@ -100,7 +100,7 @@ def lasting_key(content: bytes, recipe: str) -> bytes:
     return hashlib.blake2b(repr((edition(), content, recipe)).encode(), digest_size=20).digest()
 
 
-class _Built:
+class _BuiltFile:
     """One built file; also the one piece of its content.
 
     It stays open as long as somebody holds it. One that is only kept gives way when descriptors are short, and is lost
@@ -164,7 +164,7 @@ class BuiltContent(Content):
 
     __slots__ = ("_builds", "_built", "_key", "fresh")
 
-    def __init__(self, builds: "Builds", key: bytes, built: _Built, *, fresh: bool) -> None:
+    def __init__(self, builds: "BuildCache", key: bytes, built: _BuiltFile, *, fresh: bool) -> None:
         """Serve *built*, which *builds* releases when this is closed."""
         self._builds = builds
         self._key = key
@@ -185,7 +185,7 @@ class BuiltContent(Content):
         self._builds.release(self._key, self._built)
 
 
-class _Flight:
+class _BuildTask:
     """One build under way, for how many openers, and how it ended; *goes_on* when it ends without any of them."""
 
     __slots__ = ("built", "ended", "error", "fresh", "goes_on", "openers", "scope")
@@ -195,12 +195,12 @@ class _Flight:
         self.scope = trio.CancelScope()
         self.openers = 0
         self.fresh = self.goes_on = False
-        self.built: _Built | None = None
+        self.built: _BuiltFile | None = None
         self.error: OSError | None = None
 
 
-class Builds:
-    """Builds under way and what was built.
+class BuildCache:
+    """Builds under way, and built files.
 
     Files that nobody has open are in *cache*; those that it does not take, or all without one, are kept up to *limit*
     bytes, and as far as *descriptors* has room, by default a budget of their own. Up to *at_once* builds run at a time;
@@ -214,9 +214,9 @@ class Builds:
         self._limit = limit
         self._cache = cache
         self._descriptors = descriptors or Descriptors.of_process()
-        self._flights: dict[bytes, _Flight] = {}
-        self._held: dict[bytes, _Built] = {}
-        self._idle: OrderedDict[bytes, _Built] = OrderedDict()
+        self._tasks: dict[bytes, _BuildTask] = {}
+        self._held: dict[bytes, _BuiltFile] = {}
+        self._idle: OrderedDict[bytes, _BuiltFile] = OrderedDict()
         self._idle_bytes = 0
         self._known: OrderedDict[bytes, tuple[int, tuple[int, int, int]]] = OrderedDict()
         self._permits = trio.Semaphore(at_once)
@@ -230,7 +230,7 @@ class Builds:
     @property
     def under_way(self) -> int:
         """Number of builds that have not ended."""
-        return len(self._flights)
+        return len(self._tasks)
 
     @property
     def weight(self) -> int:
@@ -274,7 +274,7 @@ class Builds:
             self._idle.popitem()[1].close()
         self._idle_bytes = 0
 
-    def _hold(self, key: bytes) -> _Built | None:
+    def _hold(self, key: bytes) -> _BuiltFile | None:
         if built := self._held.get(key):
             built.holders += 1
         elif built := self._idle.pop(key, None):
@@ -284,7 +284,7 @@ class Builds:
             self._held[key] = built
         return built
 
-    def release(self, key: bytes, built: _Built) -> None:
+    def release(self, key: bytes, built: _BuiltFile) -> None:
         """Let one holder of a built file go, for `BuiltContent.close`."""
         built.holders -= 1
         if built.holders:
@@ -304,78 +304,78 @@ class Builds:
 
     async def _wait(
         self, key: bytes, build: Build, wanted: Wanted, name: Name | None, limit: float
-    ) -> tuple[_Built, bool]:
+    ) -> tuple[_BuiltFile, bool]:
         """Wait for the build of *key*, with others perhaps; hold what it gives and tell whether it is fresh."""
         deadline = trio.current_time() + limit
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight()
-            trio.lowlevel.spawn_system_task(self._fly, key, build, name, flight)
-        flight.openers += 1
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = _BuildTask()
+            trio.lowlevel.spawn_system_task(self._run, key, build, name, task)
+        task.openers += 1
         try:
-            while not flight.ended.is_set():
-                with trio.move_on_at(min(trio.current_time() + POLL, deadline)):
-                    await flight.ended.wait()
-                if flight.ended.is_set():
+            while not task.ended.is_set():
+                with trio.move_on_at(min(trio.current_time() + POLL_SECONDS, deadline)):
+                    await task.ended.wait()
+                if task.ended.is_set():
                     break
                 if not wanted():
                     raise OpenAbandoned
                 if trio.current_time() >= deadline:
-                    flight.goes_on = True
+                    task.goes_on = True
                     raise BuildUnfinished
-            if flight.error is not None:
-                raise flight.error
-            assert flight.built is not None  # noqa: S101 - neither an error nor cancelled
-            flight.built.holders += 1
-            return flight.built, flight.fresh
+            if task.error is not None:
+                raise task.error
+            assert task.built is not None  # noqa: S101 - neither an error nor cancelled
+            task.built.holders += 1
+            return task.built, task.fresh
         finally:
-            flight.openers -= 1
-            if not flight.openers:
-                self._leave(key, flight)
+            task.openers -= 1
+            if not task.openers:
+                self._leave(key, task)
 
-    def _leave(self, key: bytes, flight: _Flight) -> None:
+    def _leave(self, key: bytes, task: _BuildTask) -> None:
         """Nobody waits any longer: end the build, or let go what it has made."""
-        if flight.built is not None:
-            self.release(key, flight.built)
-        elif not flight.ended.is_set() and not flight.goes_on:
-            del self._flights[key]
-            flight.scope.cancel()
+        if task.built is not None:
+            self.release(key, task.built)
+        elif not task.ended.is_set() and not task.goes_on:
+            del self._tasks[key]
+            task.scope.cancel()
             self._cancelled += 1
 
-    async def _fly(self, key: bytes, build: Build, name: Name | None, flight: _Flight) -> None:
+    async def _run(self, key: bytes, build: Build, name: Name | None, task: _BuildTask) -> None:
         """Be the task of one build."""
         try:
-            with flight.scope:
+            with task.scope:
                 lasting = await name() if name and self._cache else None
                 built = await self._found(lasting) or await self._build(lasting, build)
-                if flight.scope.cancel_called:
+                if task.scope.cancel_called:
                     built.close()
                 else:
-                    flight.built = self._held[key] = built
-                    flight.fresh = self._remember(key, built)
-                    if not flight.openers:
+                    task.built = self._held[key] = built
+                    task.fresh = self._remember(key, built)
+                    if not task.openers:
                         self.release(key, built)
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - a codec's panic is no Exception, and this task has no parent
             self._failed += 1
-            flight.error = _said(error)
-            if flight.goes_on and not flight.openers:
-                log.warning("a build that took too long failed in the end: %s", flight.error.strerror)
+            task.error = _said(error)
+            if task.goes_on and not task.openers:
+                log.warning("a build that took too long failed in the end: %s", task.error.strerror)
         finally:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-            flight.ended.set()
+            if self._tasks.get(key) is task:
+                del self._tasks[key]
+            task.ended.set()
 
-    async def _found(self, lasting: bytes | None) -> _Built | None:
+    async def _found(self, lasting: bytes | None) -> _BuiltFile | None:
         """Open the entry of the disk cache; checking a large one takes its time."""
         cache = self._cache
         if cache is None or lasting is None:
             return None
         entry = await run(Purpose.DISK, cache.open, lasting, finish=True)
-        return entry and _Built(self._descriptors, *entry, cached=True)
+        return entry and _BuiltFile(self._descriptors, *entry, cached=True)
 
-    async def _build(self, lasting: bytes | None, build: Build) -> _Built:
+    async def _build(self, lasting: bytes | None, build: Build) -> _BuiltFile:
         async with self._permits:
             self._begun += 1
             if self._descriptors.full():
@@ -389,9 +389,9 @@ class Builds:
             self.close()
             return await self._made(lasting, build)
 
-    async def _made(self, lasting: bytes | None, build: Build) -> _Built:
+    async def _made(self, lasting: bytes | None, build: Build) -> _BuiltFile:
         """Build into a file that only this process can reach."""
-        spool = Spool(self._cache if lasting else None, self._descriptors)
+        spool = BuildFile(self._cache if lasting else None, self._descriptors)
         try:
             file = io.BufferedRandom(spool, _BUFFER)
             await build(file)
@@ -400,24 +400,24 @@ class Builds:
             descriptor, size, cached = await run(Purpose.DISK, spool.finish, lasting or b"", finish=True)
         finally:
             spool.discard()
-        built = _Built(self._descriptors, descriptor, size, cached)
+        built = _BuiltFile(self._descriptors, descriptor, size, cached)
         if not size:
             built.close()
             raise BuildFailed("nothing was made")
         return built
 
-    def _remember(self, key: bytes, built: _Built) -> bool:
+    def _remember(self, key: bytes, built: _BuiltFile) -> bool:
         """Note the exact size; tell whether there was another file of this key before."""
         before = self._known.pop(key, None)
         self._known[key] = built.size, built.mark
-        if len(self._known) > _MOST_KNOWN:
+        if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
         return before is not None and before[1] != built.mark
 
 
 async def _close_later(content: BuiltContent) -> None:
     try:
-        await trio.sleep(LINGER)
+        await trio.sleep(LINGER_SECONDS)
     finally:
         content.close()
 

@@ -135,11 +135,11 @@ class Directory(Node, ABC):
 class Children(Sequence[Child], ABC):
     """The children of a fixed directory; *weight* is what they cost in memory, in bytes.
 
-    *alike* is what all of them show where they are files that differ in nothing but their names.
+    *shared_attributes* are set where the children are files that differ only in name.
     """
 
     weight: int
-    alike: Attributes | None = None
+    shared_attributes: Attributes | None = None
 
     @abstractmethod
     def name(self, place: int) -> bytes:
@@ -196,16 +196,16 @@ class NumberedChildren(Children):
         file: Callable[[int], File],
         extension: str | Callable[[int], str],
         *,
-        alike: Attributes | None = None,
+        shared_attributes: Attributes | None = None,
         first: int = 1,
         digits: int = 4,
         weight: int = 0,
     ) -> None:
         """Number *count* files; *file* and *extension* (with its dot) are asked with the index from 0.
 
-        *alike* is given where all files have the same attributes; *weight* is what the functions hold in memory.
+        *shared_attributes* are given where all files have the same ones; *weight* is the memory that the functions hold.
         """
-        self.alike = alike
+        self.shared_attributes = shared_attributes
         self.weight = NODE_BYTES + weight
         self._count = count
         self._file = file
@@ -284,7 +284,7 @@ class ReadyDirectory(FixedDirectory):
         return self._children
 
 
-class LateDirectory(FixedDirectory):
+class LazyDirectory(FixedDirectory):
     """A fixed directory whose children are found when somebody looks into it."""
 
     __slots__ = ("_find",)

@@ -7,7 +7,7 @@ was told first stays the size, also when the file had to be made a second time.
 from dicomfs.vfs.content import WrongSize
 
 
-class ToldSizes:
+class ReportedSizes:
     """The sizes of files whose listing tells none, by number, for as long as the kernel holds them."""
 
     def __init__(self) -> None:
