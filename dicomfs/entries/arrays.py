@@ -20,8 +20,8 @@ from dicomfs.iod.pixel_size import spacings
 from dicomfs.pixeldata.pixel_data import Pixels
 from dicomfs.rendering.render import WHITE
 from dicomfs.sources.source import SourceFile
-from dicomfs.vfs.content import Concatenation, Content, Literal
-from dicomfs.vfs.nodes import Attributes, File, Node, NumberedChildren, ReadyDirectory, Wanted, always
+from dicomfs.vfs.content import Concatenation, Content, Literal, Wanted, always
+from dicomfs.vfs.nodes import Attributes, File, Node, NumberedChildren, ReadyDirectory
 
 
 class PixelsNpy:

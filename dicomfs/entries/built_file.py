@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 from dicomfs.instance.handle import InstanceHandle
 from dicomfs.vfs.builds import BuiltContent, build_key, lasting_key
-from dicomfs.vfs.content import WrongSize
-from dicomfs.vfs.nodes import Attributes, File, Wanted, always
+from dicomfs.vfs.content import Wanted, WrongSize, always
+from dicomfs.vfs.nodes import Attributes, File
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ from dicomfs.pixeldata.overlays import Overlay
 from dicomfs.pixeldata.pixel_data import Pixels
 from dicomfs.rendering.render import Display, Window
 from dicomfs.rendering.resize import Placed, Shrunk
-from dicomfs.vfs.content import Buffer, Content, part_of
-from dicomfs.vfs.nodes import Attributes, File, Wanted, always
+from dicomfs.vfs.content import Buffer, Content, Wanted, always, part_of
+from dicomfs.vfs.nodes import Attributes, File
 from dicomfs.workers.decoder_process import Task
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")

@@ -22,8 +22,18 @@ from dicomfs.pixeldata.frames import NativeFrames
 from dicomfs.pixeldata.pixel_data import PIXEL_TAGS
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import SourceFile
-from dicomfs.vfs.content import Buffer, Concatenation, Content, FrameRun, InflatedExtent, Literal, SourceExtent
-from dicomfs.vfs.nodes import Attributes, File, Node, Wanted, always
+from dicomfs.vfs.content import (
+    Buffer,
+    Concatenation,
+    Content,
+    FrameRun,
+    InflatedExtent,
+    Literal,
+    SourceExtent,
+    Wanted,
+    always,
+)
+from dicomfs.vfs.nodes import Attributes, File, Node
 
 # What says where frames lie in the source.
 _TABLES = frozenset(

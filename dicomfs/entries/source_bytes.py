@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from dicomfs.dicom.stream import Extent
 from dicomfs.instance.handle import InstanceHandle
-from dicomfs.vfs.content import Concatenation, Content, SourceExtent
-from dicomfs.vfs.nodes import Attributes, File, Wanted, always
+from dicomfs.vfs.content import Concatenation, Content, SourceExtent, Wanted, always
+from dicomfs.vfs.nodes import Attributes, File
 
 
 class ExtentsFile(File):

@@ -23,8 +23,8 @@ from dicomfs.iod.pixel_size import physical
 from dicomfs.pixeldata.video_stream import Video
 from dicomfs.rendering.resize import Shrunk, shrunk_to
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.vfs.content import Concatenation, Content, JoinedExtents, Literal
-from dicomfs.vfs.nodes import Attributes, File, Node, Wanted, always
+from dicomfs.vfs.content import Concatenation, Content, JoinedExtents, Literal, Wanted, always
+from dicomfs.vfs.nodes import Attributes, File, Node
 from dicomfs.video.films import DEMUXERS, SEEN, FilmFailed, FilmHost, Job, PosterFrame, Remux, remuxed_size
 
 _MAX_SIDE_PIXELS = 65535

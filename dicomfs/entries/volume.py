@@ -16,8 +16,8 @@ from dicomfs.entries.frame_values import Output, frame_size, frame_values, value
 from dicomfs.formats.nifti import HEADER_SIZE, Grid, nifti_header
 from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
-from dicomfs.vfs.content import Buffer, Concatenation, Content, FrameRun, Literal, PartialFrameRun
-from dicomfs.vfs.nodes import Attributes, File, Node, Wanted, always
+from dicomfs.vfs.content import Buffer, Concatenation, Content, FrameRun, Literal, PartialFrameRun, Wanted, always
+from dicomfs.vfs.nodes import Attributes, File, Node
 from dicomfs.volume.mosaic import Mosaic
 from dicomfs.volume.volume import Volume
 

@@ -25,8 +25,8 @@ from dicomfs.fuse.reported_sizes import ReportedSizes
 from dicomfs.fuse.requester import Requester
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Space
-from dicomfs.vfs.content import Content
-from dicomfs.vfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, Unknown, always
+from dicomfs.vfs.content import Content, always
+from dicomfs.vfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, Unknown
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from dicomfs.instance.version_stream import VersionStream, lend
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.open_files import OpenFiles
 from dicomfs.sources.source import Entry, SourceFile, Version
-from dicomfs.vfs.content import Concatenation, Content, InflatedExtent, Literal, SourceExtent
-from dicomfs.vfs.nodes import Attributes, Children, File, LazyDirectory, Wanted, always, read_only
+from dicomfs.vfs.content import Concatenation, Content, InflatedExtent, Literal, SourceExtent, Wanted, always
+from dicomfs.vfs.nodes import Attributes, Children, File, LazyDirectory, read_only
 
 Arguments = ParamSpec("Arguments")
 Read = TypeVar("Read")

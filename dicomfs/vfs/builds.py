@@ -26,15 +26,12 @@ from dicomfs.resources.nursery import first_of
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Version
 from dicomfs.vfs.build_file import BuildFile
-from dicomfs.vfs.content import Buffer, Content, WrongSize
+from dicomfs.vfs.content import Buffer, Content, Wanted, WrongSize, always
 
 log = logging.getLogger(__name__)
 
 Build = Callable[[BinaryIO], Awaitable[None]]
 """Writes the whole content into a file that is empty at first. Raises OSError; may be cancelled."""
-
-Wanted = Callable[[], bool]
-"""Whether the client that has asked for something still waits for it."""
 
 Name = Callable[[], Awaitable[bytes]]
 """Gives the `lasting_key` of a content. It may read the whole source: builds ask it, listings never do."""
@@ -80,10 +77,6 @@ class BuildStats:
     begun: int
     failed: int
     cancelled: int
-
-
-def _wanted() -> bool:
-    return True
 
 
 def build_key(version: Version, recipe: str) -> bytes:
@@ -246,7 +239,7 @@ class BuildCache:
         self,
         key: bytes,
         build: Build,
-        wanted: Wanted = _wanted,
+        wanted: Wanted = always,
         name: Name | None = None,
         limit: float = math.inf,
     ) -> BuiltContent:

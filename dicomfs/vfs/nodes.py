@@ -8,18 +8,10 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
 
-from dicomfs.vfs.content import Content
+from dicomfs.vfs.content import Content, Wanted, always
 
 NODE_BYTES = 800
 """What a node with its name and content costs in memory, about."""
-
-Wanted = Callable[[], bool]
-"""Whether the client that has asked for something still waits for it."""
-
-
-def always() -> bool:
-    """Wait without end."""
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +195,7 @@ class NumberedChildren(Children):
     ) -> None:
         """Number *count* files; *file* and *extension* (with its dot) are asked with the index from 0.
 
-        *shared_attributes* are given where all files have the same ones; *weight* is the memory that the functions hold.
+        *shared_attributes* are given where all files have the same; *weight* is the memory that the functions hold.
         """
         self.shared_attributes = shared_attributes
         self.weight = NODE_BYTES + weight
