@@ -37,7 +37,7 @@ class VirtualFile(Protocol):
     depends: Depends
 
     def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
-        """Give the entry for *instance*, or None."""
+        """Return the entry for *instance*, or None."""
 
 
 # Whether a listing has an entry, or it is only opened by its name; `Selection` may say otherwise.

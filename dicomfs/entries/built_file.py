@@ -31,7 +31,7 @@ class Recipe:
 
 
 class BuiltFile(File):
-    """A file that is built when somebody opens it, or asks for a size that nothing else tells."""
+    """A file that is built when it is opened, or when its size is requested and must be measured."""
 
     __slots__ = ("_handle", "_key", "_recipe")
     slow = True
@@ -44,7 +44,7 @@ class BuiltFile(File):
         super().__init__(replace(handle.file(recipe.size or 0), sized=recipe.size is not None))
 
     async def current(self) -> Attributes:
-        """Give the attributes with the exact size, if need be by building the file. Raises OSError."""
+        """Return the attributes with the exact size, if need be by building the file. Raises OSError."""
         return replace(self.attributes, size=await self.find_size(), sized=True)
 
     async def find_size(self, wanted: Wanted = always, limit: float = math.inf) -> int:

@@ -1,4 +1,4 @@
-"""`video.mp4` of objects whose frames follow each other in time: encoded as a film when somebody opens it.
+"""`video.mp4` of cine loops: objects whose frames follow each other in time, encoded when the file is opened.
 
 Its size follows from the number and the size of its frames (see `video.film_size`); what the film does not need of it
 is a `free` box. The pictures are those of `frames/`. While the film's process encodes one frame, workers decode the
@@ -34,7 +34,7 @@ from dicomfs.workers.prefetcher import in_order
 
 log = logging.getLogger(__name__)
 
-# Goes up whenever the bytes of a film change.
+# Goes up whenever the bytes of a cine loop change.
 _VERSION = 4
 # The aspect ratio of pixels is two numbers of 16 bits (H.264 E.2.1).
 _MAX_ASPECT = 0xFFFF
@@ -43,13 +43,13 @@ _MAX_ATTEMPTS = 3
 
 
 class VideoMp4:
-    """A stored MP4 as it is, another stored video put into one, or a film of the frames."""
+    """A stored MP4 verbatim, another stored video remuxed, or the frames encoded as a cine loop."""
 
     name = "video.mp4"
     depends = Depends.WINDOW
 
     def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
-        """Serve a film of objects that are one, or of all with several frames where the mount shall show them so."""
+        """Serve cine loops, or all multi-frame objects where the user asked for that."""
         if instance.video is not None:
             if instance.video.kind == "mp4":
                 return stored_video(handle, instance.video.size)
@@ -96,12 +96,12 @@ async def _encode(
 
 
 def _shown(pixels: Pixels) -> range:
-    """Give the frames that the film shows, counted from 0."""
+    """Return the frames that the cine loop shows, counted from 0."""
     return shown_frames(pixels.dataset, len(pixels.frames))
 
 
 def _microseconds(timing: Timing) -> tuple[int, ...]:
-    """Give the times of all frames and the end, each later than the one before it, as films need them."""
+    """Return the times of all frames and the end, each later than the one before it, as MP4 requires."""
     times: list[int] = []
     for milliseconds in (*timing.offsets, timing.duration):
         time = round(1000 * milliseconds)
@@ -134,7 +134,7 @@ async def _decode(frames: FrameCache, broken: set[int], request: Request) -> byt
 
 
 def _aspect(instance: Instance) -> tuple[int, int]:
-    """Give the width and height of a pixel, as the pictures of the frames state them."""
+    """Return the width and height of a pixel, as the pictures of the frames state them."""
     across, down = struct.unpack_from(">II", physical(pixels_of(instance).dataset, 0), 8)
     while max(across, down) > _MAX_ASPECT:
         across, down = across // 2, down // 2

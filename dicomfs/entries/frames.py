@@ -81,12 +81,12 @@ class Thumbnail:
 
 
 def _pixels(instance: Instance) -> Pixels | None:
-    """Give the pixels of an object that has at least one frame."""
+    """Return the pixels of an object that has at least one frame."""
     return instance.pixels if instance.pixels and len(instance.pixels.frames) else None
 
 
 def representative(dataset: DataSet, count: int) -> int:
-    """Give the frame, counted from 0, that stands for all *count*: the stated one, or else the middle one.
+    """Return the frame, counted from 0, that stands for all *count*: the stated one, or else the middle one.
 
     PS3.3 C.7.6.6 states Representative Frame Number, counted from 1.
     """

@@ -62,7 +62,7 @@ class NativeDcm:
 
 
 def can_be_copied(instance: Instance) -> bool:
-    """Tell whether a copy in another transfer syntax would say the same.
+    """Whether a copy in another transfer syntax would say the same.
 
     Not so where pixels cannot be found or are elsewhere, where elements are missing, and of a DICOMDIR, in which
     offsets in the file count (PS3.10 8.5).
@@ -76,7 +76,7 @@ def can_be_copied(instance: Instance) -> bool:
 
 
 def change_of(instance: Instance, transfer_syntax: str, fmt: PixelFormat | None = None) -> Change:
-    """Say what a copy in *transfer_syntax* says other than its source; it stores frames as *fmt*, or as plain."""
+    """Return the changes of a copy in *transfer_syntax*, which stores frames as *fmt*, by default uncompressed."""
     pixels, fmt = instance.pixels, fmt or instance.plain
     if pixels is None or fmt is None:
         return Change(transfer_syntax)

@@ -29,7 +29,7 @@ _GLASS, _NOTHING = 255, 0
 
 
 def slide_thumbnail_file(handle: InstanceHandle, instance: Instance, level: Level, longest: int) -> BuiltFile:
-    """Give the picture of *level*, at most *longest* pixels long and wide."""
+    """Return the picture of *level*, at most *longest* pixels long and wide."""
     pixels = instance.pixels
     assert pixels is not None  # noqa: S101 - a level has tiles
     small = shrunk_to(longest, level.rows, level.columns)
@@ -82,14 +82,14 @@ def _chunks(file: SourceFile, instance: Instance, level: Level, small: Shrunk) -
 
 
 def _reduced(level: Level, longest: int) -> Shrunk:
-    """Say how small a tile is drawn: so that it has some pixels for each of the picture, and one at least."""
+    """Return the size of a reduced tile: some pixels for each of the thumbnail, and one at least."""
     wanted = _FINER * longest / max(level.rows, level.columns)
     rows, columns = (max(1, min(length, round(length * wanted))) for length in (level.tile_rows, level.tile_columns))
     return Shrunk(rows, columns)
 
 
 def _scaled(length: int, drawn: int, tile: int) -> int:
-    """Give how long *length* pixels of the level are drawn, where a *tile* is *drawn* so small.
+    """Return the length of *length* pixels of the level once a *tile* is reduced to *drawn* pixels.
 
     A pixel that also stands for what is beyond the end of the level is none of them.
     """

@@ -68,7 +68,7 @@ class _StreamFile(File):
 
 
 def remuxed_video(instance: Instance, handle: InstanceHandle) -> Node | None:
-    """Give the MP4 that a stored video of another kind is put into, without encoding it anew, filled up to its size."""
+    """Return the MP4 that a stored video of another kind is remuxed into, padded to its promised size."""
     video, parsed = instance.video, instance.parsed
     if video is None or parsed is None or video.kind not in DEMUXERS or MISSING:
         return None
@@ -86,7 +86,7 @@ async def _remux(handle: InstanceHandle, promised: int, file: BinaryIO) -> None:
 
 
 def poster_file(instance: Instance, handle: InstanceHandle, longest: int) -> Node | None:
-    """Give the first picture of a stored video, at most *longest* pixels long and wide.
+    """Return the first picture of a stored video, at most *longest* pixels long and wide.
 
     It is as large as the header says that the pictures are, or in proportion to that, whatever the stream says: its
     size is known before anybody looks at the stream.
@@ -138,7 +138,7 @@ async def _stream(handle: InstanceHandle) -> Content:
 
 
 async def _video(handle: InstanceHandle) -> tuple[Video, Parsed]:
-    """Give what a file whose pixels are a video is."""
+    """Return what a file whose pixels are a video is."""
     instance = await handle.instance()
     assert instance.video is not None and instance.parsed is not None  # noqa: S101, PT018 - the caller looked
     return instance.video, instance.parsed

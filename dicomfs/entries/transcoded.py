@@ -65,14 +65,14 @@ async def _find(handle: InstanceHandle) -> Children:
 
 
 def _target(instance: Instance, transfer_syntax: str) -> PixelFormat | None:
-    """Say how the frames are stored in that syntax; None where there is no such copy."""
+    """Return the format of the frames in a transfer syntax; None where it cannot hold them."""
     if instance.plain is None or not can_be_copied(instance):
         return None
     return target(in_rows(instance.plain), transfer_syntax)
 
 
 def _syntax(handle: InstanceHandle, transfer_syntax: str) -> Directory:
-    """Give the directory of one transfer syntax."""
+    """Return the directory of one transfer syntax."""
     recipe = Recipe(f"transcoded {transfer_syntax} {_EDITION}", None, partial(_build, handle, transfer_syntax))
     return ReadyDirectory(handle.directory(), NamedChildren([(handle.entry.name, BuiltFile(handle, recipe))]))
 

@@ -1,4 +1,4 @@
-"""`volume.nii`: the frames of one object as a NIfTI-1 volume that lies where the patient lay.
+"""`volume.nii`: the frames of one object as a NIfTI-1 volume in the coordinates of the patient.
 
 A header, then the values of `frame_values` in the order of their grid positions; the rows of each slice run from the
 last to the first, as other programs that make NIfTI files write them. Slices of a mosaic are cut out of its frames.
@@ -116,7 +116,7 @@ def _slice_size(volume: Volume, fmt: PixelFormat) -> int:
 
 
 def _raster(volume: Volume, fmt: PixelFormat) -> tuple[int, int]:
-    """Give the rows and columns of a slice."""
+    """Return the rows and columns of a slice."""
     return (volume.mosaic.rows, volume.mosaic.columns) if volume.mosaic else (fmt.rows, fmt.columns)
 
 

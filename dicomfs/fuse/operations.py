@@ -33,16 +33,16 @@ log = logging.getLogger(__name__)
 # Nothing local takes this long; what does is a dead server or disk, and the caller may try again. Handlers that never
 # wait need no limit, and listings are many requests; handlers that may build a file have limits of their own.
 TIME_LIMIT_SECONDS = 120.0
-# Building a file may take minutes; this is for a builder that hangs. Whoever does not want to wait interrupts the open.
+# Limit for a hung build, in seconds; real ones take minutes. Clients that will not wait can interrupt open().
 BUILD_LIMIT_SECONDS = 3600.0
-# How long the kernel may remember that a name is missing: as long as a fixed directory lives, else as briefly as
-# it keeps what is there.
-MISSING_FIXED, MISSING = 3600.0, 5.0
-# The number of what is listed and cannot be looked at; no node has it.
+# How long the kernel may remember that a name is missing: in a fixed directory for as long as that lives, in others
+# as briefly as it remembers the names that there are.
+MISSING_FIXED_SECONDS, MISSING_SECONDS = 3600.0, 5.0
+# The inode number of names that are listed but cannot be examined; no node has it.
 NOBODY = (1 << 64) - 1
 # What `cp` and `cat` take as their unit; the kernel's own read-ahead is the same.
 BLOCK_SIZE = 128 * 1024
-# Answers that say what is so, not that something went wrong.
+# Ordinary answers, which are not logged.
 _ORDINARY = frozenset(
     (
         errno.ENOENT,
@@ -135,7 +135,9 @@ class Operations(pyfuse3.Operations):
             if child is None:
                 missing = pyfuse3.EntryAttributes()
                 missing.st_ino = 0
-                missing.entry_timeout = MISSING_FIXED if isinstance(directory, FixedDirectory) else MISSING
+                missing.entry_timeout = (
+                    MISSING_FIXED_SECONDS if isinstance(directory, FixedDirectory) else MISSING_SECONDS
+                )
                 return missing
             return _entry(*self._held(parent_inode, child))
 
@@ -170,7 +172,7 @@ class Operations(pyfuse3.Operations):
             return handle
 
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        """Give names with their attributes, as many as fit."""
+        """Return names with their attributes, as many as fit."""
         with _Reply(self, "readdir", limited=False):
             inode, listing = self._listings[fh]
             if isinstance(listing, Children) and listing.shared_attributes is not None:
@@ -180,7 +182,7 @@ class Operations(pyfuse3.Operations):
             for place in range(start_id, len(listing)):
                 child = listing[place]
                 if isinstance(child.node, Unknown):
-                    # Of no type, so that the kernel keeps nothing of it and asks when somebody wants to know more.
+                    # Of no type, so that the kernel keeps nothing of it and asks again.
                     if not pyfuse3.readdir_reply(token, child.name, _entry(NOBODY, child.node.attributes), place + 1):
                         break
                     continue
@@ -197,7 +199,7 @@ class Operations(pyfuse3.Operations):
     def _show_uniform(
         self, inode: int, listing: Children, attributes: Attributes, start: int, token: pyfuse3.ReaddirToken
     ) -> None:
-        """Give names of which there may be a hundred thousand, so nothing is made for each but the name."""
+        """Return names of which there may be a hundred thousand, so nothing is made for each but the name."""
         first = self.inodes.first_place(inode, len(listing))
         entry = _entry(first, attributes)
         place, name, reply = start, listing.name, pyfuse3.readdir_reply
@@ -249,7 +251,7 @@ class Operations(pyfuse3.Operations):
             self._contents.pop(fh).close()
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        """Give one extended attribute; ENOSYS is said once, and the kernel never asks again."""
+        """Return one extended attribute; ENOSYS is said once, and the kernel never asks again."""
         with _Reply(self, "getxattr", limited=True):
             if not self._xattrs:
                 raise OSError(errno.ENOSYS, "no extended attributes")
@@ -290,10 +292,10 @@ class Operations(pyfuse3.Operations):
         self._listings.clear()
 
     def _held(self, parent: int, child: Child) -> tuple[int, Attributes]:
-        """Number a child of *parent*, count one lookup, and give what the kernel may be told without building it."""
+        """Number a child of *parent*, count one lookup, and return the attributes known without building it."""
         number, attributes = self.inodes.hold(parent, child), child.node.attributes
         if not attributes.sized and (size := self._sizes.hold(number)) is not None:
-            # A size that was told is told each time, since the kernel takes over what a lookup or a listing says.
+            # A size is reported again each time: the kernel takes over what lookups and listings say.
             attributes = replace(attributes, size=size, sized=True)
         return number, attributes
 

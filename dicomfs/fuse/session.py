@@ -86,7 +86,7 @@ class MountOptions:
 
 
 def run(options: MountOptions, ready: Callable[[], None]) -> None:
-    """Mount and serve until unmounted or told to stop; call *ready* when the mount answers.
+    """Mount and serve until unmounted or stopped by a signal; call *ready* when the mount answers.
 
     Raises MountRefused, and OSError or RuntimeError of the kernel and libfuse.
     """
@@ -219,7 +219,7 @@ async def _serve(operations: Operations, services: MountServices, mountpoint: st
 
 
 async def _tidy(operations: Operations) -> None:
-    """Give memory back now and then."""
+    """Give unused memory back to the kernel from time to time."""
     answered = 0
     while True:
         await trio.sleep(TIDY_SECONDS)

@@ -1,7 +1,7 @@
-"""Content whose size nobody knows before it is made: made once for all who wait, kept on disk while there is room.
+"""Files that are built as a whole: once for all clients that wait, and kept on disk while there is space.
 
-Only this module starts builds. One runs in a task of its own, so that it outlives the opener that began it for as long
-as another one waits, and ends with the last, unless that one has only run out of time.
+Only this module starts builds. Each runs in a task of its own. It outlives the client that began it as long as another
+one waits, and is cancelled with the last, unless that one has only run out of time.
 """
 
 import errno
@@ -34,13 +34,13 @@ Build = Callable[[BinaryIO], Awaitable[None]]
 """Writes the whole content into a file that is empty at first. Raises OSError; may be cancelled."""
 
 Name = Callable[[], Awaitable[bytes]]
-"""Gives the `lasting_key` of a content. It may read the whole source: builds ask it, listings never do."""
+"""Returns the `lasting_key` of a content. It may read the whole source, so builds call it and listings do not."""
 
-# How often an opener that waits is asked whether it still wants the content, in seconds; a system call stays as long.
+# Interval at which a waiting client is checked for interruption, in seconds; its system call lasts as long.
 POLL_SECONDS = 1.0
-# How long a file that is too large to be kept waits for the one who has asked for its size, in seconds.
+# Time that a file too large to be kept stays for the client that has asked for its size, in seconds.
 LINGER_SECONDS = 60.0
-# Files of which size and identity are remembered, and the bytes that each takes in memory; an idle one takes as many.
+# Files whose size and identity are remembered, and the memory that each takes; an idle file takes as much.
 _MAX_KNOWN = 50_000
 _KNOWN_BYTES = 450
 _BUFFER = 1 << 20
@@ -55,7 +55,7 @@ class BuildFailed(OSError):
 
 
 class OpenAbandoned(OSError):
-    """Whoever wanted the content no longer waits for it."""
+    """No client waits for the content any longer."""
 
     def __init__(self) -> None:
         """Carry EINTR."""
@@ -72,7 +72,7 @@ class BuildUnfinished(OSError):
 
 @dataclass(frozen=True, slots=True)
 class BuildStats:
-    """What was done so far: builds begun, those that failed, and those that nobody waited for any longer."""
+    """Numbers of builds begun, failed, and cancelled because no client waited any longer."""
 
     begun: int
     failed: int
@@ -80,12 +80,12 @@ class BuildStats:
 
 
 def build_key(version: Version, recipe: str) -> bytes:
-    """Give the key, within one mount, of what *recipe* makes of one version of a file: a digest that tells neither."""
+    """Return the key, within one mount, of the result of *recipe* on one version of a file: a digest of both."""
     return hashlib.blake2b(repr((version, recipe)).encode(), digest_size=20).digest()
 
 
 def lasting_key(content: bytes, recipe: str) -> bytes:
-    """Give the key, for later mounts too, of what *recipe* makes of a file whose bytes have the digest *content*.
+    """Return the key, for later mounts too, of what *recipe* makes of a file whose bytes have the digest *content*.
 
     Nothing that `stat` tells is part of it: many file systems number inodes by the order of lookups, and copies have
     the times of their originals.
@@ -94,9 +94,9 @@ def lasting_key(content: bytes, recipe: str) -> bytes:
 
 
 class _BuiltFile:
-    """One built file; also the one piece of its content.
+    """One built file.
 
-    It stays open as long as somebody holds it. One that is only kept gives way when descriptors are short, and is lost
+    It stays open as long as it is held. A file that is only kept gives way when descriptors are short, and is lost
     then, since it has no name.
     """
 
@@ -115,11 +115,11 @@ class _BuiltFile:
 
     @property
     def lost(self) -> bool:
-        """Tell whether it had to give way."""
+        """Whether it has given way."""
         return self._kept.descriptor < 0
 
     def hold(self) -> bool:
-        """Hold it again, after `keep`; tell whether it is still there."""
+        """Hold it again, after `keep`; return whether it is still there."""
         self.holders = 1
         return self._descriptors.use(self._kept) >= 0
 
@@ -128,7 +128,7 @@ class _BuiltFile:
         self._descriptors.done(self._kept)
 
     async def read(self, start: int, stop: int) -> Buffer:
-        """Read at once what is in the page cache, in a thread what is not."""
+        """Read at once from the page cache, otherwise in a thread."""
         buffer = np.empty(stop - start, np.uint8).data  # unlike a bytearray not filled with zeros first
         try:
             if os.preadv(self._kept.descriptor, [buffer], start, os.RWF_NOWAIT) == len(buffer):
@@ -153,7 +153,7 @@ class _BuiltFile:
 
 
 class BuiltContent(Content):
-    """What was built, open; *fresh* when it was built anew since the last time, so that what was read then is void."""
+    """An open built file; *fresh* when it was rebuilt since it was last opened, so that cached pages are void."""
 
     __slots__ = ("_builds", "_built", "_key", "fresh")
 
@@ -179,7 +179,7 @@ class BuiltContent(Content):
 
 
 class _BuildTask:
-    """One build under way, for how many openers, and how it ended; *goes_on* when it ends without any of them."""
+    """One build under way, its number of clients, and its outcome; *goes_on* if it outlives them."""
 
     __slots__ = ("built", "ended", "error", "fresh", "goes_on", "openers", "scope")
 
@@ -231,7 +231,7 @@ class BuildCache:
         return _KNOWN_BYTES * (len(self._known) + len(self._idle))
 
     def size(self, key: bytes) -> int | None:
-        """Give the size of what was built or found in this mount, if any; this never waits and asks no disk."""
+        """Return the size of what was built or found in this mount, if any; this never waits and asks no disk."""
         known = self._known.get(key)
         return known and known[0]
 
@@ -243,7 +243,7 @@ class BuildCache:
         name: Name | None = None,
         limit: float = math.inf,
     ) -> BuiltContent:
-        """Give the content of *key*, kept or made by *build* once for all who ask meanwhile.
+        """Return the content of *key*, kept or made by *build* once for all who ask meanwhile.
 
         Only what has a *name* is looked for in the disk cache, and kept there. Raises OSError where it cannot be made;
         OpenAbandoned when *wanted* says, while it is made, that it no longer is; BuildUnfinished when it is not made
@@ -336,7 +336,7 @@ class BuildCache:
             self._cancelled += 1
 
     async def _run(self, key: bytes, build: Build, name: Name | None, task: _BuildTask) -> None:
-        """Be the task of one build."""
+        """Run one build, in a task of its own."""
         try:
             with task.scope:
                 lasting = await name() if name and self._cache else None
@@ -400,7 +400,7 @@ class BuildCache:
         return built
 
     def _remember(self, key: bytes, built: _BuiltFile) -> bool:
-        """Note the exact size; tell whether there was another file of this key before."""
+        """Note the exact size; return whether there was another file of this key before."""
         before = self._known.pop(key, None)
         self._known[key] = built.size, built.mark
         if len(self._known) > _MAX_KNOWN:

@@ -41,7 +41,7 @@ class Node:
         self.identity = identity
 
     async def current(self) -> Attributes:
-        """Give the attributes as they are now, with their size; may raise OSError where the source is gone."""
+        """Return the attributes as they are now, with their size; may raise OSError where the source is gone."""
         return self.attributes
 
     async def find_size(self, wanted: Wanted = always, limit: float = math.inf) -> int:
@@ -49,16 +49,16 @@ class Node:
         return self.attributes.size
 
     async def extended(self) -> Mapping[bytes, bytes]:
-        """Give the extended attributes."""
+        """Return the extended attributes."""
         return {}
 
     def replaces(self, before: "Node") -> bool:
-        """Tell whether the inode that *before* stood for needs this node, of the same identity, from now on."""
+        """Whether the inode that *before* stood for needs this node, of the same identity, from now on."""
         return self.attributes != before.attributes
 
 
 class Unknown(Node):
-    """A name that is there, of which nothing else can be learnt just now; whoever asks gets an error.
+    """A name of which nothing else can be learnt at the moment; every request for it fails.
 
     Its attributes are none: mode 0 is of no type, and nobody may be shown them.
     """
@@ -121,7 +121,7 @@ class Directory(Node, ABC):
 
     @abstractmethod
     async def listing(self) -> Sequence[Child]:
-        """Give all children as they are now; the sequence does not change afterwards."""
+        """Return all children as they are now; the sequence does not change afterwards."""
 
 
 class Children(Sequence[Child], ABC):
@@ -160,7 +160,7 @@ class ListedChildren(Children):
     @overload
     def __getitem__(self, place: slice) -> Sequence[Child]: ...
     def __getitem__(self, place: int | slice) -> Child | Sequence[Child]:
-        """Give one by its place."""
+        """Return one by its place."""
         return self._children[place]
 
 
@@ -249,7 +249,7 @@ class FixedDirectory(Directory):
         """Make the children ready."""
 
     async def child(self, place: int) -> Node:
-        """Give a child by its place; raises IndexError where there is none."""
+        """Return a child by its place; raises IndexError where there is none."""
         return (await self.children())[place].node
 
     async def lookup(self, name: bytes) -> Child | None:
@@ -257,7 +257,7 @@ class FixedDirectory(Directory):
         return (await self.children()).find(name)
 
     async def listing(self) -> Sequence[Child]:
-        """Give all children."""
+        """Return all children."""
         return await self.children()
 
 
@@ -272,12 +272,12 @@ class ReadyDirectory(FixedDirectory):
         self._children = children
 
     async def children(self) -> Children:
-        """Give the children."""
+        """Return the children."""
         return self._children
 
 
 class LazyDirectory(FixedDirectory):
-    """A fixed directory whose children are found when somebody looks into it."""
+    """A fixed directory whose children are found when it is looked up or listed."""
 
     __slots__ = ("_find",)
 
