@@ -3,19 +3,23 @@
 #   PYTHON=/path/to/python3.12   the interpreter to use (3.11 or newer; default: the python3 found)
 #   ARGS="-k png -x"             further arguments for pytest; for bench the names of benchmarks (ARGS=--help)
 
+# Most of a test's time is waiting for other programs; a file's tests share its mounts.
+WORKERS = -n auto --dist loadfile
 PYTEST = .venv/bin/python -m pytest $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow soak lint bench clean
+.PHONY: help setup demo test test-slow soak lint docs package bench clean
 MAKEFLAGS += --no-print-directory
 
 help:
 	@echo "make setup      install what is missing and make the virtual environment .venv"
 	@echo "make demo       mount a sample archive on .demo/mnt and use it"
-	@echo "make test       run the tests (all but the slow ones)"
-	@echo "make test-slow  run the slow tests"
+	@echo "make test       run the tests (all but the slow ones; every kind of sample, not every sample)"
+	@echo "make test-slow  run the slow tests, and the others over every sample"
 	@echo "make soak       run what takes half an hour: thousands of objects, few descriptors, a long life"
-	@echo "make lint       check style and types"
+	@echo "make lint       check style, types, spelling and shell scripts"
+	@echo "make docs       write the parts of docs/ that follow from code"
+	@echo "make package    build sdist and wheel, install the wheel in a fresh environment, use it"
 	@echo "make bench      compare with what one would run instead, in one table (15 minutes)"
 	@echo "make clean      unmount the demo, remove it and the caches (.venv stays)"
 
@@ -28,11 +32,11 @@ demo:
 	@.ci/demo
 
 test: test-ready
-	@$(PYTEST) -m "not slow and not soak"
+	@$(PYTEST) $(WORKERS) -m "not slow and not corpus and not soak"
 
 test-slow: test-ready
 	@.ci/packages slow
-	@$(PYTEST) -m slow
+	@$(PYTEST) $(WORKERS) -m "slow or corpus"
 
 .PHONY: test-ready
 test-ready:
@@ -44,8 +48,15 @@ soak: test-ready
 
 lint:
 	@.ci/setup lint
-	@.venv/bin/python -m ruff check
-	@.venv/bin/python -m mypy
+	@.ci/lint
+
+package:
+	@.ci/setup
+	@.ci/package
+
+docs:
+	@.ci/setup test
+	@cd tests && ../.venv/bin/python -m support.pages
 
 bench:
 	@.ci/setup test

@@ -19,9 +19,9 @@ import pytest
 from support.builders import dicom, image
 from support.mounting import errno_of, mounted, wait_for
 
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.sources.mount_table import below
-from dicomfs.sources.posix_acl import ATTRIBUTE, Rights, has_other_lists, passable, permitted
+from dicomfs.sources.posix_acl import ATTRIBUTE, Rights, effective_mode, has_other_lists, passable
 
 Program = Callable[[str], str]
 USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
@@ -54,8 +54,8 @@ def test_the_group_has_its_own_entry_within_the_mask(group: int, mask: int, mode
     file.touch()
     os.setxattr(file, ATTRIBUTE, acl((GROUP, 0o4, 4321), group=group, mask=mask))
     status = os.stat(file)
-    assert permitted(status.st_mode, status.st_uid, status.st_gid, os.fsencode(file)) & 0o777 == mode
-    source = Source(tmp_path)
+    assert effective_mode(status.st_mode, status.st_uid, status.st_gid, os.fsencode(file)) & 0o777 == mode
+    source = LocalSource(tmp_path)
     try:
         assert source.entry(b"", b"x").mode & 0o777 == mode
         assert [entry.mode & 0o777 for entry in source.entries(b"")] == [mode]  # type: ignore[union-attr]
@@ -66,7 +66,7 @@ def test_the_group_has_its_own_entry_within_the_mask(group: int, mask: int, mode
 def test_a_list_that_makes_no_sense_leaves_the_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for broken in (b"", b"\2\0\0\0\1", struct.pack("<I", 3) + acl(group=7, mask=7, other=7)[4:]):
         monkeypatch.setattr("os.getxattr", lambda *_, broken=broken, **__: broken)
-        assert permitted(0o100664, 0, 0, b"x") == 0o100600
+        assert effective_mode(0o100664, 0, 0, b"x") == 0o100600
 
 
 def test_a_list_that_cannot_be_read_leaves_the_owner_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_a_list_that_cannot_be_read_leaves_the_owner_alone(monkeypatch: pytest.M
             raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr("os.getxattr", fails)
-        assert permitted(0o100664, 0, 0, b"x") == mode
+        assert effective_mode(0o100664, 0, 0, b"x") == mode
 
 
 # The matrix
@@ -442,7 +442,7 @@ def with_nfs4_attribute(place: Path) -> Iterator[list[str]]:
         "import os, sys\n"
         "listed = os.listxattr\n"
         "os.listxattr = lambda *a, **k: [*listed(*a, **k), 'system.nfs4_acl']\n"
-        "from dicomfs.cli import main\n"
+        "from dicomfs.cli.main import main\n"
         "main(sys.argv[4:])\n"
     )
     yield [sys.executable, str(script)]
@@ -465,10 +465,10 @@ def test_other_lists_are_no_reason_to_let_others_in(shared: Path) -> None:
             with mounted(source, shared, *options, under=command) as there:
                 assert stat.S_IMODE(os.stat(there.path / "x.txt").st_mode) == 0o444
         # What is mounted below the archive later is closed.
-        careful = Source(source, trusting=False)
+        careful = LocalSource(source, trusting=False)
         try:
             assert careful.entry(b"", b"x.txt").mode & 0o777 == 0o644
-            careful._foreign[os.stat(source).st_dev] = True
+            careful.file_systems.closed_to_others[os.stat(source).st_dev] = True
             assert careful.entry(b"", b"x.txt").mode & 0o777 == 0o600
         finally:
             careful.close()
@@ -477,14 +477,14 @@ def test_other_lists_are_no_reason_to_let_others_in(shared: Path) -> None:
 def test_a_file_system_mounted_later_below_the_archive_is_looked_at(tmp_path: Path, program: Program) -> None:
     source = tmp_path / "source"
     (source / "later").mkdir(parents=True)
-    careful = Source(source, trusting=False)
+    careful = LocalSource(source, trusting=False)
     try:
         assert careful.directory(b"later").mode & 0o777 == 0o755
         assert not careful.other_lists()
         subprocess.run([program("mount"), "-t", "tmpfs", "none", source / "later"], check=True)
         try:
-            assert careful.directory(b"later").fingerprint.device in careful._foreign
-            assert len(careful._foreign) == 2
+            assert careful.directory(b"later").object_id[0] in careful.file_systems.closed_to_others
+            assert len(careful.file_systems.closed_to_others) == 2
         finally:
             subprocess.run([program("umount"), source / "later"], check=True)
     finally:

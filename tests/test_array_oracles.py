@@ -15,7 +15,8 @@ import pydicom
 import pytest
 import tifffile
 from pydicom.pixels import iter_pixels, pixel_array
-from support.archives import CORPUS, SAMPLES, corpus_files, sample_id
+from support.archives import CORPUS, SAMPLES, corpus_files, swept
+from support.decoding import read_at
 from support.mounting import Loop, read_all, tree_of
 from support.oracles import REPORTS
 
@@ -94,7 +95,7 @@ async def ours(loop: Loop, path: Path, most: int | None) -> tuple[bytes, list[by
         assert isinstance(child.node, File)
         size = child.node.attributes.size
         content = await child.node.open()
-        head = bytes(await content.read(0, 128))
+        head = bytes(await read_at(content, 0, 128))
         shape, _, dtype = np.lib.format.read_array_header_1_0(_behind_magic(head))
         stored = await top.lookup(b"stored")
         assert stored is not None
@@ -105,7 +106,7 @@ async def ours(loop: Loop, path: Path, most: int | None) -> tuple[bytes, list[by
         wanted = 128 + min(frames, most or frames) * ((size - 128) // frames)
         parts, offset = [head], 128
         while offset < wanted:
-            parts.append(bytes(await content.read(offset, min(1 << 20, wanted - offset))))
+            parts.append(bytes(await read_at(content, offset, min(1 << 20, wanted - offset))))
             offset += len(parts[-1])
         content.close()
         nodes = [children[place].node for place in range(min(frames, most or frames))]
@@ -174,13 +175,13 @@ def same(path: Path, values: np.ndarray, expected: np.ndarray) -> None:
 DICOM = [path for path in SAMPLES if pydicom.misc.is_dicom(path)]
 
 
-@pytest.mark.parametrize("path", DICOM, ids=sample_id)
+@pytest.mark.parametrize("path", swept(DICOM))
 def test_samples_equal_pydicom(path: Path, loop: Loop, report: Report) -> None:
     check(path, loop, report, MOST_FRAMES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", DICOM, ids=sample_id)
+@pytest.mark.parametrize("path", swept(DICOM))
 def test_all_frames_of_the_samples_equal_pydicom(path: Path, loop: Loop, report: Report) -> None:
     check(path, loop, report, None)
 

@@ -38,6 +38,7 @@ from support.builders import (
     image,
     offsets,
 )
+from support.decoding import Decoding, read_at
 from support.mounting import Loop, errno_of, mounted, tree_of, wait_for
 from support.object_directories import Shown
 from support.volume_objects import MEASURES, ORIENTATION, PLANE_ORIENTATION, PLANE_POSITION, POSITION, SPACING
@@ -45,7 +46,6 @@ from support.volume_objects import MEASURES, ORIENTATION, PLANE_ORIENTATION, PLA
 from dicomfs.formats.npy import npy_head
 from dicomfs.vfs.content import Content
 from dicomfs.vfs.nodes import File
-from dicomfs.workers.frame_cache import Decoder
 
 INTERCEPT, SLOPE, TRANSFORMATION = 0x00281052, 0x00281053, 0x00289145
 MODALITY_LUTS, DESCRIPTOR, LUT_DATA = 0x00283000, 0x00283002, 0x00283006
@@ -391,17 +391,17 @@ def packed(path: Path, frames: Sequence[bytes], rows: int = 512, columns: int = 
 
 
 def with_content(
-    path: Path, name: bytes, act: Callable[[Decoder, Content], Awaitable[None]], *, look_ahead: bool = True
+    path: Path, name: bytes, act: Callable[[Decoding, Content], Awaitable[None]], *, look_ahead: bool = True
 ) -> None:
     """Have *act* read an open file of a tree whose decoder is nobody else's."""
 
     class Alone:
-        decoder: Decoder
+        decoder: Decoding
 
     async def main() -> None:
-        async with Decoder(workers=2) as Alone.decoder, trio.open_nursery() as nursery:
+        async with Decoding(workers=2) as Alone.decoder, trio.open_nursery() as nursery:
             if look_ahead:
-                nursery.start_soon(Alone.decoder.look_ahead)
+                nursery.start_soon(Alone.decoder.prefetcher.run)
                 await trio.testing.wait_all_tasks_blocked()
             with tree_of(Alone, path) as top:  # type: ignore[arg-type]
                 child = await top.lookup(name)
@@ -422,16 +422,16 @@ def test_a_frame_costs_that_frame(tmp_path: Path) -> None:
     frames = [noise(number).tobytes() for number in range(30)]
     each = len(frames[0])
 
-    async def read(decoder: Decoder, content: Content) -> None:
+    async def read(decoder: Decoding, content: Content) -> None:
         assert decoder.stats.decoded == 0
         for number, frame in enumerate((17, 3, 28, 10), 1):
             for start, stop in ((0, 10), (each // 2, each // 2 + 100_000), (each - 10, each)):
-                data = bytes(await content.read(128 + frame * each + start, stop - start))
+                data = bytes(await read_at(content, 128 + frame * each + start, stop - start))
                 assert data == frames[frame][start:stop]
                 await trio.testing.wait_all_tasks_blocked()
                 assert decoder.stats.decoded == number
         for frame in range(0, 30, 4):  # strides
-            assert bytes(await content.read(128 + frame * each, 1000)) == frames[frame][:1000]
+            assert bytes(await read_at(content, 128 + frame * each, 1000)) == frames[frame][:1000]
         await trio.testing.wait_all_tasks_blocked()
         assert decoder.stats.decoded <= 4 + 8
 
@@ -443,9 +443,9 @@ def test_reading_in_order_is_decoded_ahead_within_bounds(tmp_path: Path) -> None
     each = len(frames[0])
     ahead = []
 
-    async def read(decoder: Decoder, content: Content) -> None:
+    async def read(decoder: Decoding, content: Content) -> None:
         for frame, expected in enumerate(frames):
-            assert bytes(await content.read(128 + frame * each, each)) == expected
+            assert bytes(await read_at(content, 128 + frame * each, each)) == expected
             with trio.move_on_after(10):
                 while decoder.stats.decoded <= min(frame + 1, 11) and frame > 4:
                     await trio.sleep(0.01)
@@ -465,11 +465,11 @@ def test_uncompressed_frames_need_no_worker(tmp_path: Path) -> None:
     for stored, mask in ((16, 0xFFFF), (12, 0xFFF)):
         expected = values & np.uint16(mask)
 
-        async def read(decoder: Decoder, content: Content, expected: np.ndarray = expected) -> None:
-            data = bytes(await content.read(128, values.nbytes))
+        async def read(decoder: Decoding, content: Content, expected: np.ndarray = expected) -> None:
+            data = bytes(await read_at(content, 128, values.nbytes))
             assert np.array_equal(np.frombuffer(data, "<u2").reshape(values.shape), expected)
             for offset in (128, 129, 100_001):  # also from the middle of a word
-                assert bytes(await content.read(offset, 77)) == data[offset - 128 : offset - 51]
+                assert bytes(await read_at(content, offset, 77)) == data[offset - 128 : offset - 51]
             assert decoder.stats.decoded == 0
 
         path.write_bytes(dicom(image(64, 64, values.tobytes(), frames=20, bits=16, stored=stored)))
@@ -488,12 +488,12 @@ def test_a_hundred_thousand_frames_cost_no_object_each(syntax: str, tmp_path: Pa
     open_files = len(os.listdir("/proc/self/fd"))
     used = []
 
-    async def read(decoder: Decoder, content: Content) -> None:
-        assert bytes(await content.read(128 + 4 * (count - 1), 9)) == values[-4:].tobytes()
+    async def read(decoder: Decoding, content: Content) -> None:
+        assert bytes(await read_at(content, 128 + 4 * (count - 1), 9)) == values[-4:].tobytes()
         tracemalloc.start()
         try:
             for offset in (128, 4 * count - 40, 200_000):
-                assert bytes(await content.read(offset, 8)) == values[offset - 128 : offset - 120].tobytes()
+                assert bytes(await read_at(content, offset, 8)) == values[offset - 128 : offset - 120].tobytes()
             used.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()

@@ -14,10 +14,11 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.decoding import read_at
 
 from dicomfs.cache.disk import DiskCache
 from dicomfs.resources.descriptors import Descriptors
-from dicomfs.sources.local import Fingerprint, Version
+from dicomfs.sources.source import Version
 from dicomfs.vfs import builds as builds_module
 from dicomfs.vfs.build_file import Spool
 from dicomfs.vfs.builds import (
@@ -55,14 +56,14 @@ async def forbidden(file: BinaryIO) -> None:
 async def read(builds: Builds, key: bytes, build: Build, name: Name | None = None) -> bytes:
     content = await builds.open(key, build, name=name)
     try:
-        return bytes(await content.read(0, content.size))
+        return bytes(await read_at(content, 0, content.size))
     finally:
         content.close()
 
 
 async def settled(builds: Builds) -> None:
     """Wait for builds that nobody waits for; the clock jumps ahead of their threads."""
-    while builds._flights:
+    while builds.under_way:
         await trio.sleep(1)
 
 
@@ -117,7 +118,7 @@ def test_slices() -> None:
         builds = Builds(0, 1)
         content = await builds.open(b"a", builder(data))
         for offset, length in ((0, 1), (299_999, 10), (300_000, 5), (100_000, 150_000), (0, 10**9)):
-            assert bytes(await content.read(offset, length)) == data[offset : offset + length]
+            assert bytes(await read_at(content, offset, length)) == data[offset : offset + length]
         content.close()
 
     run(act)
@@ -170,7 +171,7 @@ def test_promises_among_concurrent_openers(limit: int, calls: list[tuple[int, st
                 else:
                     try:
                         await trio.sleep(1)
-                        outcomes.append(bytes(await content.read(0, 100)) == data)
+                        outcomes.append(bytes(await read_at(content, 0, 100)) == data)
                     finally:
                         content.close()
             if scope.cancelled_caught:
@@ -294,7 +295,7 @@ def test_a_builder_that_will_not_end_harms_no_later_one() -> None:
             await builds.open(b"a", stubborn)
         content = await builds.open(b"a", builder(b"new"))
         await trio.sleep(200)
-        assert bytes(await content.read(0, 10)) == b"new"
+        assert bytes(await read_at(content, 0, 10)) == b"new"
         content.close()
         assert await read(builds, b"a", forbidden) == b"new"
         builds.close()
@@ -465,7 +466,7 @@ def test_an_abandoned_thread_writes_into_nothing() -> None:
         content = await builds.open(b"b", builder(b"right"))
         go.set()
         assert await trio.to_thread.run_sync(done.wait, 10)
-        assert bytes(await content.read(0, 100)) == b"right"
+        assert bytes(await read_at(content, 0, 100)) == b"right"
         content.close()
         builds.close()
 
@@ -505,10 +506,9 @@ def test_a_file_that_is_built_is_not_discarded_under_a_call(call: str, monkeypat
 
 
 def test_keys_tell_versions_and_recipes_apart() -> None:
-    one = Fingerprint(1, 2, 3, 4, 5)
+    one = bytes((1, 2, 3, 4, 5))
     others = [
-        Fingerprint(*[value + (place == changed) for place, value in enumerate((1, 2, 3, 4, 5))])
-        for changed in range(5)
+        bytes([value + (place == changed) for place, value in enumerate((1, 2, 3, 4, 5))]) for changed in range(5)
     ]
     versions = [Version(path, fingerprint) for path in (b"a", b"b") for fingerprint in (one, *others)]
     keys = {build_key(version, name) for version in versions for name in ("a", "b")}

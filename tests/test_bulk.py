@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from support.archives import sample_id
+from support.archives import swept
 from support.mounting import Loop, files_below, read_all, tree_of
 from test_contract import DICOM_SAMPLES
 
@@ -29,7 +29,7 @@ def uris(model: dict[str, dict[str, object]], path: Way = ()) -> Iterator[tuple[
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-@pytest.mark.parametrize("sample", DICOM_SAMPLES, ids=sample_id)
+@pytest.mark.parametrize("sample", swept(DICOM_SAMPLES))
 def test_uris_resolve(sample: Path, loop: Loop) -> None:
     async def read() -> dict[str, bytes]:
         with tree_of(loop, sample) as top:

@@ -15,14 +15,10 @@ from support.cine_objects import FRAME_TIME, POINTER, US, VECTOR, Film, film, jp
 from support.mounting import Loop, answer_of_path, mounted, read_all, tree_of
 
 from dicomfs.entries import cine_loop
-from dicomfs.vfs.content import Content, Ready
+from dicomfs.vfs.content import Literal
 from dicomfs.vfs.nodes import Directory, File
-from dicomfs.video.film_size import Effort, film_size
-from dicomfs.video.process import Encode
-from dicomfs.video.protocol import LEFT_OUT, READ, READ_BACK, ROOM, WRITE
-from dicomfs.workers.film_host import Exchange, TooLarge
-from dicomfs.workers.pool import DecodeError
-from dicomfs.workers.processes import Call
+from dicomfs.video.films import Effort, Encode, FilmFailed, FilmHost, TooLarge, film_size
+from dicomfs.video.protocol import FRAME, LEFT_OUT, READ, READ_BACK, ROOM, WRITE, Call
 
 
 def noise(count: int, rows: int, columns: int, samples: int = 1, levels: int = 256) -> np.ndarray:
@@ -179,6 +175,7 @@ def test_ultrasound_keeps_its_quality(
     assert used(data) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 10, 40])
 def test_ordinary_films_use_their_room(count: int, loop: Loop, tmp_path: Path) -> None:
     frames = np.stack([np.maximum(scene(number), speckle(count)[number][:, :, None] // 2) for number in range(count)])
@@ -239,15 +236,15 @@ def test_the_same_bytes_with_one_processor(tmp_path: Path, program: Callable[[st
 
 
 class Told:
-    """An exchange as a subverted process would use it."""
+    """A host as a subverted process would use it."""
 
     def __init__(self, most: int, stream: bytes = b"") -> None:
         self.file, self.slot = io.BytesIO(), mmap.mmap(-1, ROOM)
-        self.exchange = Exchange(self.file, most, Content([Ready(stream)]) if stream else None)
+        self.host = FilmHost(self.file, most, Literal(stream) if stream else None)
 
     def call(self, wanted: int, place: int, data: bytes = b"") -> int:
         self.slot[: len(data)] = data
-        return trio.run(self.exchange.serve, Call(wanted, place, len(data)), self.slot)
+        return trio.run(self.host.serve, Call(wanted, place, len(data)), self.slot)
 
 
 def test_nothing_is_written_behind_the_promised_end() -> None:
@@ -274,30 +271,65 @@ def test_going_round_in_circles_ends() -> None:
 
     async def circle() -> None:
         for _ in range(100_000):
-            await told.exchange.serve(Call(READ, 0, 6), told.slot)
+            await told.host.serve(Call(READ, 0, 6), told.slot)
 
-    with pytest.raises(DecodeError, match="more reading and writing"):
+    with pytest.raises(FilmFailed, match="more reading and writing"):
         trio.run(circle)
-    with pytest.raises(DecodeError, match="cannot have"):
+    with pytest.raises(FilmFailed, match="cannot have"):
         Told(1000).call(READ, 0)
     assert Told(1000).call(READ_BACK, 0, bytes(10)) == 0
+
+
+class Frames:
+    """Frames of four bytes; the second is broken."""
+
+    async def take(self, index: int) -> bytes | None:
+        return None if index == 1 else bytes([index] * 4)
+
+
+def test_frames_are_given_once_and_in_turn() -> None:
+    slot = mmap.mmap(-1, ROOM)
+    host = FilmHost(io.BytesIO(), 1000, frames=Frames(), frame_count=3)
+    with pytest.raises(FilmFailed, match="out of turn"):
+        trio.run(host.serve, Call(FRAME, 1, 0), slot)
+    assert [trio.run(host.serve, Call(FRAME, index, 0), slot) for index in range(3)] == [4, 0, 4]
+    assert slot[:4] == bytes([2] * 4)
+    for index in (0, 2):
+        with pytest.raises(FilmFailed, match="out of turn"):
+            trio.run(host.serve, Call(FRAME, index, 0), slot)
+    for wanted, length in ((FRAME, 0), (READ_BACK, ROOM + 1)):
+        with pytest.raises(FilmFailed, match=r"cannot have|more than it has room for"):
+            trio.run(host.serve, Call(wanted, 3, length), slot)
+
+
+class Large:
+    """Frames of a MiB."""
+
+    async def take(self, index: int) -> bytes:
+        return bytes(ROOM)
+
+
+def test_frames_do_not_count_as_reading_and_writing() -> None:
+    """An encoder takes each of them once, however large all of them are."""
+    slot, host = mmap.mmap(-1, ROOM), FilmHost(io.BytesIO(), 1000, frames=Large(), frame_count=200)
+    assert {trio.run(host.serve, Call(FRAME, index, 0), slot) for index in range(200)} == {ROOM}
+    assert trio.run(host.serve, Call(WRITE, 0, 4), slot) == 0
+
+
+class Noise:
+    """Frames of noise."""
+
+    async def take(self, index: int) -> bytes:
+        return noise(20, 64, 80)[index].tobytes()
 
 
 def test_the_constants_of_an_effort_reach_the_encoder(loop: Loop) -> None:
     """A film of constant quantisers, as coarse as can be, is smaller than a capped one."""
 
     async def encoded(effort: Effort) -> int:
-        file, values = io.BytesIO(), noise(20, 64, 80)
-        exchange = Exchange(file, 1 << 20)
-
-        async def serve(call: Call, slot: mmap.mmap) -> int:
-            if call.wanted:
-                return await exchange.serve(call, slot)
-            slot[: values[0].size] = values[call.place].tobytes()
-            return int(values[0].size)
-
-        times = tuple(range(0, 21 * 40_000, 40_000))
-        await loop.decoder.direct(Encode(80, 64, 1, (1, 1), times, effort), ROOM, serve)
+        file, times = io.BytesIO(), tuple(range(0, 21 * 40_000, 40_000))
+        host = FilmHost(file, 1 << 20, frames=Noise(), frame_count=20)
+        await host.run(loop.decoder.pool, Encode(80, 64, 1, (1, 1), times, effort))
         return file.seek(0, io.SEEK_END)
 
     sizes = [loop.run(encoded, effort) for effort in (Effort(4), Effort(6, 8000, 32_000), Effort(51))]

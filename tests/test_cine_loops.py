@@ -220,7 +220,7 @@ def test_without_pyav_there_is_none_and_the_doctor_says_so(tmp_path: Path) -> No
     hidden = (
         "import importlib.util as util, sys; find = util.find_spec\n"
         "util.find_spec = lambda name, *more: None if name == 'av' else find(name, *more)\n"
-        "from dicomfs.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from dicomfs.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
 
     def run(*words: str | Path) -> str:
@@ -230,7 +230,7 @@ def test_without_pyav_there_is_none_and_the_doctor_says_so(tmp_path: Path) -> No
     assert "video.mp4" not in run("ls", path).split()
     assert "PyAV" not in run("info", path)
     assert "problems.txt" not in run("ls", path).split()
-    assert "--  films (video.mp4): PyAV is not installed: pip install 'dicomfs[video]'" in run("doctor")
+    assert "--  films (video.mp4): PyAV is not installed: pip install av" in run("doctor")
 
 
 # Pictures

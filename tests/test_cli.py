@@ -12,7 +12,7 @@ import pytest
 from support.archives import PYDICOM, PYDICOM_DATA
 from support.mounting import Loop, answer, answer_of_path, files_below, tree_of
 
-from dicomfs.cli import main
+from dicomfs.cli import main, mount
 from dicomfs.fuse import session
 from dicomfs.instance.entry_selection import Selection
 
@@ -193,6 +193,7 @@ def test_info(name: str, lines: list[str]) -> None:
         assert line in shown
 
 
+@pytest.mark.slow
 def test_info_of_every_sample() -> None:
     for folder in (PYDICOM, PYDICOM_DATA):
         for path in sorted(folder.glob("*.dcm"))[::8]:
@@ -238,7 +239,7 @@ def test_every_option_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ready()
 
     monkeypatch.setattr(session, "run", run)
-    monkeypatch.setattr(main, "start_log", lambda *_: None)
+    monkeypatch.setattr(mount, "start_log", lambda *_: None)
     place = tmp_path / "cache"
     long = ["--workers", "3", "--cache-memory", "8M", "--window", "40,400", "--cine", "all", "--xattrs"]
     long += ["--cache-dir", str(place), "--cache-size", "1M", "--cache-frames"]
@@ -255,8 +256,8 @@ def test_every_option_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert given[0].cache_dir == str(place)
     assert given[0].cache_size == 1 << 20
     assert given[0].cache_frames
-    assert given[0].xattrs
-    assert given[0].selection == Selection(frozenset({"native.dcm", "transcoded"}), frozenset({"bulk"}))
+    assert given[0].view.xattrs
+    assert given[0].view.selection == Selection(frozenset({"native.dcm", "transcoded"}), frozenset({"bulk"}))
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,7 @@ def test_samples_equal_pydicom(path: Path) -> None:
     check_file(path)
 
 
+@pytest.mark.slow
 def test_the_corpus_equals_pydicom(corpus: Path | None) -> None:
     for path in sorted(corpus.rglob("*") if corpus else ()):
         # pydicom goes by a header that says RGB where only chrominance can be smaller (see test_colour).

@@ -9,19 +9,21 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.decoding import read_at
 
-from dicomfs.sources.local import Source, SourceChanged, SourceFile
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.source import SourceChanged, SourceFile
 from dicomfs.vfs.content import (
     Buffer,
+    Concatenation,
     Content,
-    Flipped,
-    Made,
-    Piece,
-    Ready,
-    Row,
-    Stored,
-    StoredRow,
+    Literal,
+    NativeFrameRun,
+    PartialFrameRun,
+    SourceExtent,
+    UpsideDown,
     WrongSize,
+    part_of,
     reverse_words,
 )
 
@@ -32,7 +34,7 @@ FILE = bytes((7 * place + place // 251) % 256 for place in range(4000))
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SourceFile]:
     place = tmp_path_factory.mktemp("source") / "file"
     place.write_bytes(FILE)
-    source = Source(str(place))
+    source = LocalSource(str(place))
     file = source.open(b"file", source.root_entry().fingerprint)
     yield file
     file.close()
@@ -76,23 +78,49 @@ def rotating(data: bytes) -> Callable[[int], Awaitable[bytes]]:
     return make
 
 
+class Made(PartialFrameRun):
+    """Frames that a function makes."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, count: int, each: int, make: Callable[[int], Awaitable[Buffer]]) -> None:
+        super().__init__(count, each)
+        self._make = make
+
+    async def part(self, index: int, start: int, stop: int) -> Buffer:
+        return part_of(await self._make(index), self.each, start, stop)
+
+
+class StoredRow(NativeFrameRun):
+    """Three overlapping pieces, the last first, whose words are reversed."""
+
+    __slots__ = ("_opened_file", "_places", "_word_size")
+
+    def __init__(self, file: SourceFile, each: int, places: list[int], word: int) -> None:
+        super().__init__(3, each, word)
+        self._opened_file = file
+        self._places = places
+        self._word_size = word
+
+    def offset(self, index: int) -> int:
+        return self._places[index]
+
+    async def open_source(self) -> SourceFile:
+        return self._opened_file
+
+    def change(self, data: Buffer) -> bytes:
+        assert len(data) % self._word_size == 0
+        return swapped(bytes(data), self._word_size)
+
+
 def stored_row(file: SourceFile, each: int, offset: int, word: int) -> tuple[StoredRow, bytes]:
-    """Make a row of three overlapping pieces, the last first, whose words are reversed."""
     places = [offset + 2 * word * index for index in (2, 1, 0)]
-
-    async def opened() -> SourceFile:
-        return file
-
-    def change(data: Buffer) -> bytes:
-        assert len(data) % word == 0
-        return swapped(bytes(data), word)
-
-    row = StoredRow(3, each, places.__getitem__, opened, word, change)
+    row = StoredRow(file, each, places, word)
     return row, b"".join(swapped(FILE[place : place + each], word) for place in places)
 
 
 def build(pieces: list[tuple[str, bytes | int, int, int]], file: SourceFile) -> tuple[Content, bytes]:
-    made: list[Piece] = []
+    made: list[Content] = []
     model = b""
     for kind, what, offset, word in pieces:
         if kind == "stored row" and isinstance(what, int):
@@ -102,19 +130,19 @@ def build(pieces: list[tuple[str, bytes | int, int, int]], file: SourceFile) -> 
         elif kind == "flipped row" and isinstance(what, bytes):
             # *offset* lines of *what*, each turned on by one more byte; *word* such pieces.
             lines = [what[turn % len(what) :] + what[: turn % len(what)] for turn in range(offset)]
-            row = Row(word, len(what) * offset, making(b"".join(lines)))
-            made.append(Flipped(row, word, len(what) * offset, offset))
+            row = Made(word, len(what) * offset, making(b"".join(lines)))
+            made.append(UpsideDown(row, word, offset))
             model += b"".join(reversed(lines)) * word
         elif kind == "row" and isinstance(what, bytes):
-            made.append(Row(word, len(what), rotating(what)))
+            made.append(Made(word, len(what), rotating(what)))
             model += b"".join(what[turn % len(what) :] + what[: turn % len(what)] for turn in range(word))
         elif isinstance(what, int):
-            made.append(Stored(file, offset, what, word))
+            made.append(SourceExtent(file, offset, what, word))
             model += swapped(FILE[offset : offset + what], word)
         else:
-            made.append(Ready(what) if kind == "ready" else Made(len(what), making(what)))
+            made.append(Literal(what) if kind == "ready" else Made(1, len(what), making(what)))
             model += what
-    return Content(made), model
+    return Concatenation(made), model
 
 
 @given(pieces=st.lists(described, max_size=9), wanted=slices)
@@ -126,9 +154,9 @@ def test_any_slice_is_the_slice_of_the_whole(
 
     async def check() -> None:
         assert content.size == len(model)
-        assert bytes(await content.read(0, content.size)) == model
+        assert bytes(await read_at(content, 0, content.size)) == model
         for offset, length in wanted:
-            assert bytes(await content.read(offset, length)) == model[offset : offset + length]
+            assert bytes(await read_at(content, offset, length)) == model[offset : offset + length]
 
     trio.run(check)
 
@@ -142,7 +170,7 @@ def test_eight_readers_at_once_see_the_same(
     seen = []
 
     async def reader() -> None:
-        parts = [bytes(await content.read(offset, step)) for offset in range(0, content.size, step)]
+        parts = [bytes(await read_at(content, offset, step)) for offset in range(0, content.size, step)]
         seen.append(b"".join(parts))
 
     async def check() -> None:
@@ -156,16 +184,16 @@ def test_eight_readers_at_once_see_the_same(
 
 @pytest.mark.parametrize("data", [b"", b"abc", b"abcde"])
 def test_what_is_made_in_another_size_is_an_error_each_time(data: bytes) -> None:
-    content = Content([Ready(b"before"), Made(4, making(data)), Ready(b"after")])
+    content = Concatenation([Literal(b"before"), Made(1, 4, making(data)), Literal(b"after")])
 
     async def check() -> None:
         assert content.size == 15
-        assert bytes(await content.read(0, 6)) == b"before"
+        assert bytes(await read_at(content, 0, 6)) == b"before"
         for _ in range(2):
             with pytest.raises(WrongSize) as caught:
-                await content.read(3, 8)
+                await read_at(content, 3, 8)
             assert caught.value.errno == errno.EIO
-        assert bytes(await content.read(10, 99)) == b"after"
+        assert bytes(await read_at(content, 10, 99)) == b"after"
 
     trio.run(check)
 
@@ -173,21 +201,22 @@ def test_what_is_made_in_another_size_is_an_error_each_time(data: bytes) -> None
 def test_a_piece_that_gives_less_than_it_promised_is_an_error() -> None:
     """A short answer in the middle would be read as the end of the file, and the rest as zeros."""
 
-    class Short:
-        size = 10
+    class Short(Content):
+        def __init__(self) -> None:
+            self.size = 10
 
         async def read(self, start: int, stop: int) -> bytes:
             return bytes(stop - start - 1)
 
-    for content in (Content([Short()]), Content([Short(), Ready(b"after")])):
+    for content in (Concatenation([Short()]), Concatenation([Short(), Literal(b"after")])):
         with pytest.raises(WrongSize):
-            trio.run(content.read, 0, 100)
+            trio.run(read_at, content, 0, 100)
 
 
 def test_an_extent_beyond_its_file_is_an_error(stored: SourceFile) -> None:
     for word in (1, 2):
         with pytest.raises(WrongSize):
-            trio.run(Content([Stored(stored, 3990, 20, word)]).read, 0, 100)
+            trio.run(read_at, Concatenation([SourceExtent(stored, 3990, 20, word)]), 0, 100)
 
 
 def test_nothing_is_made_before_it_is_read_and_nothing_is_kept_here() -> None:
@@ -198,15 +227,15 @@ def test_nothing_is_made_before_it_is_read_and_nothing_is_kept_here() -> None:
         await trio.lowlevel.checkpoint()
         return b"abcdef"
 
-    content = Content([Ready(b"xy"), Made(6, make)])
+    content = Concatenation([Literal(b"xy"), Made(1, 6, lambda _: make())])
 
     async def check() -> None:
-        assert bytes(await content.read(0, 2)) == b"xy"
-        assert bytes(await content.read(8, 100)) == b""
-        assert bytes(await content.read(2, 0)) == b""
+        assert bytes(await read_at(content, 0, 2)) == b"xy"
+        assert bytes(await read_at(content, 8, 100)) == b""
+        assert bytes(await read_at(content, 2, 0)) == b""
         assert not calls
         for start in range(2, 8):
-            assert bytes(await content.read(start, 1)) == b"abcdef"[start - 2 : start - 1]
+            assert bytes(await read_at(content, start, 1)) == b"abcdef"[start - 2 : start - 1]
         assert len(calls) == 6
 
     trio.run(check)
@@ -221,27 +250,27 @@ def test_what_failed_once_is_tried_again() -> None:
             raise answer
         return answer
 
-    content = Content([Made(3, make)])
+    content = Concatenation([Made(1, 3, lambda _: make())])
 
     async def check() -> None:
         with pytest.raises(OSError, match="no"):
-            await content.read(0, 3)
-        assert bytes(await content.read(0, 3)) == b"abc"
+            await read_at(content, 0, 3)
+        assert bytes(await read_at(content, 0, 3)) == b"abc"
 
     trio.run(check)
 
 
 def test_nothing_at_all() -> None:
-    for content in (Content([]), Content([Ready(b""), Made(0, making(b"")), Ready(b"")])):
+    for content in (Concatenation([]), Concatenation([Literal(b""), Made(1, 0, making(b"")), Literal(b"")])):
         assert content.size == 0
         for offset in (0, 1, 1 << 40):
-            assert bytes(trio.run(content.read, offset, 10)) == b""
+            assert bytes(trio.run(read_at, content, offset, 10)) == b""
 
 
 def test_a_row_of_many_pieces_is_searched_and_not_walked() -> None:
     reads = []
 
-    class Noting:
+    class Noting(Content):
         def __init__(self, number: int) -> None:
             self.number = number
             self.size = number % 3
@@ -250,32 +279,41 @@ def test_a_row_of_many_pieces_is_searched_and_not_walked() -> None:
             reads.append(self.number)
             return bytes([self.number % 256]) * (stop - start)
 
-    content = Content([Noting(number) for number in range(100_000)])
+    content = Concatenation([Noting(number) for number in range(100_000)])
     assert content.size == 99_999
-    data = trio.run(content.read, 60_000, 5)
+    data = trio.run(read_at, content, 60_000, 5)
     assert len(data) == 5
     assert len(reads) <= 5
 
 
 def test_closing_gives_back_what_is_held() -> None:
     closed = []
-    content = Content([Ready(b"x")], lambda: closed.append(1))
+
+    class Held(Literal):
+        def __init__(self, name: bytes) -> None:
+            super().__init__(name)
+            self.name = name
+
+        def close(self) -> None:
+            closed.append(self.name)
+
+    content = Concatenation([Held(b"x"), Held(b"y")], Held(b"file"))
     content.close()
-    assert closed == [1]
-    Content([]).close()
+    assert closed == [b"x", b"y", b"file"]
+    Concatenation([]).close()
 
 
 def test_a_changed_source_is_an_error(tmp_path: Path) -> None:
     place = tmp_path / "file"
     place.write_bytes(FILE)
-    source = Source(str(place))
+    source = LocalSource(str(place))
     file = source.open(b"file", source.root_entry().fingerprint)
-    content = Content([Stored(file, 100, 3000)], file.close)
-    assert bytes(trio.run(content.read, 10, 50)) == FILE[110:160]
+    content = Concatenation([SourceExtent(file, 100, 3000)], file)
+    assert bytes(trio.run(read_at, content, 10, 50)) == FILE[110:160]
     os.truncate(place, 2000)
     for offset in (0, 10, 2500):
         with pytest.raises(SourceChanged):
-            trio.run(content.read, offset, 50)
+            trio.run(read_at, content, offset, 50)
     content.close()
     source.close()
 
@@ -294,13 +332,13 @@ def test_a_row_makes_what_a_read_touches_in_order() -> None:
         return bytes([index % 256]) * 10
 
     async def check() -> None:
-        row = Row(10**15, 10, make)
-        content = Content([Ready(b"head"), row])
+        row = Made(10**15, 10, make)
+        content = Concatenation([Literal(b"head"), row])
         assert content.size == 4 + 10**16
         for offset in range(4, 64, 15):
-            await content.read(offset, 15)
+            await read_at(content, offset, 15)
         assert made == [0, 1, 1, 2, 3, 4, 4, 5]
-        assert bytes(await content.read(content.size - 3, 99)) == bytes([(10**15 - 1) % 256] * 3)
+        assert bytes(await read_at(content, content.size - 3, 99)) == bytes([(10**15 - 1) % 256] * 3)
 
     trio.run(check)
 
@@ -310,7 +348,7 @@ def test_a_piece_of_a_row_in_another_size_is_an_error_and_the_others_are_read() 
         return b"x" * (9 if index == 1 else 10)
 
     async def check() -> None:
-        row = Row(3, 10, make)
+        row = Made(3, 10, make)
         for _ in range(2):
             with pytest.raises(WrongSize):
                 await row.read(15, 16)
@@ -327,7 +365,7 @@ def test_a_row_tells_who_reads_in_order() -> None:
         return bytes(each)
 
     async def check() -> None:
-        row = Row(100, each, make)
+        row = Made(100, each, make)
         for place in (0, 2, 1, 3, 5, 4):
             await row.read(place * block, (place + 1) * block)
         assert row.in_order == 6 * block
@@ -358,23 +396,26 @@ def test_a_stored_row_opens_its_file_once_and_late() -> None:
 
     opened: list[FakeFile] = []
 
-    async def open_source() -> SourceFile:
-        await trio.lowlevel.checkpoint()
-        opened.append(FakeFile())
-        return opened[-1]  # type: ignore[return-value]
+    class Late(NativeFrameRun):
+        def offset(self, index: int) -> int:
+            return 100 * index
+
+        async def open_source(self) -> SourceFile:
+            await trio.lowlevel.checkpoint()
+            opened.append(FakeFile())
+            return opened[-1]  # type: ignore[return-value]
 
     async def check() -> None:
-        row = StoredRow(10, 100, lambda index: 100 * index, open_source)
-        content = Content([row], row.close)
+        content = Concatenation([Late(10, 100)])
         assert not opened
         async with trio.open_nursery() as nursery:
             for _ in range(3):
-                nursery.start_soon(content.read, 0, 500)
-        assert bytes(await content.read(150, 600)) == FILE[150:750]
+                nursery.start_soon(read_at, content, 0, 500)
+        assert bytes(await read_at(content, 150, 600)) == FILE[150:750]
         assert [file.closed for file in opened].count(False) == 1
         content.close()
         assert all(file.closed for file in opened)
-        unread = StoredRow(10, 100, lambda index: 100 * index, open_source)
+        unread = Late(10, 100)
         unread.close()
 
     trio.run(check)

@@ -19,12 +19,14 @@ import pydicom
 import pytest
 import SimpleITK
 import trio
-from support.archives import PYDICOM, PYDICOM_DATA, SAMPLES, sample_id
+from support.archives import PYDICOM, PYDICOM_DATA, SAMPLES, sample_id, swept
+from support.decoding import read_at
 from support.mounting import Loop, Mount, answer, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
 
 from dicomfs.entries import VIRTUAL_FILES
 from dicomfs.entries.built_file import BuiltFile
-from dicomfs.sources.local import Kind, Source
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.source import Kind
 from dicomfs.vfs.nodes import File
 
 # Of objects with more frames than this, the first two, the middle and the last frame stand for all.
@@ -39,7 +41,7 @@ SYNTAXES = (b"rle", b"jpeg-ls", b"jpeg2000", b"htj2k")
 
 
 def is_dicom(path: Path) -> bool:
-    source = Source(str(path))
+    source = LocalSource(str(path))
     try:
         return source.root_entry().kind is Kind.DICOM
     finally:
@@ -68,7 +70,7 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Path, Moun
         yield {PYDICOM: one, PYDICOM_DATA: two}
 
 
-@pytest.mark.parametrize("sample", DICOM_SAMPLES, ids=sample_id)
+@pytest.mark.parametrize("sample", swept(DICOM_SAMPLES))
 def test_size_slices_and_repetition(sample: Path, loop: Loop) -> None:
     async def check() -> None:
         with tree_of(loop, sample) as top, tree_of(loop, sample) as again:
@@ -90,7 +92,7 @@ def test_size_slices_and_repetition(sample: Path, loop: Loop) -> None:
                 for _ in range(5):
                     offset = chance.randrange(len(whole) + 10)
                     length = chance.choice((1, 7, 4096, 131072, chance.randrange(1, len(whole) + 10)))
-                    assert bytes(await content.read(offset, length)) == whole[offset : offset + length], path
+                    assert bytes(await read_at(content, offset, length)) == whole[offset : offset + length], path
                 content.close()
 
     loop.run(check)
@@ -115,7 +117,7 @@ def test_eight_readers_at_once(sample: Path, loop: Loop) -> None:
     loop.run(check)
 
 
-@pytest.mark.parametrize("sample", DICOM_SAMPLES, ids=sample_id)
+@pytest.mark.parametrize("sample", swept(DICOM_SAMPLES))
 def test_the_mount_shows_the_same(sample: Path, loop: Loop, mounts: dict[Path, Mount]) -> None:
     async def expected() -> dict[bytes, str]:
         with tree_of(loop, sample) as top:
@@ -141,6 +143,7 @@ def length(path: bytes) -> int:
         return sum(len(data) for data in iter(lambda: file.read(1 << 20), b""))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_few_and_explained(loop: Loop) -> None:
     """Every frame of the samples is shown, but for files that are broken on purpose."""
 
@@ -162,7 +165,7 @@ def test_what_cannot_be_read_is_few_and_explained(loop: Loop) -> None:
     }
 
 
-@pytest.mark.parametrize("sample", DICOM_SAMPLES, ids=sample_id)
+@pytest.mark.parametrize("sample", swept(DICOM_SAMPLES))
 def test_listing_decodes_nothing(sample: Path, loop: Loop) -> None:
     async def check() -> None:
         before = loop.decoder.stats
@@ -191,6 +194,7 @@ def test_ls_of_the_whole_mount_decodes_nothing(tmp_path: Path) -> None:
         assert mount.statistics()["decoded"] == 0
 
 
+@pytest.mark.slow
 def test_a_search_for_dicom_finds_each_object_once(tmp_path: Path) -> None:
     """Whoever looks into every file, as ITK and dcm2niix do, finds the objects of the archive, each once."""
 

@@ -15,7 +15,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.pixels import pixel_array
-from support.archives import CORPUS, SAMPLES, corpus_files, sample_id
+from support.archives import CORPUS, SAMPLES, corpus_files, swept
 from support.mounting import Loop, files_below, read_all, tree_of
 from support.object_directories import Shown
 
@@ -52,7 +52,7 @@ def corpus() -> list[object]:
     return [pytest.param(path, id=str(path.relative_to(CORPUS)), marks=pytest.mark.slow) for path in found]
 
 
-EVERY = [*(pytest.param(path, id=sample_id(path)) for path in SAMPLES), *corpus()]
+EVERY = [*swept(SAMPLES), *corpus()]
 
 
 def opened(path: Path) -> Instance | None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.archives import CORPUS, SAMPLES, corpus_files, sample_id
+from support.archives import CORPUS, SAMPLES, corpus_files, swept
 from support.builders import dicom, encapsulated, image, pieces
 from support.real_films import COLUMNS, ENCODERS, ROWS, SYNTAXES, grey
 
@@ -49,7 +49,7 @@ def check(path: Path) -> set[str]:
     return {compare(instance, stream, frame) for frame in range(min(MOST_FRAMES, len(instance.pixels.frames)))}
 
 
-@pytest.mark.parametrize("path", SAMPLES, ids=sample_id)
+@pytest.mark.parametrize("path", swept(SAMPLES))
 def test_samples(path: Path) -> None:
     found = check(path)
     broken = {"JPEG2000-embedded-sequence-delimiter.dcm": {"error (E21)"}, "MR_truncated.dcm": {"error (N3)"}}
@@ -57,6 +57,7 @@ def test_samples(path: Path) -> None:
     assert errors == broken.get(path.name, set())
 
 
+@pytest.mark.slow
 def test_the_corpus() -> None:
     if CORPUS.is_dir():
         found = {path.name: check(path) for path in corpus_files()}

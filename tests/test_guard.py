@@ -16,9 +16,9 @@ import asyncio, errno, os, sys
 import trio
 from dicomfs.cli import main as command
 from dicomfs.fuse import inodes
-from dicomfs.tree import mirror
+from dicomfs.tree import instance_directory, mirror
 from dicomfs.vfs import content
-from dicomfs.instance import handle
+from dicomfs.entries import source_bytes
 
 point, kind, healed = sys.argv[1:4]
 
@@ -62,9 +62,9 @@ def break_it(owner, name):
     "getattr": lambda: break_it(mirror.MirrorDirectory, "current"),
     "opendir": lambda: break_it(mirror.MirrorDirectory, "listing"),
     "readdir": lambda: break_it(inodes.InodeTable, "hold"),
-    "open": lambda: break_it(handle.ContentFile, "open"),
-    "read": lambda: break_it(content.Content, "read"),
-    "children": lambda: break_it(mirror.InstanceDirectory, "_make"),
+    "open": lambda: break_it(source_bytes.SourceCopy, "open"),
+    "read": lambda: break_it(content.Concatenation, "read"),
+    "children": lambda: break_it(instance_directory.InstanceDirectory, "_make"),
 }[point]()
 command.main(sys.argv[4:])
 '''

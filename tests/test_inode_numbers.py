@@ -15,7 +15,7 @@ from support.cine_objects import FRAME_TIME, film
 from support.lookup_numbering_fs import numbering_by_lookup
 from support.mounting import answer_of_path, mounted, wait_for
 
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 
 Numbers = dict[str, int]
 
@@ -208,7 +208,7 @@ def test_the_source_knows_which_file_systems_keep_inodes(tmp_path: Path) -> None
     archive = small_archive(tmp_path)
 
     def identities(place: Path) -> dict[bytes, bytes]:
-        source = Source(str(place))
+        source = LocalSource(str(place))
         try:
             entries = [source.root_entry(), *source.entries(b"a/b"), *source.entries(b"a")]
             return {entry.path: entry.identity for entry in entries}
@@ -225,6 +225,7 @@ def test_the_source_knows_which_file_systems_keep_inodes(tmp_path: Path) -> None
     assert len({*there.values(), *here.values()}) == 2 * len(here) - 1
 
 
+@pytest.mark.slow
 def test_restic_finds_all_of_a_remounted_archive_unmodified(program: Callable[[str], str], tmp_path: Path) -> None:
     """Case 14: it compares size, times and inode numbers, and reads again whatever has another one."""
     restic, archive = program("restic"), small_archive(tmp_path)
@@ -247,6 +248,7 @@ def test_restic_finds_all_of_a_remounted_archive_unmodified(program: Callable[[s
     assert (summaries[1]["files_new"], summaries[1]["files_changed"], summaries[1]["data_blobs"]) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_borg_finds_all_of_a_remounted_archive_unchanged(program: Callable[[str], str], tmp_path: Path) -> None:
     borg, archive = program("borg"), small_archive(tmp_path)
     # It never trusts what is as new as the newest file.

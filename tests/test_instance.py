@@ -46,7 +46,7 @@ from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.stream import Memory
 from dicomfs.instance.instance import Instance, load
 from dicomfs.pixeldata.pixel_data import number_of_frames
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 
 
 def frames_of(file: bytes) -> tuple[list[bytes | None], Instance]:
@@ -493,7 +493,7 @@ def test_a_large_file_costs_small_reads(tmp_path: Path, monkeypatch: pytest.Monk
         lengths.append(len(data))
         return data
 
-    source = Source(str(tmp_path))
+    source = LocalSource(str(tmp_path))
     for entry, most in zip(source.entries(b""), (count + 20, 20), strict=True):
         opened = source.open(entry.path, entry.fingerprint)
         with monkeypatch.context() as patch:

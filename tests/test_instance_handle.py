@@ -4,14 +4,17 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from support.archives import PYDICOM
+from support.decoding import Decoding
 
-from dicomfs.instance.handle import Services, Subject
-from dicomfs.sources.local import Fingerprint, Source, SourceFile
-from dicomfs.workers.frame_cache import Decoder
+from dicomfs.instance.handle import Subject
+from dicomfs.instance.services import Services
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.source import SourceFile
 
 
 def descriptors() -> int:
@@ -23,16 +26,16 @@ def test_an_open_that_was_given_up_leaves_no_descriptor(
     late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(PYDICOM / "CT_small.dcm", tmp_path)
-    source = Source(str(tmp_path))
-    subject = Subject(source.entry(b"", b"CT_small.dcm"), Services.of(source, Decoder(1)))
+    source = LocalSource(str(tmp_path))
+    subject = Subject(source.entry(b"", b"CT_small.dcm"), Services.of(source, Decoding(1).prefetcher))
     go, opened = threading.Event(), threading.Event()
     right = source.open
 
-    def slow(path: bytes, fingerprint: Fingerprint) -> SourceFile:
+    def slow(*arguments: Any) -> SourceFile:
         if late:
             assert go.wait(10)
         try:
-            return right(path, fingerprint)
+            return right(*arguments)
         finally:
             opened.set()
 

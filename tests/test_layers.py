@@ -19,35 +19,41 @@ FOLDERS = (
     Folder(
         "cli",
         "What a person types: one module for each verb, options, exit codes, the log.",
-        "main usage files doctor options info log",
+        "main parser doctor info files mount umount view usage options option_values outcome log",
     ),
     Folder(
         "fuse",
         "The mount: the only folder that knows pyfuse3, the kernel and signals.",
-        "session operations daemonize told_sizes inodes requester",
+        "session operations fusermount systemd daemonize told_sizes inodes requester",
     ),
-    Folder("tree", "Where things appear: one module for each view of the archive.", "mirror"),
+    Folder(
+        "tree",
+        "Where things appear: one module for each view of the archive.",
+        "mirror single_file instance_directory attributes",
+    ),
     Folder(
         "entries",
         "What the directory of one instance holds: one module for each entry, and the one ordered list of them.",
         "frames header icon arrays bitstreams transcoded native_dcm overlays original cine_loop stored_video volume"
-        " frames_json frame_rows dependence slide_thumbnail written_text built_file display_images frame_values",
+        " frames_json frame_rows dependence slide_thumbnail written_text built_file source_bytes display_images"
+        " automatic_window frame_values frame_request",
     ),
     Folder(
         "instance",
         "One DICOM object opened: its parts put together, its problems, and a handle that outlives the cache.",
-        "handle instance checks stages cine_loop uncompressed_format entry_selection remark_log version_stream",
+        "handle services instance checks stages cine_loop uncompressed_format view_options entry_selection remark_log"
+        " version_stream",
     ),
     Folder("volume", "Slices to a regular grid in the patient.", "volume mosaic frame_traits stack"),
     Folder(
         "workers",
         "Sandboxed decoder processes and the frame cache in front of them: the seam between trio and the code below.",
-        "film_host frame_cache pool processes decoder_process readahead sandbox",
+        "prefetcher frame_cache memory_account pool processes decoder_process readahead sandbox",
     ),
     Folder(
         "video",
         "Cine loops and stored streams with PyAV, in a process of their own.",
-        "process poster remux film_size picture_order timeline protocol",
+        "films film_host process encode poster remux film_size picture_order timeline protocol",
     ),
     Folder(
         "pixeldata",
@@ -77,7 +83,11 @@ FOLDERS = (
         "What a file system is made of: files, directories, lazily made bytes of known size, built files, safe names.",
         "nodes builds names content build_file",
     ),
-    Folder("sources", "Where the bytes of an archive come from.", "open_files local mount_table gather posix_acl"),
+    Folder(
+        "sources",
+        "Where the bytes of an archive come from: one interface, and its implementations.",
+        "open_files local walk file_systems local_recognition local_file source gather mount_table posix_acl",
+    ),
     Folder("cache", "Stores that know nothing of DICOM: memory, disk.", "disk memory edition"),
     Folder("formats", "PNG, TIFF, NIfTI, NPY and MP4 boxes as bytes of known length.", "tiff mp4 png npy nifti"),
     Folder(
@@ -172,6 +182,35 @@ def test_imports_inside_a_folder_go_down() -> None:
 def test_every_thread_has_a_purpose() -> None:
     """One that takes a place of trio's own could keep it for ever."""
     assert {name for name, path in MODULES.items() if "to_thread" in path.read_text()} == {"resources.threads"}
+
+
+def test_the_interface_of_a_source_is_all_that_is_known_of_it_above() -> None:
+    """Only those who open an archive know of what kind it is; the mount asks the kernel's table of mounts, too."""
+    folders = [folder.name for folder in FOLDERS]
+    above = set(folders[: folders.index("sources")])
+    users = {
+        (name, imported)
+        for name, path in MODULES.items()
+        for imported in imports(path)
+        if name.split(".")[0] in above and imported.startswith("sources.")
+    }
+    interface = {"sources.source", "sources.open_files", "sources.gather"}
+    assert {user for user in users if user[1] not in interface} == {
+        ("cli.files", "sources.local"),
+        ("cli.info", "sources.local"),
+        ("fuse.session", "sources.local"),
+        ("fuse.fusermount", "sources.mount_table"),
+    }
+
+
+def test_video_has_one_door() -> None:
+    users = {
+        (name, imported)
+        for name, path in MODULES.items()
+        for imported in imports(path)
+        if imported.startswith("video.") and not name.startswith("video.")
+    }
+    assert {user for user in users if user[1] != "video.films"} == {("workers.decoder_process", "video.process")}
 
 
 def test_pyfuse3_is_known_to_the_mount_alone() -> None:

@@ -21,8 +21,10 @@ from pathlib import Path
 import pytest
 from support.builders import dicom, image
 
-from dicomfs.sources import local as source_module
-from dicomfs.sources.local import Entry, Fingerprint, Kind, OutsideSource, Source, SourceChanged, SourceFile, Unseen
+from dicomfs.sources import local, local_recognition
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.local_file import fingerprint_of, object_id_of
+from dicomfs.sources.source import Entry, Kind, OutsideSource, SourceChanged, SourceFile, Unseen
 
 DICOM = dicom(image(4, 4, bytes(16)))
 NOBODY = 65534
@@ -42,13 +44,13 @@ def archive(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def source(archive: Path) -> Iterator[Source]:
-    opened = Source(str(archive))
+def source(archive: Path) -> Iterator[LocalSource]:
+    opened = LocalSource(str(archive))
     yield opened
     opened.close()
 
 
-def names(source: Source, directory: bytes = b"") -> list[bytes]:
+def names(source: LocalSource, directory: bytes = b"") -> list[bytes]:
     return [entry.name for entry in source.entries(directory)]
 
 
@@ -91,27 +93,35 @@ def open_to_all(path: Path, archive: Path) -> None:
 # What is shown
 
 
-def test_kinds_and_attributes_are_the_files_own(source: Source, archive: Path) -> None:
+def test_kinds_and_attributes_are_the_files_own(source: LocalSource, archive: Path) -> None:
     entries = {entry.name: entry for entry in source.entries(b"")}
     assert list(entries) == [b"a", b"x.dcm"]
     assert entries[b"a"].kind is Kind.DIRECTORY
     dicom_file = entries[b"x.dcm"]
     status = (archive / "x.dcm").stat()
     assert dicom_file == Entry(
-        b"x.dcm", b"x.dcm", Kind.DICOM, Fingerprint.of(status), status.st_mode, status.st_uid, status.st_gid
+        b"x.dcm",
+        b"x.dcm",
+        Kind.DICOM,
+        fingerprint_of(status),
+        len(DICOM),
+        status.st_mtime_ns,
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+        object_id_of(status),
     )
-    assert dicom_file.fingerprint.size == len(DICOM)
     assert source.entry(b"", b"x.dcm") == dicom_file
     assert [(entry.path, entry.kind) for entry in source.entries(b"a")] == [
         (b"a/b", Kind.DIRECTORY),
         (b"a/note.txt", Kind.OTHER),
     ]
     assert source.entry(b"a/b", b"y.dcm").path == b"a/b/y.dcm"
-    assert source.directory(b"a/b").fingerprint.inode == (archive / "a" / "b").stat().st_ino
-    assert source.root_entry().fingerprint.inode == archive.stat().st_ino
+    assert source.directory(b"a/b").object_id == object_id_of((archive / "a" / "b").stat())
+    assert source.root_entry().object_id == object_id_of(archive.stat())
 
 
-def test_the_name_of_a_file_does_not_matter(source: Source, archive: Path) -> None:
+def test_the_name_of_a_file_does_not_matter(source: LocalSource, archive: Path) -> None:
     (archive / "x.dcm").rename(archive / "report.txt")
     (archive / "empty.dcm").write_bytes(b"")
     (archive / "zip.dcm").write_bytes(b"PK\x03\x04" + bytes(1000))
@@ -120,7 +130,7 @@ def test_the_name_of_a_file_does_not_matter(source: Source, archive: Path) -> No
     assert source.entry(b"", b"zip.dcm").kind is Kind.OTHER
 
 
-def test_names_are_bytes(source: Source, archive: Path) -> None:
+def test_names_are_bytes(source: LocalSource, archive: Path) -> None:
     strange = [b"\xff\xfe.dcm", b"m\xfcller", b"new\nline", b"\xe2\x80\xae", b" ", b"-rf", b"\x01", b"a" * 255]
     for name in strange:
         with open(os.path.join(os.fsencode(archive), name), "wb") as file:
@@ -137,14 +147,14 @@ def test_names_are_bytes(source: Source, archive: Path) -> None:
 @pytest.mark.parametrize(
     "name", [b"", b".", b"..", b"../secret", b"a/note.txt", b"a\0", b"no such", b"n" * 256, b"/etc"]
 )
-def test_names_that_are_none_find_nothing(source: Source, name: bytes) -> None:
+def test_names_that_are_none_find_nothing(source: LocalSource, name: bytes) -> None:
     with pytest.raises(OSError, match=r".") as caught:
         source.entry(b"", name)
     assert caught.value.errno in (errno.ENOENT, errno.ENAMETOOLONG)
 
 
 @pytest.mark.parametrize("path", [b"..", b"a/..", b"../secret", b"/etc", b"a//b", b"./a", b"no such", b"a/b/y.dcm"])
-def test_paths_that_leave_the_archive_are_not_walked(source: Source, path: bytes) -> None:
+def test_paths_that_leave_the_archive_are_not_walked(source: LocalSource, path: bytes) -> None:
     for use in (source.directory, source.entries):
         with pytest.raises(OSError, match=r".") as caught:
             use(path)
@@ -154,17 +164,17 @@ def test_paths_that_leave_the_archive_are_not_walked(source: Source, path: bytes
 @pytest.mark.parametrize("root", ["", "no such", "/dev/null", "x" * 300])
 def test_a_root_that_is_none(root: str) -> None:
     with pytest.raises(OSError, match=r"."):
-        Source(root)
+        LocalSource(root)
 
 
 # Links
 
 
-def resolved(source: Source, name: str) -> bytes:
+def resolved(source: LocalSource, name: str) -> bytes:
     return source.entry(b"", name.encode()).path
 
 
-def test_links_inside_are_followed_to_where_they_lead(source: Source, archive: Path) -> None:
+def test_links_inside_are_followed_to_where_they_lead(source: LocalSource, archive: Path) -> None:
     for name, target in {
         "relative": "a/b/y.dcm",
         "absolute": f"{archive}/a/b/y.dcm",
@@ -187,17 +197,17 @@ def test_links_inside_are_followed_to_where_they_lead(source: Source, archive: P
     assert resolved(source, "physical") == b"a/note.txt", "as the kernel does, '..' counts from where the link leads"
 
 
-def test_links_to_the_root_and_to_folders_above_are_directories(source: Source, archive: Path) -> None:
+def test_links_to_the_root_and_to_folders_above_are_directories(source: LocalSource, archive: Path) -> None:
     (archive / "a" / "root").symlink_to("..")
     (archive / "self").symlink_to(".")
     (archive / "full").symlink_to(str(archive))
     (archive / "slash").symlink_to(f"{archive}/")
     for directory, name in ((b"a", b"root"), (b"", b"self"), (b"", b"full"), (b"", b"slash")):
         entry = source.entry(directory, name)
-        assert (entry.path, entry.kind, entry.fingerprint.inode) == (b"", Kind.DIRECTORY, archive.stat().st_ino)
+        assert (entry.path, entry.kind, entry.object_id) == (b"", Kind.DIRECTORY, object_id_of(archive.stat()))
 
 
-def test_links_outside_do_not_exist(source: Source, archive: Path) -> None:
+def test_links_outside_do_not_exist(source: LocalSource, archive: Path) -> None:
     before = names(source)
     outside = archive.parent / "secret"
     (archive.parent / "archive2").mkdir()
@@ -232,12 +242,12 @@ def test_links_outside_do_not_exist(source: Source, archive: Path) -> None:
         with pytest.raises(OSError, match=r"."):
             source.entries(path)
     with pytest.raises(OSError, match=r"."):
-        source.open(b"stepping/z.dcm", Fingerprint.of((outside / "z.dcm").stat()))
+        source.open(b"stepping/z.dcm", fingerprint_of((outside / "z.dcm").stat()))
     with pytest.raises(SourceChanged):
-        source.open(b"link1", Fingerprint.of((outside / "z.dcm").stat()))
+        source.open(b"link1", fingerprint_of((outside / "z.dcm").stat()))
 
 
-def test_loops_end_as_in_the_kernel(source: Source, archive: Path) -> None:
+def test_loops_end_as_in_the_kernel(source: LocalSource, archive: Path) -> None:
     (archive / "self").symlink_to("self")
     (archive / "ping").symlink_to("pong")
     (archive / "pong").symlink_to("ping")
@@ -249,7 +259,7 @@ def test_loops_end_as_in_the_kernel(source: Source, archive: Path) -> None:
     assert names(source) == [b"a", b"x.dcm"]
 
 
-def test_forty_links_are_followed_and_no_more(source: Source, archive: Path) -> None:
+def test_forty_links_are_followed_and_no_more(source: LocalSource, archive: Path) -> None:
     (archive / "link0").symlink_to("x.dcm")
     for number in range(1, 42):
         (archive / f"link{number}").symlink_to(f"link{number - 1}")
@@ -271,19 +281,20 @@ def test_forty_links_are_followed_and_no_more(source: Source, archive: Path) -> 
 def test_absolute_links_may_use_the_name_that_the_archive_was_given_by(tmp_path: Path, archive: Path) -> None:
     (tmp_path / "data").symlink_to("archive")
     (archive / "link").symlink_to(f"{tmp_path}/data/a/b/y.dcm")
-    source = Source(str(tmp_path / "data"))
+    source = LocalSource(str(tmp_path / "data"))
     assert resolved(source, "link") == b"a/b/y.dcm"
     source.close()
 
 
-def test_nobody_can_swap_a_folder_for_a_link_meanwhile(source: Source, archive: Path, tmp_path: Path) -> None:
+def test_nobody_can_swap_a_folder_for_a_link_meanwhile(source: LocalSource, archive: Path, tmp_path: Path) -> None:
     """Lead our walk out of the archive by renaming as fast as possible; not one look may succeed."""
     secret = tmp_path / "secret"
     (secret / "only-there").write_bytes(DICOM)
     (archive / "folder").mkdir()
     (archive / "folder" / "z.dcm").write_bytes(b"inside")
     (archive / "way").symlink_to("folder/z.dcm")
-    wanted = Fingerprint.of((secret / "z.dcm").stat())
+    status = (secret / "z.dcm").stat()
+    wanted = fingerprint_of(status)
     done = threading.Event()
 
     def swap() -> None:
@@ -311,7 +322,7 @@ def test_nobody_can_swap_a_folder_for_a_link_meanwhile(source: Source, archive: 
                 for entry in found:
                     assert isinstance(entry, Entry)
                     assert entry.name != b"only-there"
-                    assert entry.fingerprint.inode != wanted.inode
+                    assert entry.object_id != object_id_of(status)
     finally:
         done.set()
         swapper.join()
@@ -320,10 +331,10 @@ def test_nobody_can_swap_a_folder_for_a_link_meanwhile(source: Source, archive: 
 
 @pytest.mark.parametrize("swap", ["link", "fifo"])
 def test_nobody_can_swap_a_file_between_looking_and_opening(
-    source: Source, archive: Path, monkeypatch: pytest.MonkeyPatch, swap: str
+    source: LocalSource, archive: Path, monkeypatch: pytest.MonkeyPatch, swap: str
 ) -> None:
     """Not a byte is read through a link that came meanwhile, and a FIFO does not hold us up."""
-    note, opened = archive / "a" / "note.txt", source_module._open_to_read
+    note, opened = archive / "a" / "note.txt", local_recognition.open_to_read
 
     def swapping(name: bytes, directory: int, more: int = 0) -> int:
         if name == b"note.txt":
@@ -334,12 +345,13 @@ def test_nobody_can_swap_a_file_between_looking_and_opening(
                 os.mkfifo(note)
         return opened(name, directory, more)
 
-    monkeypatch.setattr(source_module, "_open_to_read", swapping)
+    for module in (local, local_recognition):
+        monkeypatch.setattr(module, "open_to_read", swapping)
     with pytest.raises(SourceChanged):
         source.entry(b"a", b"note.txt")
     note.unlink()
     note.write_text("just text")
-    fingerprint = Fingerprint.of(note.stat())
+    fingerprint = fingerprint_of(note.stat())
     before = descriptors()
     with pytest.raises(OSError, match=r".") as caught:
         source.open(b"a/note.txt", fingerprint)
@@ -378,7 +390,7 @@ def led_elsewhere(place: Path) -> None:
 
 @pytest.mark.parametrize("replace_it", [replaced, moved_into_another, moved_away, led_elsewhere])
 def test_what_has_the_name_of_a_directory_is_not_taken_for_it(
-    source: Source, archive: Path, replace_it: Callable[[Path], None]
+    source: LocalSource, archive: Path, replace_it: Callable[[Path], None]
 ) -> None:
     folder = source.entry(b"a", b"b")
     file = source.entry(b"a/b", b"y.dcm")
@@ -419,14 +431,14 @@ def special_files(archive: Path) -> Iterator[str]:
     yield "link.dcm"
 
 
-def test_fifos_sockets_and_devices_do_not_exist(source: Source, archive: Path) -> None:
+def test_fifos_sockets_and_devices_do_not_exist(source: LocalSource, archive: Path) -> None:
     for name in special_files(archive):
         with pytest.raises(FileNotFoundError):
             source.entry(b"", name.encode())
         with pytest.raises(SourceChanged):
-            source.open(name.encode(), Fingerprint.of(os.lstat(archive / name)))
+            source.open(name.encode(), fingerprint_of(os.lstat(archive / name)))
         with pytest.raises(OSError, match=r"."):
-            Source(str(archive / name))
+            LocalSource(str(archive / name))
     assert names(source) == [b"a", b"x.dcm"]
 
 
@@ -434,8 +446,8 @@ def test_fifos_sockets_and_devices_are_never_opened(archive: Path, program: Call
     """Have the kernel's own record of what was opened."""
     special = list(special_files(archive))
     script = f"""
-        from dicomfs.sources.local import Source
-        source = Source({str(archive)!r})
+        from dicomfs.sources.local import LocalSource
+        source = LocalSource({str(archive)!r})
         print([entry.name for entry in source.entries(b"")])
         for name in {special!r}:
             try:
@@ -478,7 +490,7 @@ def test_a_file_that_may_not_be_read_is_another_file(archive: Path) -> None:
     open_to_all(archive / "x.dcm", archive)
 
     def work() -> None:
-        source = Source(str(archive))
+        source = LocalSource(str(archive))
         entry = source.entry(b"", b"x.dcm")
         assert (entry.kind, entry.mode & 0o777) == (Kind.UNREAD, 0)
         assert names(source) == [b"a", b"x.dcm"]
@@ -494,7 +506,7 @@ def test_a_directory_that_may_not_be_read_is_an_error_and_not_empty(archive: Pat
     (archive / "a").chmod(mode)
 
     def work() -> None:
-        source = Source(str(archive))
+        source = LocalSource(str(archive))
         assert names(source) == [b"a", b"x.dcm"]
         with pytest.raises(PermissionError):
             source.entries(b"a")
@@ -515,7 +527,7 @@ def test_a_stranger_reads_what_is_open_to_all(archive: Path) -> None:
     open_to_all(archive, archive)
 
     def work() -> None:
-        source = Source(str(archive))
+        source = LocalSource(str(archive))
         entry = source.entry(b"", b"x.dcm")
         assert entry.kind is Kind.DICOM
         assert source.open(b"x.dcm", entry.fingerprint).pread(10_000, 0) == DICOM
@@ -524,7 +536,7 @@ def test_a_stranger_reads_what_is_open_to_all(archive: Path) -> None:
     as_nobody(work)
 
 
-def test_the_access_time_stays(source: Source, archive: Path) -> None:
+def test_the_access_time_stays(source: LocalSource, archive: Path) -> None:
     places = [archive, archive / "a", archive / "x.dcm", archive / "a" / "note.txt"]
     for place in places:
         os.utime(place, (0, place.stat().st_mtime))  # so old that relatime would renew it
@@ -542,7 +554,9 @@ def test_the_access_time_stays(source: Source, archive: Path) -> None:
 # Changes
 
 
-def test_what_vanishes_while_listed_is_left_out(source: Source, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_vanishes_while_listed_is_left_out(
+    source: LocalSource, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(20):
         (archive / f"{number:02}.dcm").write_bytes(DICOM)
     listed = os.listdir
@@ -558,32 +572,34 @@ def test_what_vanishes_while_listed_is_left_out(source: Source, archive: Path, m
 
 
 def test_what_vanishes_between_looking_and_opening_is_left_out(
-    source: Source, archive: Path, monkeypatch: pytest.MonkeyPatch
+    source: LocalSource, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = source_module._open_to_read
+    opened = local_recognition.open_to_read
 
     def gone(name: bytes, directory: int, more: int = 0) -> int:
         if name == b"x.dcm":
             (archive / "x.dcm").unlink(missing_ok=True)
         return opened(name, directory, more)
 
-    monkeypatch.setattr(source_module, "_open_to_read", gone)
+    for module in (local, local_recognition):
+        monkeypatch.setattr(module, "open_to_read", gone)
     assert names(source) == [b"a"]
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 def test_running_short_is_an_error_and_no_shorter_listing(
-    source: Source, monkeypatch: pytest.MonkeyPatch, number: int
+    source: LocalSource, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """A listing that lacks files would be mirrored as deletions."""
-    opened = source_module._open_to_read
+    opened = local_recognition.open_to_read
 
     def short(name: bytes, directory: int, more: int = 0) -> int:
         if name == b"x.dcm":
             raise OSError(number, os.strerror(number))
         return opened(name, directory, more)
 
-    monkeypatch.setattr(source_module, "_open_to_read", short)
+    for module in (local, local_recognition):
+        monkeypatch.setattr(module, "open_to_read", short)
     for look in (lambda: source.entries(b""), lambda: source.entry(b"", b"x.dcm")):
         with pytest.raises(OSError, match=r".") as caught:
             look()
@@ -591,7 +607,7 @@ def test_running_short_is_an_error_and_no_shorter_listing(
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EUCLEAN])
-def test_a_bad_file_harms_no_other(source: Source, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_bad_file_harms_no_other(source: LocalSource, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     looked = os.stat
 
     def bad(path: bytes | str | int, **how: bool) -> os.stat_result:
@@ -611,7 +627,7 @@ def test_a_bad_file_harms_no_other(source: Source, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
 def test_a_file_that_cannot_be_read_is_of_no_kind(
-    source: Source, archive: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    source: LocalSource, archive: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """Shown as a file, it would have a mirror delete the directory that stands for it."""
     read = os.pread
@@ -640,7 +656,7 @@ def test_what_is_denied_is_listed_and_what_leads_nowhere_is_not(archive: Path) -
     open_to_all(archive, archive)
 
     def work() -> None:
-        source = Source(str(archive))
+        source = LocalSource(str(archive))
         found = {entry.name: entry for entry in source.entries(b"")}
         assert list(found) == [b"a", b"closed", b"denied", b"x.dcm"]
         denied = found[b"denied"]
@@ -653,7 +669,7 @@ def test_what_is_denied_is_listed_and_what_leads_nowhere_is_not(archive: Path) -
         (archive / "closed").chmod(0o755)
 
 
-def first_version(source: Source, archive: Path, size: int = 300_000) -> tuple[SourceFile, bytes]:
+def first_version(source: LocalSource, archive: Path, size: int = 300_000) -> tuple[SourceFile, bytes]:
     data = dicom(image(4, 4, bytes(16))) + b"1" * size
     (archive / "x.dcm").write_bytes(data)
     entry = source.entry(b"", b"x.dcm")
@@ -689,7 +705,7 @@ def overwrite_and_set_the_time_back(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [truncate, truncate_and_refill, append, overwrite, overwrite_and_set_the_time_back])
 def test_a_file_that_changes_while_open_gives_an_error_and_never_a_mix(
-    source: Source, archive: Path, change: Callable[[Path], None]
+    source: LocalSource, archive: Path, change: Callable[[Path], None]
 ) -> None:
     file, data = first_version(source, archive)
     assert file.pread(1000, 0) == data[:1000]
@@ -710,7 +726,7 @@ def test_a_file_that_changes_while_open_gives_an_error_and_never_a_mix(
     again.close()
 
 
-def test_an_open_file_that_is_replaced_or_deleted_serves_the_old_version(source: Source, archive: Path) -> None:
+def test_an_open_file_that_is_replaced_or_deleted_serves_the_old_version(source: LocalSource, archive: Path) -> None:
     """But for the change time, which a link count changes: then it is an error, never the new version."""
     file, data = first_version(source, archive)
     fingerprint = source.entry(b"", b"x.dcm").fingerprint
@@ -726,7 +742,7 @@ def test_an_open_file_that_is_replaced_or_deleted_serves_the_old_version(source:
         source.open(b"x.dcm", fingerprint)
 
 
-def test_readers_beside_a_writer_never_see_a_mix(source: Source, archive: Path) -> None:
+def test_readers_beside_a_writer_never_see_a_mix(source: LocalSource, archive: Path) -> None:
     """The writer goes from the start to the end, again and again: so does every state that the file is ever in."""
     path, done, step = archive / "changing", threading.Event(), 20_000
     path.write_bytes(b"A" * 10 * step)
@@ -777,7 +793,7 @@ def test_readers_beside_a_writer_never_see_a_mix(source: Source, archive: Path) 
 # Reading
 
 
-def test_reads_are_the_files_bytes_and_stop_at_its_end(source: Source, archive: Path) -> None:
+def test_reads_are_the_files_bytes_and_stop_at_its_end(source: LocalSource, archive: Path) -> None:
     file, data = first_version(source, archive, 5000)
     assert file.size == len(data)
     chance = random.Random(2)
@@ -790,7 +806,7 @@ def test_reads_are_the_files_bytes_and_stop_at_its_end(source: Source, archive: 
     file.close()
 
 
-def test_closing_twice_leaves_the_descriptors_of_others_alone(source: Source, archive: Path) -> None:
+def test_closing_twice_leaves_the_descriptors_of_others_alone(source: LocalSource, archive: Path) -> None:
     file, _ = first_version(source, archive)
     file.close()
     other, data = first_version(source, archive)
@@ -808,21 +824,21 @@ def test_no_descriptor_is_left_open(archive: Path) -> None:
     (archive / "out").symlink_to("../secret/z.dcm")
     (archive / "in").symlink_to("a/b/y.dcm")
     before = descriptors()
-    source = Source(str(archive))
+    source = LocalSource(str(archive))
     held = descriptors() - before
     for _ in range(3):
         for entry in source.entries(b"") + source.entries(b"a"):
             if entry.kind is Kind.DICOM:
                 source.open(entry.path, entry.fingerprint).close()
                 with pytest.raises(SourceChanged):
-                    source.open(entry.path, Fingerprint(0, 0, 0, 0, 0))
+                    source.open(entry.path, b"another")
         for missing in (b"loop", b"out", b"fifo.dcm", b"none"):
             with pytest.raises(OSError, match=r"."):
                 source.entry(b"", missing)
             with pytest.raises(OSError, match=r"."):
                 source.entries(missing)
         source.holds(str(archive))
-        source.free_space()
+        source.space()
     assert len(held) == 1
     assert descriptors() - before == held
     source.close()
@@ -833,7 +849,7 @@ def test_no_descriptor_is_left_open(archive: Path) -> None:
 
 
 def test_a_single_file_is_an_archive(archive: Path) -> None:
-    source = Source(str(archive / "x.dcm"))
+    source = LocalSource(str(archive / "x.dcm"))
     assert source.is_file
     entry = source.root_entry()
     assert (entry.name, entry.path, entry.kind) == (b"x.dcm", b"x.dcm", Kind.DICOM)
@@ -846,13 +862,13 @@ def test_a_single_file_is_an_archive(archive: Path) -> None:
 
 def test_a_single_file_given_by_a_link(archive: Path) -> None:
     (archive / "link").symlink_to("a/b/y.dcm")
-    source = Source(str(archive / "link"))
+    source = LocalSource(str(archive / "link"))
     assert source.root_entry().name == b"y.dcm"
     source.close()
 
 
 def test_a_single_file_does_not_become_its_neighbour(archive: Path) -> None:
-    source = Source(str(archive / "x.dcm"))
+    source = LocalSource(str(archive / "x.dcm"))
     (archive / "x.dcm").rename(archive / "neighbour")
     (archive / "x.dcm").symlink_to("neighbour")
     with pytest.raises(OutsideSource):
@@ -863,7 +879,7 @@ def test_a_single_file_does_not_become_its_neighbour(archive: Path) -> None:
 # Where a mount may be
 
 
-def test_places_in_the_archive_are_held(source: Source, archive: Path, tmp_path: Path) -> None:
+def test_places_in_the_archive_are_held(source: LocalSource, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "alias").symlink_to("archive/a")
     (archive / "out").symlink_to("../secret")
     held = [archive, archive / "a", archive / "a" / "b", tmp_path / "alias", tmp_path / "alias" / "b", archive / "none"]
@@ -883,11 +899,11 @@ def test_places_behind_bind_mounts_are_held(archive: Path, tmp_path: Path, progr
     (tmp_path / "secret" / "deep").mkdir()
     script = f"""
         import os, subprocess, sys
-        from dicomfs.sources.local import Source
+        from dicomfs.sources.local import LocalSource
         def bind(what, where):
             subprocess.run(["mount", "--bind", {str(tmp_path)!r} + what, {str(tmp_path)!r} + where], check=True)
         bind("/archive", "/whole"); bind("/archive/a", "/part"); bind("/secret", "/other folder")
-        source, behind = Source({str(archive)!r}), Source({str(tmp_path)!r} + "/part")
+        source, behind = LocalSource({str(archive)!r}), LocalSource({str(tmp_path)!r} + "/part")
         for place in sys.argv[1:]:
             print(place, source.holds({str(tmp_path)!r} + place), behind.holds({str(tmp_path)!r} + place))
     """
@@ -920,7 +936,7 @@ def test_places_behind_bind_mounts_are_held(archive: Path, tmp_path: Path, progr
     ]
 
 
-def test_a_listing_is_not_slowed_by_a_fifo_without_a_writer(source: Source, archive: Path) -> None:
+def test_a_listing_is_not_slowed_by_a_fifo_without_a_writer(source: LocalSource, archive: Path) -> None:
     """Opening one would wait for ever; the alarm would end the test."""
     os.mkfifo(archive / "aaa")
     signal.alarm(30)
@@ -935,7 +951,7 @@ def test_a_listing_is_not_slowed_by_a_fifo_without_a_writer(source: Source, arch
 
 def test_what_has_not_changed_is_not_looked_into_again(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (archive / "note.txt").write_bytes(b"text")
-    source = Source(str(archive))
+    source = LocalSource(str(archive))
     known = {entry.name: entry for entry in source.entries(b"")}
     monkeypatch.setattr(os, "pread", lambda *_: pytest.fail("a file was read"))
     again = source.entries(b"", known)
@@ -944,7 +960,7 @@ def test_what_has_not_changed_is_not_looked_into_again(archive: Path, monkeypatc
 
 
 def test_what_could_not_be_read_is_looked_into_again(archive: Path) -> None:
-    source = Source(str(archive))
+    source = LocalSource(str(archive))
     known = {entry.name: entry for entry in source.entries(b"")}
     entry = known[b"x.dcm"]
     known[b"x.dcm"] = replace(entry, kind=Kind.UNREAD)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from bench import large_objects as large
 
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.json_model import bulk_values, header_json, json_parts
@@ -17,7 +18,6 @@ from dicomfs.dicom.stream import Memory
 from dicomfs.dicom.text_dump import header_txt, txt_parts
 from dicomfs.instance.instance import load
 from dicomfs.iod.functional_groups import each_frame_has, functional_items, in_groups, some_frame_has
-from tests.bench import large_objects as large
 
 GROUPS = 0x52009230
 

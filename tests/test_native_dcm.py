@@ -36,6 +36,7 @@ from support.builders import (
     offsets,
 )
 from support.copying import SOURCES, copies, frames, kinds, read
+from support.decoding import read_at
 from support.mounting import Loop, files_below, mounted, read_all, tree_of
 from support.object_directories import Shown
 from support.oracles import Ours, as_stored, ask_dcmtk, ask_gdcm, ours
@@ -355,10 +356,10 @@ def refusals(loop: Loop, folder: Path, data: bytes, count: int, each: int) -> li
             file = dict(await files_below(top))[b"native.dcm"]
             content = await file.open()
             start, found = content.size - count * each, []
-            assert len(await content.read(0, start)) == start
+            assert len(await read_at(content, 0, start)) == start
             for frame in range(count):
                 try:
-                    assert len(await content.read(start + frame * each, each)) == each
+                    assert len(await read_at(content, start + frame * each, each)) == each
                     found.append("")
                 except OSError as error:
                     found.append((error.strerror or "").rpartition(" ")[2])
@@ -476,7 +477,7 @@ def test_as_much_as_a_length_can_state(loop: Loop, tmp_path: Path) -> None:
             file = dict(await files_below(top, frames=2))[b"native.dcm"]
             content = await file.open()
             assert content.size == file.attributes.size > count * side * side
-            data = bytes(await content.read(content.size - 10, 100))
+            data = bytes(await read_at(content, content.size - 10, 100))
             content.close()
             return data
 
@@ -511,12 +512,12 @@ def test_only_what_is_read_is_decoded(loop: Loop, tmp_path: Path) -> None:
             before = loop.decoder.stats.decoded
             content = await file.open()
             start = content.size - frames.nbytes
-            await content.read(0, start)
+            await read_at(content, 0, start)
             header = loop.decoder.stats.decoded - before
-            part = await content.read(start + 30 * 65536 + 100, 50)
+            part = await read_at(content, start + 30 * 65536 + 100, 50)
             assert bytes(part) == frames[30].tobytes()[100:150]
             one = loop.decoder.stats.decoded - before
-            both = await content.read(start + 11 * 65536 - 8, 16)
+            both = await read_at(content, start + 11 * 65536 - 8, 16)
             assert bytes(both) == frames[10].tobytes()[-8:] + frames[11].tobytes()[:8]
             content.close()
             return header, one, loop.decoder.stats.decoded - before

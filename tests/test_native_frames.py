@@ -137,5 +137,5 @@ def test_n1_what_follows_the_frame_is_not_looked_at() -> None:
 
 
 def test_an_unknown_transfer_syntax_is_an_error() -> None:
-    with pytest.raises(CodecError, match=r"1\.2\.3\.4"):
+    with pytest.raises(CodecError, match="no decoder reads this transfer syntax"):
         decode(bytes(100), replace(RGB8, transfer_syntax="1.2.3.4"))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from dicomfs.fuse.inodes import ROOT, InodeTable, Stale
-from dicomfs.vfs.content import Content, Ready
+from dicomfs.vfs.content import Content, Literal
 from dicomfs.vfs.nodes import (
     Attributes,
     Child,
@@ -43,7 +43,7 @@ class Note(File):
         self.number = number
 
     async def open(self) -> Content:
-        return Content([Ready(b"")])
+        return Literal(b"")
 
 
 class Mirror(Directory):

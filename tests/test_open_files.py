@@ -2,14 +2,19 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import trio
 
-from dicomfs.sources.local import Entry, Source, SourceChanged
-from dicomfs.sources.open_files import NotAtHand, RecentFiles
+from dicomfs.dicom.stream import Stream
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.open_files import OpenFiles, WouldBlock
+from dicomfs.sources.source import Entry, SourceChanged, Version
 
+T = TypeVar("T")
 SIZE = 5 << 20
 
 
@@ -20,8 +25,8 @@ class Place:
         for number in range(6):
             (folder / f"{number}.dcm").write_bytes(bytes([number]) * SIZE)
         self.folder = folder
-        self.source = Source(str(folder))
-        self.recent = RecentFiles()
+        self.source = LocalSource(str(folder))
+        self.recent = OpenFiles()
 
     def entry(self, number: int) -> Entry:
         return self.source.entry(b"", b"%d.dcm" % number)
@@ -38,6 +43,11 @@ class Place:
         return sorted(Path(name).name for name in named if name.startswith(f"{self.folder}/"))
 
 
+def use(place: Place, version: Version, read: Callable[[Stream], T]) -> T:
+    with place.recent.lent(version) as stream:
+        return read(stream)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
@@ -49,12 +59,12 @@ def test_what_is_in_memory_is_read_at_once(place: Place) -> None:
 
         def end() -> bytes:
             (place.folder / "3.dcm").read_bytes()
-            with contextlib.suppress(NotAtHand):  # the kernel may take pages back at any time
-                return place.recent.use(entry.version, lambda stream: stream.pread(9, SIZE - 4))
+            with contextlib.suppress(WouldBlock):  # the kernel may take pages back at any time
+                return use(place, entry.version, lambda stream: stream.pread(9, SIZE - 4))
             return b""
 
         assert b"\3" * 4 in [end() for _ in range(3)]
-        assert place.recent.use(entry.version, lambda stream: stream.size) == SIZE
+        assert use(place, entry.version, lambda stream: stream.size) == SIZE
 
     trio.run(main)
 
@@ -62,15 +72,15 @@ def test_what_is_in_memory_is_read_at_once(place: Place) -> None:
 def test_what_is_on_disk_or_long_is_not(place: Place) -> None:
     async def main() -> None:
         entry = place.keep(1)
-        with pytest.raises(NotAtHand):
-            place.recent.use(entry.version, lambda stream: stream.pread(3 << 20, 0))
+        with pytest.raises(WouldBlock):
+            use(place, entry.version, lambda stream: stream.pread(3 << 20, 0))
         with open(place.folder / "1.dcm", "rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        with pytest.raises(NotAtHand):
-            place.recent.use(entry.version, lambda stream: stream.pread(1000, 1 << 20))
-        with pytest.raises(NotAtHand):
-            place.recent.use(place.entry(2).version, lambda stream: stream.pread(1, 0))
+        with pytest.raises(WouldBlock):
+            use(place, entry.version, lambda stream: stream.pread(1000, 1 << 20))
+        with pytest.raises(WouldBlock):
+            use(place, place.entry(2).version, lambda stream: stream.pread(1, 0))
 
     trio.run(main)
 
@@ -80,7 +90,7 @@ def test_another_version_is_an_error_and_let_go(place: Place) -> None:
         entry = place.keep(0)
         (place.folder / "0.dcm").write_bytes(b"new")
         with pytest.raises(SourceChanged):
-            place.recent.use(entry.version, lambda stream: stream.pread(3, 0))
+            use(place, entry.version, lambda stream: stream.pread(3, 0))
         assert entry.version not in place.recent
         assert place.open_files == []
 
@@ -93,7 +103,7 @@ def test_only_the_last_few_are_open_and_only_for_a_moment(place: Place) -> None:
         assert place.open_files == ["2.dcm", "3.dcm", "4.dcm", "5.dcm"]
         with trio.fail_after(20):
             while len(place.open_files) > 1:
-                place.recent.use(entries[2].version, lambda stream: stream.size)
+                use(place, entries[2].version, lambda stream: stream.size)
                 await trio.sleep(0.01)
             assert place.open_files == ["2.dcm"]
             while place.open_files:

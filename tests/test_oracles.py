@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.archives import CORPUS, PYDICOM_DATA, SAMPLES, corpus_files, sample_id
+from support.archives import CORPUS, PYDICOM_DATA, SAMPLES, corpus_files, swept
 from support.oracles import (
     TABLE,
     Answers,
@@ -118,7 +118,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
 
 
-@pytest.mark.parametrize("path", SAMPLES, ids=sample_id)
+@pytest.mark.parametrize("path", swept(SAMPLES))
 def test_samples_equal_every_oracle(path: Path, table: Table, program: Callable[[str], str], tmp_path: Path) -> None:
     check(path, table, program, tmp_path)
 

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
-from support.archives import SAMPLES, corpus_files, sample_id
+from support.archives import SAMPLES, corpus_files, swept
 from support.builders import (
     DEFLATED,
     EXPLICIT_BIG,
@@ -98,7 +98,7 @@ MISREAD = {"no_meta.dcm"}
 SOURCES = [path for path in (*SAMPLES, *corpus_files()) if path.name not in MISREAD]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: sample_id(path) if path in SAMPLES else path.name)
+@pytest.mark.parametrize("path", swept(SOURCES))
 def test_pydicom_reads_the_same_elements(path: Path) -> None:
     data = path.read_bytes()
     try:

@@ -13,7 +13,10 @@ import pytest
 from dicomfs.resources.processors import quota, usable
 
 COUNT = "from dicomfs.resources.processors import usable; print(usable())"
-DEFAULT = "from dicomfs.cli import _parser; print(_parser().parse_args(['cat', 'x']).workers)"
+DEFAULT = (
+    "from dicomfs.cli.main import VERBS; from dicomfs.cli.parser import parse;"
+    " print(parse(['cat', 'x'], VERBS).workers)"
+)
 UNIFIED = "31 24 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 ROOT = "24 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n"
 

@@ -21,7 +21,8 @@ from support.archives import CORPUS, PYDICOM, PYDICOM_DATA, SAMPLES, files
 from support.builders import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, acr_nema, dicom, image
 
 from dicomfs.dicom.recognition import HEAD, is_dicom
-from dicomfs.sources.local import Kind, Source
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.source import Kind
 
 
 def judged(data: bytes) -> bool:
@@ -229,7 +230,7 @@ def test_no_more_than_the_head_is_read(tmp_path: Path, monkeypatch: pytest.Monke
         return data
 
     monkeypatch.setattr("os.pread", noting)
-    source = Source(str(tmp_path))
+    source = LocalSource(str(tmp_path))
     assert [entry.kind for entry in source.entries(b"")] == [Kind.DICOM, Kind.OTHER]
     source.close()
     assert reads == [HEAD, HEAD]

@@ -410,6 +410,7 @@ def write(path: Path, data: bytes) -> Path:
 # A real mount
 
 
+@pytest.mark.slow
 def test_files_of_a_mount_are_copied_and_sought_in(
     ffmpeg: str, ffprobe: str, program: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -642,7 +643,7 @@ def test_without_pyav_there_is_neither_and_the_doctor_says_so(ffmpeg: str, tmp_p
     hidden = (
         "import importlib.util as util, sys; find = util.find_spec\n"
         "util.find_spec = lambda name, *more: None if name == 'av' else find(name, *more)\n"
-        "from dicomfs.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from dicomfs.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     for name, files in (("ts", {"video.ts"}), ("mp4", {"video.mp4"})):
         (tmp_path / "a.dcm").write_bytes(video(movie(ffmpeg, name)))

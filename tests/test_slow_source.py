@@ -20,12 +20,16 @@ from support.builders import dicom, image
 from support.mounting import errno_of, mounted, wait_for
 
 from dicomfs.sources.gather import Learnt
-from dicomfs.sources.local import Entry, Source, Unseen
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.source import Entry, Unseen
 
 Program = Callable[[str], str]
 DICOM = dicom(image(4, 4, bytes(16)))
 # Runs what follows as the module dicomfs does, with less patience.
-IMPATIENT = "import sys; from dicomfs import cli, operations; operations.TIME_LIMIT = {}; cli.main(sys.argv[4:])"
+IMPATIENT = (
+    "import sys; from dicomfs.cli.main import main; from dicomfs.fuse import operations;"
+    " operations.TIME_LIMIT = {}; main(sys.argv[4:])"
+)
 
 
 @dataclass
@@ -80,7 +84,7 @@ def impatient(seconds: float) -> list[str]:
 # Listings that take long
 
 
-@pytest.mark.parametrize("at_once", [1, 512])
+@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.slow), 512])
 def test_a_listing_that_takes_longer_than_the_limit_comes_up(tmp_path: Path, files: Path, at_once: int) -> None:
     """Each try goes on where the last one stopped, whether the server answers one question at a time or many."""
     count = 250 if at_once == 1 else 2000
@@ -106,7 +110,7 @@ def test_a_listing_that_takes_longer_than_the_limit_comes_up(tmp_path: Path, fil
 
 def test_what_a_try_has_learnt_the_next_one_need_not_learn(tmp_path: Path, files: Path) -> None:
     with served(tmp_path, files, 0.005, 1, 60) as server:
-        source = Source(str(server.path))
+        source = LocalSource(str(server.path))
         try:
             learnt: Learnt[Entry | Unseen | None] = Learnt()
             progress = [0]
@@ -129,7 +133,7 @@ def test_a_listing_that_goes_on_has_the_names_of_now(tmp_path: Path) -> None:
     """What vanished since the try before is not listed, what came is, and what is there again, too."""
     for name in ("a", "b", "c"):
         (tmp_path / name).write_bytes(DICOM)
-    source = Source(str(tmp_path))
+    source = LocalSource(str(tmp_path))
     try:
         learnt: Learnt[Entry | Unseen | None] = Learnt()
         source.entries(b"", {}, None, learnt)

@@ -12,13 +12,14 @@ import pytest
 import trio
 import trio.testing
 from support.builders import JPEG_2000, dicom, encapsulated, image, offsets
+from support.decoding import read_at
 from support.mounting import Loop, Mount, mounted, read_all, tree_of, wait_for
 from support.real_films import SYNTAXES, file_of, film
 
 from dicomfs.entries import VIRTUAL_FILES, VirtualFile
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
-from dicomfs.sources.local import SourceFile
+from dicomfs.sources.local_file import LocalFile
 from dicomfs.vfs.nodes import Directory, File, Node
 
 SIDE = 512
@@ -139,8 +140,8 @@ def test_a_name_is_looked_up_without_making_others(loop: Loop, tmp_path: Path, m
 
         monkeypatch.setattr(virtual, "node", node)
     reads = []
-    right = SourceFile.pread
-    monkeypatch.setattr(SourceFile, "pread", lambda *wanted: reads.append(wanted) or right(*wanted))
+    right = LocalFile.pread
+    monkeypatch.setattr(LocalFile, "pread", lambda *wanted: reads.append(wanted) or right(*wanted))
 
     async def look(top: Directory) -> None:
         found = await top.lookup(b"a.dcm")
@@ -176,7 +177,7 @@ def test_a_picture_is_made_again_only_after_all_of_it_was_read(loop: Loop, tmp_p
         for offset, length in [(0, 0), (size - 50, 50), (0, 100), (0, size - 1), (0, size), (0, 100), (0, 100)]:
             before = loop.decoder.stats.decoded
             content = await file.open()
-            assert len(await content.read(offset, length)) == length
+            assert len(await read_at(content, offset, length)) == length
             content.close()
             decoded.append(loop.decoder.stats.decoded - before)
         return decoded
@@ -192,17 +193,17 @@ def test_who_leaves_takes_back_his_own_wishes_alone(loop: Loop, tmp_path: Path) 
     async def main(top: Directory) -> list[int]:
         decoder, waiting = loop.decoder, []
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(decoder.look_ahead)
+            nursery.start_soon(decoder.prefetcher.run)
             await trio.testing.wait_all_tasks_blocked()
             for number in range(1, 5):
                 await read_all(await frame(top, number))
             for length in (0, 10):
-                with decoder._at_work(), decoder._at_work(), decoder._at_work():
+                with decoder.frames.busy(), decoder.frames.busy(), decoder.frames.busy():
                     await read_all(await frame(top, 5))
                     content = await (await frame(top, 6)).open()
-                    await content.read(0, length)
+                    await read_at(content, 0, length)
                     content.close()
-                    waiting.append(sum(map(len, decoder._wishes.values())))
+                    waiting.append(decoder.prefetcher.queued)
             nursery.cancel_scope.cancel()
         return waiting
 
@@ -245,7 +246,7 @@ def test_a_single_frame_does_not_wait_for_those_who_copy(loop: Loop, tmp_path: P
     async def main(tree: Directory) -> list[int]:
         decoder, passed = loop.decoder, []
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(decoder.look_ahead)
+            nursery.start_soon(decoder.prefetcher.run)
             for number in range(readers):
                 nursery.start_soon(copy, tree, f"slow{number}.dcm")
             start = decoder.stats.decoded

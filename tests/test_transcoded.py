@@ -19,6 +19,7 @@ import numpy as np
 import pydicom
 import pytest
 import trio
+import trio.testing
 from pydicom.encaps import generate_frames, parse_basic_offsets
 from support.archives import PYDICOM, PYDICOM_DATA
 from support.builders import (
@@ -30,6 +31,7 @@ from support.builders import (
     image,
 )
 from support.copying import SOURCES, copies, kinds, read
+from support.decoding import Wanted
 from support.mounting import Loop, errno_of, mounted
 from support.object_directories import Shown
 from support.oracles import Answers, as_stored, ask_dcmtk, ask_gdcm, ask_pydicom, ours
@@ -44,7 +46,9 @@ from dicomfs.dicom.stream import Memory
 from dicomfs.entries import transcoded
 from dicomfs.instance.instance import load
 from dicomfs.workers.decoder_process import Task
+from dicomfs.workers.frame_cache import Request
 from dicomfs.workers.pool import DecodeError
+from dicomfs.workers.prefetcher import in_order
 
 # The directory of each, and its transfer syntax.
 SYNTAXES = {
@@ -506,28 +510,57 @@ def test_an_archive_of_one_file(link: bool, tmp_path: Path) -> None:
         assert (folder / name).stat().st_size == len((folder / name).read_bytes())
 
 
-def test_few_frames_are_in_memory_and_in_order(loop: Loop) -> None:
+@pytest.mark.parametrize("count", [0, 50])
+def test_few_frames_are_in_memory_and_in_order(count: int, loop: Loop) -> None:
     under_way = most = 0
-    used: list[bytes] = []
+    used: list[bytes | None] = []
+    frames = loop.decoder.frames
+    requests = [Wanted(number, frame_task(), b"") for number in range(count)]
 
-    async def make(number: int) -> bytes:
+    async def make(request: Request) -> bytes:
         nonlocal under_way, most
+        assert isinstance(request, Wanted)
+        assert isinstance(request.key, int)
         under_way += 1
         most = max(most, under_way)
-        await trio.sleep(0.001 * ((number * 7) % 5))  # some overtake others
-        return b"%d" % number
+        await trio.sleep(0.001 * ((request.key * 7) % 5))  # some overtake others
+        return b"%d" % request.key
 
-    async def use(made: bytes) -> None:
+    async def main() -> None:
         nonlocal under_way
-        await trio.sleep(0.001)
-        used.append(made)
-        under_way -= 1
+        async with in_order(frames, requests, make) as made:
+            for index in range(count):
+                used.append(await made.take(index))
+                await trio.sleep(0.001)
+                under_way -= 1
+        assert frames.memory.taken == 0
 
-    loop.run(transcoded._in_order, 50, make, use, 3)
-    assert used == [b"%d" % number for number in range(50)]
-    assert most == 3
-    loop.run(transcoded._in_order, 0, make, use, 3)
-    assert len(used) == 50
+    loop.run(main)
+    assert used == [b"%d" % number for number in range(count)]
+    assert most == min(count, frames.pool.workers + 1)
+
+
+def test_frames_that_are_not_taken_are_not_accounted_for(loop: Loop) -> None:
+    frames = loop.decoder.frames
+
+    async def make(request: Request) -> bytes:
+        return b"1234"
+
+    async def main() -> list[int]:
+        taken = []
+        requests = [Wanted(number, frame_task(), b"") for number in range(10)]
+        async with in_order(frames, requests, make) as made:
+            assert await made.take(0) == b"1234"
+            await trio.testing.wait_all_tasks_blocked()
+            taken.append(frames.memory.taken)
+        taken.append(frames.memory.taken)
+        return taken
+
+    assert loop.run(main) == [4 * frames.pool.workers, 0]
+
+
+def frame_task() -> Task:
+    return Task(formatted(8, 8), 0, "stored", None, 64)
 
 
 def test_workers_encode_at_once(loop: Loop, tmp_path: Path) -> None:
@@ -536,17 +569,18 @@ def test_workers_encode_at_once(loop: Loop, tmp_path: Path) -> None:
     path = tmp_path / "source.dcm"
     path.write_bytes(source_of(fmt, noise(fmt, 20)))
     busy: set[int] = set()
-    run = loop.decoder.run
+    pool = loop.decoder.pool
+    run = pool.run
 
     async def watched(task: Task, data: bytes, owner: Hashable = None, *, lasting: bool = False) -> bytes:
-        busy.add(len(loop.decoder._busy))
+        busy.add(pool.busy)
         return await run(task, data, owner, lasting=lasting)
 
-    loop.decoder.run = watched  # type: ignore[method-assign, assignment]
+    pool.run = watched  # type: ignore[method-assign, assignment]
     try:
         copies(loop, path, "transcoded")
     finally:
-        del loop.decoder.run
+        del pool.run
     assert max(busy) >= 1
 
 
@@ -592,8 +626,8 @@ def test_an_encoded_result_may_be_shorter_and_never_longer(loop: Loop) -> None:
     source = PixelFormat(23, 31, 1, 8, 8, 7, False, "MONOCHROME2", False, ENCAPSULATED_UNCOMPRESSED)
     copy = encoders.target(fmt, encoders.RLE)
     task = partial(Task, source, 0, "copy", None, copy=copy)
-    made = loop.run(loop.decoder.run, task(size=10_000, at_most=True), values.tobytes())
+    made = loop.run(loop.decoder.pool.run, task(size=10_000, at_most=True), values.tobytes())
     assert 64 < len(made) < 10_000
     for refused in (task(size=len(made) - 1, at_most=True), task(size=10_000)):
         with pytest.raises(DecodeError, match="promised"):
-            loop.run(loop.decoder.run, refused, values.tobytes())
+            loop.run(loop.decoder.pool.run, refused, values.tobytes())

@@ -22,18 +22,21 @@ import PIL.Image
 import pytest
 import trio
 from support.builders import dicom, encapsulated, image
+from support.decoding import Wanted
 from support.mounting import files_below, read_all
 
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.formats.png import chunk, png_size
-from dicomfs.instance.handle import Services
+from dicomfs.instance.services import Services
 from dicomfs.rendering.render import Display
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
-from dicomfs.workers import decoder_process, frame_cache, pool, processes
+from dicomfs.workers import decoder_process, pool, processes
 from dicomfs.workers.decoder_process import ANSWER, Task
-from dicomfs.workers.frame_cache import Decoder
-from dicomfs.workers.pool import DecodeError, NoAnswer
+from dicomfs.workers.frame_cache import FrameCache
+from dicomfs.workers.pool import DecodeError, NoAnswer, WorkerPool
+from dicomfs.workers.prefetcher import Prefetcher
+from dicomfs.workers.processes import Buffer
 
 NATIVE, JPEG2000, JPEGLS = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"
 
@@ -92,10 +95,10 @@ async def until(condition: Callable[[], object]) -> None:
         await trio.sleep(0.005)
 
 
-def computing(decoder: Decoder) -> list[int]:
+def computing(decoder: WorkerPool) -> list[int]:
     """List the workers that compute while a task is with one; a new one computes before it is ready, too."""
     states = {pid: fields(pid) for pid in workers()}
-    return [pid for pid, rest in states.items() if decoder._busy and rest is not None and rest[0] == "R"]
+    return [pid for pid, rest in states.items() if decoder.busy and rest is not None and rest[0] == "R"]
 
 
 @contextlib.contextmanager
@@ -107,10 +110,9 @@ def failing(reason: str) -> Iterator[pytest.ExceptionInfo[DecodeError]]:
 
 
 def run(
-    test: Callable[[Decoder], Awaitable[None]],
+    test: Callable[[WorkerPool], Awaitable[None]],
     count: int = 1,
     timeout: float = 60,
-    cache: int = 0,
     memory: int = 2 << 30,
 ) -> None:
     """Run *test* on a started decoder and see that nothing is left of it."""
@@ -120,7 +122,7 @@ def run(
             await test(decoder)
 
     before = descriptors()
-    decoder = Decoder(count, timeout, cache, memory)
+    decoder = WorkerPool(count, timeout, memory)
     decoder.start()
     trio.run(play)
     assert not servers(os.getpid())
@@ -132,14 +134,14 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-async def serves(decoder: Decoder, times: int = 1) -> None:
+async def serves(decoder: WorkerPool, times: int = 1) -> None:
     """See that tasks are done right."""
     for number in range(times):
         frame = bytes((number + place) % 256 for place in range(32))
         assert await decoder.run(SMALL, frame) == frame
 
 
-async def fails_when(decoder: Decoder, act: Callable[[], object]) -> None:
+async def fails_when(decoder: WorkerPool, act: Callable[[], object]) -> None:
     """Have a task fail because of *act*, done when its worker is at it."""
     task, data, _ = noise()
 
@@ -153,7 +155,7 @@ async def fails_when(decoder: Decoder, act: Callable[[], object]) -> None:
         act()
 
 
-async def kill_one_after_another(decoder: Decoder, times: int) -> None:
+async def kill_one_after_another(decoder: WorkerPool, times: int) -> None:
     """Kill the worker that is at a task, and so on."""
     for _ in range(times):
         await until(lambda: computing(decoder))
@@ -162,7 +164,7 @@ async def kill_one_after_another(decoder: Decoder, times: int) -> None:
         await until(lambda pid=pid: fields(pid) is None)
 
 
-async def both(decoder: Decoder) -> None:
+async def both(decoder: WorkerPool) -> None:
     """Have two workers up and used, by two tasks that take long enough to overlap."""
     task, data, _ = noise()
     async with trio.open_nursery() as nursery:
@@ -187,7 +189,7 @@ def test_stored_values_are_those_that_were_encoded(syntax: str, encode: Callable
     """A lossless frame comes back value for value, from a worker in its sandbox."""
     values = np.random.default_rng(2).integers(0, 65536, (61, 47), np.uint16)
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         assert await decoder.run(stored(grey(61, 47, syntax)), encode(values)) == values.tobytes()
         assert {"no new privileges", "limits"} <= set(decoder.protections)
 
@@ -200,7 +202,7 @@ def test_pictures_open_and_have_the_promised_size() -> None:
     physical = chunk(b"pHYs", struct.pack(">IIB", 1000, 2000, 1))
     size = png_size(35, 50, 1, len(physical))
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         task = Task(grey(35, 50, bits=8), 0, "png", Display(), size, physical)
         picture = PIL.Image.open(io.BytesIO(await decoder.run(task, values.astype(np.uint8).tobytes())))
         assert np.array_equal(np.asarray(picture), values)
@@ -212,7 +214,7 @@ def test_pictures_open_and_have_the_promised_size() -> None:
 def test_the_range_of_a_frame() -> None:
     """A range is two numbers; a frame of padding alone has none."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         task = Task(grey(4, 4), 0, "range", Display(slope=2, intercept=-1), 16)
         values = np.arange(100, 116, dtype="<u2").tobytes()
         assert decoder_process.RANGE.unpack(await decoder.run(task, values)) == (199, 229)
@@ -230,7 +232,7 @@ def test_perform_needs_no_process() -> None:
 def test_frames_of_all_sizes_through_one_slot() -> None:
     """Growing, shrinking, large and empty answers in a row are right."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         for side in (4, 1000, 7, 4500, 3, 1200, 1):
             values = np.random.default_rng(side).integers(0, 65536, (side, side), np.uint16).tobytes()
             assert await decoder.run(stored(grey(side, side)), memoryview(values)) == values
@@ -243,16 +245,16 @@ def test_many_tasks_at_once() -> None:
     """Forty callers on three workers get each their own bytes, and the workers retire and return unnoticed."""
     fmt = grey(40, 40)
 
-    async def call(decoder: Decoder, number: int) -> None:
+    async def call(decoder: WorkerPool, number: int) -> None:
         for turn in range(20):
             frame = np.random.default_rng((number, turn)).bytes(3200)
             assert await decoder.run(stored(fmt), frame) == frame
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         async with trio.open_nursery() as nursery:
             for number in range(40):
                 nursery.start_soon(call, decoder, number)
-        assert decoder.stats == frame_cache.Stats(decoded=800, failed=0, replaced=0, cache_hits=0)
+        assert decoder.stats == pool.Stats(decoded=800, failed=0, replaced=0)
 
     run(test, 3)
 
@@ -263,7 +265,7 @@ def test_many_tasks_at_once() -> None:
 def test_a_reason_is_handed_on_and_the_worker_stays() -> None:
     """What the codec says reaches the caller; a result of another size than promised is refused."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         with failing("cut short"):
             await decoder.run(SMALL, b"\0")
         with failing("32 bytes where 31 were promised"):
@@ -271,7 +273,7 @@ def test_a_reason_is_handed_on_and_the_worker_stays() -> None:
         with failing(r"the decoder failed \(ValueError\)"):
             await decoder.run(Task(SMALL.fmt, 0, "png", None, 31), FRAME)
         await serves(decoder)
-        assert decoder.stats == frame_cache.Stats(decoded=1, failed=3, replaced=0, cache_hits=0)
+        assert decoder.stats == pool.Stats(decoded=1, failed=3, replaced=0)
 
     run(test)
 
@@ -279,7 +281,7 @@ def test_a_reason_is_handed_on_and_the_worker_stays() -> None:
 def test_a_frame_that_needs_too_much_memory() -> None:
     """Neither a result nor a slot beyond the limit harms more than its own frame."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         packed = imagecodecs.jpegls_encode(np.zeros((6000, 6000), np.uint8))
         with failing("memory|cannot be decoded"):
             await decoder.run(Task(grey(6000, 6000, JPEGLS, 8), 0, "range", Display(), 16), packed)
@@ -294,7 +296,7 @@ def test_a_frame_that_needs_too_much_memory() -> None:
 def test_a_worker_that_failed_serves_no_other_object() -> None:
     """It goes on for the object whose bytes it failed at, and retires when the object changes."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         assert await decoder.run(SMALL, FRAME, "a") == FRAME
         (first,) = workers()
         assert await decoder.run(SMALL, FRAME, "b") == FRAME
@@ -316,7 +318,7 @@ def test_a_worker_that_failed_serves_no_other_object() -> None:
 
 
 def test_what_outlives_the_mount_is_made_where_no_other_object_was() -> None:
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         assert await decoder.run(SMALL, FRAME, "a", lasting=True) == FRAME
         (first,) = workers()
         assert await decoder.run(SMALL, FRAME, "a", lasting=True) == FRAME
@@ -333,7 +335,7 @@ def test_what_outlives_the_mount_is_made_where_no_other_object_was() -> None:
 
 
 def test_with_several_workers_the_one_that_failed_is_avoided_and_replaced() -> None:
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await both(decoder)
         before = set(workers())
         with failing("cut short"):
@@ -353,7 +355,7 @@ def test_a_worker_killed_in_the_middle_costs_one_frame() -> None:
     """The caller of the killed worker gets an error, the other worker and later tasks are right."""
     task, data, answer = noise()
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await both(decoder)
         await fails_when(decoder, lambda: os.kill(computing(decoder)[0], signal.SIGKILL))
         await serves(decoder)
@@ -367,7 +369,7 @@ def test_a_worker_killed_in_the_middle_costs_one_frame() -> None:
 def test_a_crash_costs_one_frame(number: int) -> None:
     """The signals of crashing code end a worker in the middle of a task like any other end."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         await fails_when(decoder, lambda: os.kill(workers()[0], number))
         await serves(decoder)
@@ -378,7 +380,7 @@ def test_a_crash_costs_one_frame(number: int) -> None:
 def test_a_worker_killed_while_idle_costs_nothing() -> None:
     """A dead worker is noticed before it gets a task."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         for _ in range(3):
             (pid,) = workers()
@@ -393,7 +395,7 @@ def test_a_worker_killed_while_idle_costs_nothing() -> None:
 def test_a_hanging_worker_is_killed_when_its_time_is_up() -> None:
     """A stopped worker, which would never answer, costs one error; then it is gone and another works."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         (pid,) = workers()
         os.kill(pid, signal.SIGSTOP)
@@ -409,7 +411,7 @@ def test_a_hanging_worker_is_killed_when_its_time_is_up() -> None:
 def test_large_frames_have_more_time() -> None:
     """The limit grows by a second for 50 million pixels."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         os.kill(workers()[0], signal.SIGSTOP)
         with failing("longer than 1.2 s"):
@@ -422,7 +424,7 @@ def test_a_cancelled_caller_leaves_no_stale_answer() -> None:
     """Tasks after a cancelled one get their own bytes, never those of the one that was given up."""
     task, data, answer = noise()
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         for _ in range(5):
             with trio.CancelScope() as scope:
@@ -440,7 +442,7 @@ def test_a_cancelled_caller_leaves_no_stale_answer() -> None:
 def test_cancelled_while_waiting_for_a_worker_harms_nobody() -> None:
     """Who gives up before a worker is ready or free leaves the pool as it was."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         with trio.CancelScope() as scope:
             scope.cancel()
             await decoder.run(SMALL, FRAME)
@@ -454,7 +456,7 @@ def test_cancelled_while_waiting_for_a_worker_harms_nobody() -> None:
 def test_a_killed_fork_server_is_started_again() -> None:
     """With the server go its workers; the next tasks are right nevertheless."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         for _ in range(2):
             (server,) = servers(os.getpid())
@@ -471,7 +473,7 @@ def test_a_fork_server_killed_in_the_middle_costs_the_frames_under_way() -> None
     """Tasks under way fail plainly, and no more than those."""
     task, data, answer = noise()
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         await fails_when(decoder, lambda: os.kill(servers(os.getpid())[0], signal.SIGKILL))
         assert await decoder.run(task, data) == answer
@@ -484,7 +486,7 @@ def test_a_hanging_fork_server_is_replaced(proved: bool, monkeypatch: pytest.Mon
     """When no worker greets in time, the server is taken for dead and another is started; once, whoever waits."""
     monkeypatch.setattr(pool, "_START_TIMEOUT", 5)
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         (server,) = servers(os.getpid())
         if proved:
             await serves(decoder)
@@ -512,7 +514,7 @@ def test_a_fork_server_that_cannot_start_is_a_plain_error(
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         for _ in range(20):
             with failing("do not start"):
                 await decoder.run(SMALL, FRAME)
@@ -523,7 +525,7 @@ def test_a_fork_server_that_cannot_start_is_a_plain_error(
 def test_without_descriptors_tasks_fail_and_recover() -> None:
     """While the daemon has no descriptor left a new worker cannot be had; the fork server survives that."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         (server,) = servers(os.getpid())
         (pid,) = workers()
@@ -548,7 +550,7 @@ def test_start_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     slow.write_text("#!/bin/sh\nexec sleep 1000\n")
     slow.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(slow))
-    decoder = Decoder(4, 10, 0)
+    decoder = WorkerPool(4, 10)
     decoder.start()
     decoder.close()
     assert not children(os.getpid())
@@ -557,7 +559,7 @@ def test_start_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_signals_for_the_daemon_do_not_end_workers() -> None:
     """A Ctrl-C or a service manager's SIGTERM to the whole group leaves the order of ending to the daemon."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         before = [*servers(os.getpid()), *workers()]
         for pid in before:
@@ -572,7 +574,7 @@ def test_signals_for_the_daemon_do_not_end_workers() -> None:
 def test_workers_are_nice_limited_and_in_a_session_of_their_own() -> None:
     """/proc shows what a worker is: niced, without privileges, without a terminal, with few descriptors."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         (pid,) = workers()
         rest = fields(pid)
@@ -596,7 +598,7 @@ def test_processes_hold_no_descriptor_of_the_daemon(tmp_path: Path) -> None:
     opened = os.open(secret, os.O_RDWR)
     os.set_inheritable(opened, True)
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         (old,) = workers()
         os.kill(servers(os.getpid())[0], signal.SIGKILL)
@@ -614,11 +616,11 @@ def test_processes_hold_no_descriptor_of_the_daemon(tmp_path: Path) -> None:
 
 DAEMON = """
 import os, signal, sys, trio
-from dicomfs.workers.frame_cache import Decoder
+from dicomfs.workers.pool import WorkerPool
 from test_worker_pool import noise, serves, workers, servers
 async def play():
     task, data, _ = noise()
-    decoder = Decoder(3, 600, 0)
+    decoder = WorkerPool(3, 600)
     decoder.start()
     async with trio.open_nursery() as nursery:
         for _ in range(3):
@@ -654,7 +656,7 @@ def test_nothing_outlives_a_killed_daemon() -> None:
 def test_no_leak_of_descriptors_processes_or_memory() -> None:
     """After 500 tasks, some of which killed their worker, as many descriptors and processes are there as before."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         async def settled() -> tuple[int, int, int]:
             await both(decoder)
             return descriptors(), len(workers()), len(servers(os.getpid()))
@@ -681,7 +683,7 @@ def test_no_leak_of_descriptors_processes_or_memory() -> None:
 def test_close_ends_tasks_under_way() -> None:
     """A task that runs when the decoder is closed fails, as does one that comes later."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         await fails_when(decoder, decoder.close)
         with failing("closed"):
@@ -694,14 +696,14 @@ def test_close_ends_tasks_under_way() -> None:
 
 
 @contextlib.contextmanager
-def impostor(decoder: Decoder, lie: Callable[[socket.socket, int], None]) -> Iterator[None]:
+def impostor(decoder: WorkerPool, lie: Callable[[socket.socket, int], None]) -> Iterator[None]:
     """Put a worker into the pool that greets as it should and answers the first request with *lie*."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with subprocess.Popen(["/bin/sleep", "1000"]) as process, theirs:
         pidfd = os.pidfd_open(process.pid)
         socket.send_fds(theirs, [b"limits"], [pidfd])
         os.close(pidfd)
-        decoder._idle.append(processes.Worker(ours))
+        decoder.adopt(processes.Worker(ours))
         lie(theirs, 1)
         yield
         assert process.wait() == -signal.SIGKILL
@@ -731,7 +733,7 @@ class Bomb:
 def test_a_lying_worker_is_not_believed(message: bytes) -> None:
     """An answer out of turn or of another length than asked for is an error, and its worker is ended."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         async def answer(theirs: socket.socket) -> None:
             await trio.lowlevel.wait_readable(theirs)
             theirs.send(message)
@@ -749,7 +751,7 @@ def test_a_lying_worker_is_not_believed(message: bytes) -> None:
 def test_an_answer_before_the_question_is_not_taken() -> None:
     """A worker that speaks unasked is ended before it gets a task; the task is done by a sound one."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         with impostor(decoder, lambda theirs, _: theirs.send(ANSWER.pack(1, 32, 1, 0)) and None):
             await serves(decoder)
         assert decoder.stats.replaced == 1
@@ -760,7 +762,7 @@ def test_an_answer_before_the_question_is_not_taken() -> None:
 def test_hostile_text_of_a_reason_is_harmless() -> None:
     """A reason that is no UTF-8 or longer than allowed is a plain error still."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         async def answer(theirs: socket.socket) -> None:
             await trio.lowlevel.wait_readable(theirs)
             theirs.send(ANSWER.pack(1, 0, 0, 1) + b"bad \xff\xfe" + b"x" * 100_000)
@@ -775,7 +777,7 @@ def test_hostile_text_of_a_reason_is_harmless() -> None:
 def test_descriptors_that_a_worker_sends_are_dropped() -> None:
     """A worker cannot fill the daemon's table of descriptors."""
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         async def answer(theirs: socket.socket) -> None:
             await trio.lowlevel.wait_readable(theirs)
             socket.send_fds(theirs, [ANSWER.pack(1, 32, 1, 1)], [0] * 100)
@@ -798,35 +800,38 @@ def test_two_readers_of_one_frame_decode_once() -> None:
     """Callers of one key share one decoding, later ones the kept bytes; another key is another frame."""
     asked: list[int] = []
 
-    async def make() -> tuple[Task, bytes]:
-        asked.append(1)
-        await trio.sleep(0.01)
-        return SMALL, FRAME
+    class Noting(Wanted):
+        async def prepare(self) -> tuple[Task, Buffer]:
+            asked.append(1)
+            await trio.sleep(0.01)
+            return await super().prepare()
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
+        frames = FrameCache(decoder, 1000)
+
         async def read() -> None:
-            assert await decoder.get(("file", 1), make) == FRAME
+            assert await frames.get(Noting(("file", 1), SMALL, FRAME)) == FRAME
 
         async with trio.open_nursery() as nursery:
             for _ in range(8):
                 nursery.start_soon(read)
         await read()
-        assert (len(asked), decoder.stats.decoded, decoder.stats.cache_hits) == (1, 1, 8)
-        assert await decoder.get(("file", 2), make) == FRAME
+        assert (len(asked), decoder.stats.decoded, frames.hits) == (1, 1, 8)
+        assert await frames.get(Noting(("file", 2), SMALL, FRAME)) == FRAME
         assert decoder.stats.decoded == 2
 
-    run(test, 2, cache=1000)
+    run(test, 2)
 
 
 def test_a_verdict_is_tried_again_when_its_worker_is_killed() -> None:
     """Chance does not decide about a frame: two lost workers cost nothing but time."""
     task, data, answer = noise()
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kill_one_after_another, decoder, 2)
-            assert await decoder.verdict("frame", ready(task, data)) == answer
+            assert await FrameCache(decoder, 0).verdict(Wanted("frame", task, data)) == answer
         assert decoder.stats.replaced == 2
 
     run(test)
@@ -836,7 +841,7 @@ def test_a_frame_at_which_every_worker_ends_is_a_verdict() -> None:
     """Else one frame of a hostile file would cost all others their window."""
     task, data, _ = noise()
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
 
         async def kill() -> None:
@@ -848,7 +853,7 @@ def test_a_frame_at_which_every_worker_ends_is_a_verdict() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kill)
             with failing("decoders end unexpectedly at this frame") as caught:
-                await decoder.verdict("frame", ready(task, data))
+                await FrameCache(decoder, 0).verdict(Wanted("frame", task, data))
             nursery.cancel_scope.cancel()
         assert not isinstance(caught.value, NoAnswer)
 
@@ -859,19 +864,19 @@ def test_what_may_be_chance_is_no_verdict() -> None:
     """A frame that takes too long, or no process at all, says nothing about the frame; a reason of the decoder does."""
     task, data, answer = noise()
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         with failing("ends inside its header") as caught:
-            await decoder.verdict("broken", ready(task, data[:100]))
+            await FrameCache(decoder, 0).verdict(Wanted("broken", task, data[:100]))
         assert not isinstance(caught.value, NoAnswer)
         (pid,) = workers()
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(NoAnswer, match="longer than"):
-            await decoder.verdict("frame", ready(task, data))
-        assert await decoder.verdict("frame", ready(task, data)) == answer
+            await FrameCache(decoder, 0).verdict(Wanted("frame", task, data))
+        assert await FrameCache(decoder, 0).verdict(Wanted("frame", task, data)) == answer
         decoder.close()
         with pytest.raises(NoAnswer, match="closed"):
-            await decoder.verdict("another", ready(task, data))
+            await FrameCache(decoder, 0).verdict(Wanted("another", task, data))
 
     run(test, timeout=3)
 
@@ -888,11 +893,11 @@ def film(folder: Path, side: int) -> tuple[Path, np.ndarray]:
     return path, (frames[2] - float(low)) / (high - low) * 255
 
 
-async def shown(decoder: Decoder, path: Path) -> np.ndarray:
+async def shown(decoder: WorkerPool, path: Path) -> np.ndarray:
     """Read the last picture of a film through the tree."""
-    source = Source(str(path))
+    source = LocalSource(str(path))
     try:
-        top = root(Services.of(source, decoder))
+        top = root(Services.of(source, Prefetcher(FrameCache(decoder, 0))))
         files = dict(await files_below(top))
         return np.asarray(PIL.Image.open(io.BytesIO(await read_all(files[b"frames/0003.png"]))))
     finally:
@@ -902,7 +907,7 @@ async def shown(decoder: Decoder, path: Path) -> np.ndarray:
 def test_g13_killed_workers_do_not_change_the_window_of_a_film(tmp_path: Path) -> None:
     path, expected = film(tmp_path, 1024)
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kill_one_after_another, decoder, 2)
@@ -915,7 +920,7 @@ def test_g13_killed_workers_do_not_change_the_window_of_a_film(tmp_path: Path) -
 def test_g13_a_frame_that_takes_too_long_fails_the_read_and_not_the_window(tmp_path: Path) -> None:
     path, expected = film(tmp_path, 64)
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         os.kill(workers()[0], signal.SIGSTOP)
         with failing("longer than"):
@@ -931,7 +936,7 @@ def test_g13_a_frame_that_is_broken_has_no_say_in_the_window(tmp_path: Path) -> 
     sound = data.index(b"\xff\x4f\xff\x51", data.index(b"\xff\x4f\xff\x51") + 4)
     broken = data[: sound + 8] + b"\0\0\0\7" + data[sound + 12 :]  # another width
 
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
         assert np.abs(await shown(decoder, path) - expected).max() <= 0.51
         path.write_bytes(broken)
         assert np.abs(await shown(decoder, path) - expected).max() > 20
@@ -939,24 +944,13 @@ def test_g13_a_frame_that_is_broken_has_no_say_in_the_window(tmp_path: Path) -> 
     run(test)
 
 
-def ready(task: Task, data: bytes) -> frame_cache.Make:
-    """Give a task that needs no preparation."""
-
-    async def make() -> tuple[Task, bytes]:
-        return task, data
-
-    return make
-
-
 def test_an_error_is_not_kept() -> None:
     """A frame whose worker was lost is decoded when it is asked for again."""
 
-    async def make(data: bytes) -> tuple[Task, bytes]:
-        return SMALL, data
-
-    async def test(decoder: Decoder) -> None:
+    async def test(decoder: WorkerPool) -> None:
+        frames = FrameCache(decoder, 1000)
         with failing("cut short"):
-            await decoder.get("key", lambda: make(b""))
-        assert await decoder.get("key", lambda: make(FRAME)) == FRAME
+            await frames.get(Wanted("key", SMALL, b""))
+        assert await frames.get(Wanted("key", SMALL, FRAME)) == FRAME
 
-    run(test, cache=1000)
+    run(test)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.multival import MultiValue
-from support.archives import PYDICOM, SAMPLES, sample_id
+from support.archives import PYDICOM, SAMPLES, swept
 from support.mounting import Mount, errno_of, mounted
 
 from dicomfs.dicom.part10_reader import NotDicom, parse
@@ -122,7 +122,7 @@ def test_one_file_as_archive_with_the_version_that_is_there_now(tmp_path: Path) 
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-@pytest.mark.parametrize("sample", SAMPLES, ids=sample_id)
+@pytest.mark.parametrize("sample", swept(SAMPLES))
 def test_every_sample_beside_pydicom(sample: Path) -> None:
     """Text as pydicom decodes it; names, lengths and the list within their limits; nothing private or binary."""
     try:

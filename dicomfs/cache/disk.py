@@ -1,10 +1,11 @@
-"""Results that outlive the mount: one file each in a directory of the user's, found by a digest, checked when opened.
+"""The disk cache: results that outlive the mount, one file each, named by a digest and checked when opened.
 
-Only this module knows the format of an entry: the content, then a trailer that names and checks it. The content comes
-first, so that it can be written before anybody knows its length. An entry gets its name when it is complete, and never
-changes afterwards; eviction takes the name away, which harms no reader. Several mounts may use one directory.
+Only this module knows the format of an entry: the content, then a trailer with its key and checksum. The content comes
+first, so that it can be written before its length is known. An entry gets its name when it is complete and never
+changes afterwards; eviction removes the name, and clients that have it open read on. Several mounts may share one
+directory.
 
-A cache that fails is a miss: after the directory was accepted, nothing here raises.
+A cache that fails is a miss: once the directory was accepted, nothing here raises.
 """
 
 import contextlib
@@ -31,14 +32,14 @@ _EXTRA = _TRAILER.size + _CHECK.size
 _ENTRY = re.compile(r"[0-9a-f]{40}\.entry")
 _DRAFT = re.compile(r"[0-9a-f]{16}\.draft")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a disk says that takes no more."""
-# When the cache is full, this share of it is made free at once; and after this share was added, what other mounts have
-# added is counted again.
+"""The errors of a full disk."""
+# A full cache frees one part in so many at once. After so much was added, all entries are counted again: other mounts
+# add some too.
 _SHARE = 16
-# Entries of which it is remembered that they were checked.
-_MOST_CHECKED = 100_000
+# Checked entries that are remembered.
+_MAX_CHECKED = 100_000
 
 
 class CacheRefused(OSError):
@@ -51,20 +52,20 @@ class CacheRefused(OSError):
 
 @dataclass(slots=True)
 class Draft:
-    """A file being written in the cache's directory; *name* is empty where it needs none."""
+    """A file that is being written in the cache's directory; *name* is empty where it needs none."""
 
     descriptor: int
     name: str = ""
 
 
 class DiskCache:
-    """Up to *limit* bytes of entries in *directory*; those used last stay."""
+    """Up to *limit* bytes of entries in *directory*. The least recently used ones are evicted first."""
 
     def __init__(self, directory: str, limit: int) -> None:
-        """Make the directory or take what is there. Raises CacheRefused."""
+        """Open the directory, made if need be. Raises CacheRefused."""
         self._limit = limit
         self._lock = threading.Lock()
-        # Bytes of all entries as last counted, with what was added since; unknown at first.
+        # Bytes of all entries: as last counted, plus what was added since. Unknown at first.
         self._bytes: int | None = None
         self._added = 0
         self._checked: dict[bytes, tuple[int, int, int]] = {}
@@ -73,7 +74,7 @@ class DiskCache:
         self._clear_drafts()
 
     def close(self) -> None:
-        """Give the directory back."""
+        """Release the directory."""
         os.close(self._directory)
 
     def open(self, key: bytes) -> tuple[int, int] | None:
@@ -91,7 +92,7 @@ class DiskCache:
             if self._checked.get(key) != mark:
                 if not _sound(descriptor, key, length):
                     raise OSError(errno.EIO, "damaged")
-                if len(self._checked) >= _MOST_CHECKED:
+                if len(self._checked) >= _MAX_CHECKED:
                     self._checked.clear()
                 self._checked[key] = mark
         except OSError:
@@ -102,7 +103,7 @@ class DiskCache:
         return descriptor, length
 
     def load(self, key: bytes, length: int) -> bytes | None:
-        """Give the content of *key*, which must have *length* bytes, checked each time; a damaged one is removed."""
+        """Return the content of *key*, which must have *length* bytes. It is checked each time; if damaged, removed."""
         opened = self._opened(key)
         if opened is None:
             return None
@@ -137,12 +138,12 @@ class DiskCache:
             try:
                 return Draft(os.open(".", access | os.O_TMPFILE, 0o600, dir_fd=self._directory))
             except OSError as error:
-                # What kernels and file systems say that have no files without a name.
+                # The errors of kernels and file systems that have no files without a name.
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                     raise
             name = f"{os.urandom(8).hex()}.draft"
             draft = Draft(os.open(name, access | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._directory), name)
-            # Tells other mounts that start meanwhile that this one is in use.
+            # Shows mounts that start meanwhile that this draft is in use.
             fcntl.flock(draft.descriptor, fcntl.LOCK_EX)
         except OSError as error:
             self._complain(error)
@@ -150,7 +151,7 @@ class DiskCache:
         return draft
 
     def keep(self, key: bytes, draft: Draft, length: int) -> bool:
-        """Make the draft, which has *length* bytes, the entry of *key*; tell whether that was possible."""
+        """Make the draft, which has *length* bytes, the entry of *key*; return whether that was possible."""
         try:
             check = _checksum(draft.descriptor, length)
         except OSError as error:
@@ -165,7 +166,7 @@ class DiskCache:
         os.close(draft.descriptor)
 
     def relieve(self, error: OSError, needed: int) -> bool:
-        """When *error* says that the disk is full, remove entries of *needed* bytes; tell whether there were any."""
+        """If *error* is that of a full disk, evict *needed* bytes of entries; return whether there were any."""
         if error.errno not in FULL:
             return False
         with self._lock:
@@ -173,7 +174,7 @@ class DiskCache:
             return self._evict(entries, sum(size for _, size, _ in entries) - needed)
 
     def _opened(self, key: bytes) -> tuple[int, os.stat_result] | None:
-        """Open the file of an entry, of which nothing is known yet."""
+        """Open the file of an entry, unchecked."""
         try:
             descriptor = os.open(_name(key), _READ, dir_fd=self._directory)
             status = os.fstat(descriptor)
@@ -196,7 +197,7 @@ class DiskCache:
                 os.rename(draft.name, _name(key), src_dir_fd=self._directory, dst_dir_fd=self._directory)
                 draft.name = ""
             else:
-                with contextlib.suppress(FileExistsError):  # another mount made the same
+                with contextlib.suppress(FileExistsError):  # another mount has made the same entry
                     os.link(f"/proc/self/fd/{draft.descriptor}", _name(key), dst_dir_fd=self._directory)
         except OSError as error:
             self._complain(error)
@@ -216,7 +217,7 @@ class DiskCache:
                     self._evict(entries, self._limit - self._limit // _SHARE - needed)
 
     def _evict(self, entries: list[tuple[int, int, str]], target: int) -> bool:
-        """Remove the entries that were not used for the longest time until at most *target* bytes are left."""
+        """Remove the least recently used entries until at most *target* bytes are left."""
         left = sum(size for _, size, _ in entries)
         removed = False
         for _, size, name in sorted(entries):
@@ -229,7 +230,7 @@ class DiskCache:
         return removed
 
     def _entries(self) -> list[tuple[int, int, str]]:
-        """Give time of use, size and name of each entry; nothing else in the directory is looked at."""
+        """Return time of use, size and name of each entry. Other files in the directory are ignored."""
         found = []
         with contextlib.suppress(OSError):
             for name in os.listdir(self._directory):
@@ -240,7 +241,7 @@ class DiskCache:
         return found
 
     def _clear_drafts(self) -> None:
-        """Remove what killed daemons left; drafts of a living one are locked."""
+        """Remove the drafts of daemons that were killed; those of a living one are locked."""
         with contextlib.suppress(OSError):
             for name in filter(_DRAFT.fullmatch, os.listdir(self._directory)):
                 with contextlib.suppress(OSError):
@@ -252,7 +253,7 @@ class DiskCache:
                         os.close(descriptor)
 
     def _touch(self, descriptor: int, status: os.stat_result) -> None:
-        """Note the use; the time of modification stays, for it tells that an entry is the one that was checked."""
+        """Record the use as access time. The modification time identifies the entry that was checked, and stays."""
         with contextlib.suppress(OSError):
             os.utime(descriptor, ns=(time.time_ns(), status.st_mtime_ns))
 
@@ -272,14 +273,14 @@ class DiskCache:
             os.unlink(name, dir_fd=self._directory)
 
     def _complain(self, error: OSError) -> None:
-        """Say once that the cache takes nothing."""
+        """Log once that nothing can be written to the cache."""
         if not self._complained:
             self._complained = True
             log.warning("the disk cache takes nothing for now: %s", error.strerror)
 
 
 def _accepted(directory: str) -> int:
-    """Open the cache's directory, made if need be; raises CacheRefused."""
+    """Open the cache's directory, made if need be. Raises CacheRefused."""
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -307,7 +308,7 @@ def _trailer(key: bytes, length: int, check: int) -> bytes:
 
 
 def _sound(descriptor: int, key: bytes, length: int) -> bool:
-    """Tell whether an entry is that of *key* and has the bytes that were written."""
+    """Return whether an entry has the key *key* and the bytes that were written."""
     if length < 0:
         return False
     trailer = os.pread(descriptor, _EXTRA, length)
@@ -318,6 +319,6 @@ def _sound(descriptor: int, key: bytes, length: int) -> bool:
 
 def _checksum(descriptor: int, length: int) -> int:
     check = 0
-    for offset in range(0, length, _CHUNK):
-        check = isal_zlib.crc32(os.pread(descriptor, min(_CHUNK, length - offset), offset), check)
+    for offset in range(0, length, _CHUNK_BYTES):
+        check = isal_zlib.crc32(os.pread(descriptor, min(_CHUNK_BYTES, length - offset), offset), check)
     return check

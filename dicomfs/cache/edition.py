@@ -1,7 +1,7 @@
-"""What the bytes that are made here depend on besides their source: the code, and the libraries it runs with.
+"""The edition: the versions of dicomfs and of the libraries that results depend on.
 
-Only this module knows which installed packages those are. What outlives a mount carries it in its key, so that a
-corrected codec is not hidden behind what the faulty one made.
+It is part of every key that outlives a mount, so that results of a faulty codec vanish with it. Only this module knows
+which packages those are.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 from dicomfs import __version__
 
-# Those that decode, encode, calculate or compress; some may be absent, which is an answer too.
+# The packages that decode, encode, calculate or compress. That one is absent is part of the edition too.
 _PACKAGES = (
     "av",
     "imagecodecs",
@@ -26,9 +26,9 @@ _PACKAGES = (
 
 @cache
 def edition() -> str:
-    """Describe the code and its libraries: their versions, and a digest of what was installed under that version.
+    """Return the version of dicomfs, and for each library its version and a digest of its installed files.
 
-    The second tells apart builds of one version: the list of installed files has the hash of each, bundled libraries
+    The digest tells builds of one version apart: the list of installed files has the hash of each, bundled libraries
     included (Core metadata, "RECORD").
     """
     return "; ".join((f"dicomfs {__version__}", *map(_described, _PACKAGES)))

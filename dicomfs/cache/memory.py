@@ -1,43 +1,61 @@
 """A memory cache that is bounded in bytes and makes each value once, however many ask for it at the same time.
 
-Keys are the caller's business: they hold the path and the fingerprint of the source, so that a value never goes stale.
+Callers put the path and the fingerprint of the source into keys, so that no value goes stale.
 """
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import trio
 
 Value = TypeVar("Value")
 
 
-class _Flight(Generic[Value]):
-    """One value in the making, and how it ended for those who wait for it."""
+class Making(Generic[Value]):
+    """One value being made, as a context manager: the block sets `value`, or raises for all that wait.
 
-    __slots__ = ("ended", "error", "made")
+    When the block is cancelled, one of the tasks that wait makes the value.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_cache", "_key", "ended", "error", "value")
+
+    def __init__(self, cache: "Lru[Value]", key: Hashable) -> None:
+        """Make the value of *key* for *cache*."""
+        self._cache = cache
+        self._key = key
         self.ended = trio.Event()
-        self.made: tuple[Value] | None = None
+        self.value: Value | None = None
         self.error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        """Let all others that ask wait."""
+        self._cache.begin(self._key, self)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Keep the value, and wake the tasks that wait."""
+        if isinstance(error, Exception):
+            self.error = error
+        self._cache.end(self._key, self)
+        self.ended.set()
 
 
 class Lru(Generic[Value]):
-    """Keep the values used last, as many as fit into *limit* bytes; *weigh* tells the bytes of one, always the same."""
+    """The values used last, up to *limit* bytes; *weigh* returns the bytes of a value, always the same."""
 
     def __init__(self, limit: int, weigh: Callable[[Value], int]) -> None:
-        """Start empty; a *limit* of 0 keeps nothing and still makes each value once for all who wait."""
+        """Start empty. A *limit* of 0 keeps nothing, but each value is still made once for all that wait."""
         self._limit = limit
         self._others: Callable[[], int] | None = None
         self._weigh = weigh
         self._bytes = 0
         self._kept: OrderedDict[Hashable, Value] = OrderedDict()
-        self._flights: dict[Hashable, _Flight[Value]] = {}
+        self._makings: dict[Hashable, Making[Value]] = {}
         self._hits = 0
 
     def share(self, others: Callable[[], int]) -> None:
-        """Have as many bytes as *others* says count within the limit, of which a quarter is left in any case."""
+        """Count the bytes that *others* returns within the limit; a quarter of it remains in any case."""
         self._others = others
 
     @property
@@ -47,7 +65,7 @@ class Lru(Generic[Value]):
 
     @property
     def hits(self) -> int:
-        """How often a value was given without making one for that caller."""
+        """How often a value was returned without making one for that caller."""
         return self._hits
 
     def __len__(self) -> int:
@@ -55,64 +73,69 @@ class Lru(Generic[Value]):
         return len(self._kept)
 
     def __contains__(self, key: Hashable) -> bool:
-        """Tell whether the value of *key* is kept, without using it."""
+        """Return whether the value of *key* is kept, without using it."""
         return key in self._kept
 
     def coming(self, key: Hashable) -> bool:
-        """Tell whether the value of *key* is kept or being made."""
-        return key in self._kept or key in self._flights
+        """Return whether the value of *key* is kept or being made."""
+        return key in self._kept or key in self._makings
 
     async def get(self, key: Hashable, make: Callable[[], Awaitable[Value]]) -> Value:
-        """Give the value of *key*, from the cache or by awaiting *make* once for all who ask meanwhile.
+        """Return the value of *key*, from the cache or by awaiting *make* once for all that ask meanwhile.
 
-        What *make* raises reaches everybody who waits, and nothing is kept. When the task that makes is
-        cancelled, one of those who wait makes the value with its own *make*. A kept value is given
-        without a checkpoint.
+        An error of *make* reaches all tasks that wait, and nothing is kept. When the task that makes the value is
+        cancelled, one of those that wait makes it with its own *make*. A kept value is returned without a
+        checkpoint.
+        """
+        value = await self.found(key)
+        if value is None:
+            with Making(self, key) as making:
+                making.value = value = await make()
+        return value
+
+    async def found(self, key: Hashable) -> Value | None:
+        """Return the value of *key*, kept or being made; None where the caller has to make it, with `Making`.
+
+        Raises what making it raises. There is no checkpoint before None, nor before a value that is kept.
         """
         while True:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 self._hits += 1
                 return self._kept[key]
-            flight = self._flights.get(key)
-            if flight is None:
-                return await self._make(key, make)
-            await flight.ended.wait()
-            if flight.error is not None:
-                raise flight.error
-            if flight.made is not None:
+            making = self._makings.get(key)
+            if making is None:
+                return None
+            await making.ended.wait()
+            if making.error is not None:
+                raise making.error
+            if making.value is not None:
                 self._hits += 1
-                return flight.made[0]
+                return making.value
 
     def demote(self, key: Hashable) -> None:
-        """Have the value of *key* make room before all others."""
+        """Let the value of *key* be dropped before all others."""
         if key in self._kept:
             self._kept.move_to_end(key, last=False)
 
     def forget(self, key: Hashable) -> None:
-        """Keep the value of *key* no longer."""
+        """Drop the value of *key*."""
         value = self._kept.pop(key, None)
         if value is not None:
             self._bytes -= self._weigh(value)
 
-    async def _make(self, key: Hashable, make: Callable[[], Awaitable[Value]]) -> Value:
-        flight = self._flights[key] = _Flight[Value]()
-        try:
-            value = await make()
-        except Exception as error:
-            flight.error = error
-            raise
-        else:
-            flight.made = (value,)
-            self._keep(key, value)
-            return value
-        finally:
-            # Neither made nor error: cancelled, and whoever wakes first takes over.
-            del self._flights[key]
-            flight.ended.set()
+    def begin(self, key: Hashable, making: Making[Value]) -> None:
+        """Note that the value of *key* is being made."""
+        self._makings[key] = making
+
+    def end(self, key: Hashable, making: Making[Value]) -> None:
+        """Keep the value. Without value and error the making was cancelled, and the next task that wakes takes over."""
+        del self._makings[key]
+        if making.value is not None and making.error is None:
+            self._keep(key, making.value)
 
     def _keep(self, key: Hashable, value: Value) -> None:
-        """Keep *value* unless it is larger than the whole cache; with `_drop`, all that changes the byte count."""
+        """Keep *value* unless it is larger than the whole cache."""
         weight = self._weigh(value)
         if weight > self._limit:
             return
@@ -123,6 +146,6 @@ class Lru(Generic[Value]):
             self._drop()
 
     def _drop(self) -> None:
-        """Forget the value that was not used for the longest time."""
+        """Drop the least recently used value."""
         _, value = self._kept.popitem(last=False)
         self._bytes -= self._weigh(value)

@@ -1,8 +1,8 @@
 """`dicomfs doctor`: whether this machine can mount, which codecs work, and what to install if not."""
 
+import argparse
 import errno
 import io
-import mmap
 import os
 import platform
 import shutil
@@ -17,21 +17,19 @@ import numpy as np
 import trio
 
 from dicomfs import __version__
+from dicomfs.cli.outcome import DONE, FAILED
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.registry import CODECS
 from dicomfs.dicom import uids
-from dicomfs.fuse.session import is_mounted, unmount
+from dicomfs.dicom.printable import printable
+from dicomfs.fuse.fusermount import is_mounted, unmount
 from dicomfs.instance.cine_loop import MISSING
-from dicomfs.video.film_size import efforts
-from dicomfs.video.process import Encode
-from dicomfs.video.protocol import FRAME, ROOM
+from dicomfs.video.films import Encode, FilmHost, efforts
 from dicomfs.workers.decoder_process import Task
-from dicomfs.workers.film_host import Exchange
-from dicomfs.workers.frame_cache import Decoder
-from dicomfs.workers.pool import DecodeError
-from dicomfs.workers.processes import Call, python
+from dicomfs.workers.pool import DecodeError, WorkerPool
+from dicomfs.workers.processes import python
 
-_PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal", "simplejpeg")
+_PACKAGES = ("pyfuse3", "trio", "numpy", "imagecodecs", "isal", "simplejpeg")
 _TRIAL_SECONDS = 30
 _POLL = 0.05
 _PROBE = b"read through the kernel"
@@ -44,6 +42,17 @@ class Finding:
     good: bool
     text: str
     needed: bool = True
+
+
+def doctor(_: argparse.Namespace) -> int:
+    """Print all findings; return the exit code."""
+    code = DONE
+    for finding in examine():
+        mark = "ok" if finding.good else "NO" if finding.needed else "--"
+        print(f"{mark}  {printable(finding.text, None)}", flush=True)
+        if finding.needed and not finding.good:
+            code = FAILED
+    return code
 
 
 def examine() -> Iterator[Finding]:
@@ -160,8 +169,8 @@ def _workers() -> Finding:
     values = np.arange(4, dtype=np.uint8).tobytes()
 
     async def decode() -> tuple[bytes, tuple[str, ...]]:
-        async with Decoder(workers=1, timeout=_TRIAL_SECONDS, cache_bytes=0) as decoder:
-            return await decoder.run(Task(fmt, 0, "stored", None, 4), values), decoder.protections
+        async with WorkerPool(workers=1, timeout=_TRIAL_SECONDS) as pool:
+            return await pool.run(Task(fmt, 0, "stored", None, 4), values), pool.protections
 
     try:
         result, protections = trio.run(decode)
@@ -172,23 +181,26 @@ def _workers() -> Finding:
     return Finding(True, f"decoding processes work, protected by {', '.join(protections) or 'nothing'}")
 
 
+class _Black:
+    """Frames of four black pixels."""
+
+    async def take(self, _: int, /) -> bytes:
+        return bytes(4)
+
+
 def _films() -> Finding:
-    """Have a process encode a film of two pictures."""
+    """Have a process encode a cine loop of two frames."""
     if MISSING:
         return Finding(False, f"films (video.mp4): {MISSING}", needed=False)
     film = io.BytesIO()
-    exchange = Exchange(film, 1 << 20)
-
-    async def serve(call: Call, slot: mmap.mmap) -> int:
-        return 4 if call.wanted == FRAME else await exchange.serve(call, slot)
-
-    async def encode() -> None:
-        async with Decoder(workers=0) as decoder:
-            job = Encode(2, 2, 1, (1, 1), (0, 40_000, 80_000), efforts(2, 2, 2)[0])
-            await decoder.direct(job, ROOM, serve)
-
     try:
-        trio.run(encode)
-    except DecodeError as error:
+        trio.run(_encode, film)
+    except OSError as error:
         return Finding(False, f"films (video.mp4) cannot be made: {error.strerror}", needed=False)
     return Finding(film.tell() > 0, f"films (video.mp4) can be made: PyAV {version('av')}", needed=False)
+
+
+async def _encode(film: io.BytesIO) -> None:
+    async with WorkerPool(workers=0) as pool:
+        job = Encode(2, 2, 1, (1, 1), (0, 40_000, 80_000), efforts(2, 2, 2)[0])
+        await FilmHost(film, 1 << 20, frames=_Black(), frame_count=2).run(pool, job)

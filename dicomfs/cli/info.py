@@ -1,7 +1,15 @@
 """`dicomfs info`: what one DICOM file holds, how its frames are found and what is wrong with it."""
 
+import argparse
+import os
 from collections.abc import Iterator, Sequence
 
+import trio
+
+from dicomfs.cli.files import opened
+from dicomfs.cli.option_values import UsageError
+from dicomfs.cli.outcome import DONE, FAILED
+from dicomfs.cli.usage import check_archive
 from dicomfs.codecs.registry import CODECS
 from dicomfs.codecs.remarks import LONGEST, read
 from dicomfs.dicom import tags
@@ -9,7 +17,8 @@ from dicomfs.dicom.dictionary import is_known_uid, uid_name
 from dicomfs.dicom.part10_reader import Parsed
 from dicomfs.dicom.printable import frame_list, printable
 from dicomfs.formats.png import text_of
-from dicomfs.instance.instance import Instance
+from dicomfs.instance.instance import Instance, load
+from dicomfs.sources.local import LocalSource
 from dicomfs.vfs.nodes import Directory, File
 
 # Defined terms of PS3.3 C.7.3.1.1.1, retired ones included.
@@ -34,6 +43,31 @@ PHOTOMETRIC_INTERPRETATIONS = frozenset(
 )  # fmt: skip
 # Frames that are drawn to see what only that shows.
 _MOST_DRAWN = 16
+
+# Decoding processes: the frames are drawn one after another.
+_WORKERS = 1
+
+
+def info(options: argparse.Namespace) -> int:
+    """Describe a file; return the exit code. Raises UsageError for a directory."""
+    check_archive(options.file)
+    source = LocalSource(options.file)
+    if not source.is_file:
+        raise UsageError(f"{options.file} is a directory; name one DICOM file")
+    entry = source.root_entry()
+    file = source.open(entry.path, entry.fingerprint)
+    try:
+        instance = load(file)
+        for line in describe(instance):
+            print(line)
+    finally:
+        file.close()
+        source.close()
+    if instance.pixels is not None and len(instance.pixels.frames):
+        with opened(os.fsencode(options.file), _WORKERS, 0) as tree:
+            for line in trio.run(drawn, tree.top):
+                print(line)
+    return FAILED if instance.parsed is None else DONE
 
 
 def describe(instance: Instance) -> Iterator[str]:

@@ -1,131 +1,286 @@
-"""What options mean: sizes, counts, windows, and what `-o` says."""
+"""The table of options. `argparse`, `-o` and the tables of the README are made from it; nothing else declares one."""
 
 import argparse
-import re
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from dicomfs.instance.entry_selection import ALL, Selection
+from dicomfs.cli import option_values as values
+from dicomfs.cli.option_values import UsageError
+from dicomfs.resources.processors import usable
 
-# numpy is not loaded before a window or an entry is really named: `--help` is quick.
-if TYPE_CHECKING:
-    from dicomfs.rendering.render import Window
+MOUNT, LS, CAT, CP = "mount", "ls", "cat", "cp"
+_ON_THE_TREE = (MOUNT, LS, CAT, CP)
 
-_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-# What fstab and mount(8) say to every file system, and what we are anyway.
-_IGNORED = re.compile(
-    r"ro|rw|suid|nosuid|dev|nodev|exec|noexec|sync|async|atime|noatime|relatime|norelatime|diratime|nodiratime"
-    r"|auto|noauto|users?|nousers?|owner|group|defaults|_netdev|nofail|(x-|comment=).*"
-)
-_PASSED_ON = re.compile(
-    r"allow_other|allow_root|auto_unmount|default_permissions|(fsname|context|fscontext|rootcontext)=.*"
-)
-CINE = ("auto", "all")
-_NUMBER = r"[+-]?[0-9]{1,15}(?:\.[0-9]{0,15})?"
-MOST = 256
-"""Decoding processes of a mount: each takes memory and descriptors, and no machine has many more processors."""
+# The value of an option that stands alone because argparse took its value for an option (see `Option.signed`).
+_ELSEWHERE = object()
 
 
-class UsageError(Exception):
-    """The command line makes no sense; the text says what to write instead."""
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option, on the command line and, where *mountable*, in `-o`.
 
-
-def count(text: str) -> int:
-    """Read a number of processes, at least one."""
-    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST}")
-    return int(text)
-
-
-def flag(text: str) -> bool:
-    """Read an option that is there or not."""
-    if text:
-        raise argparse.ArgumentTypeError("takes no value")
-    return True
-
-
-def cine(text: str) -> str:
-    """Read which objects are shown as films."""
-    if text not in CINE:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither of {', '.join(CINE)}")
-    return text
-
-
-def window(text: str) -> "Window":
-    """Read a window: two numbers with a comma between them, or a slash where commas part options."""
-    from dicomfs.rendering.render import Window
-
-    match = re.fullmatch(f"({_NUMBER})[,/]({_NUMBER})", text)
-    if match is None or not float(match[2]) > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a centre and a width above 0, like 40,400")
-    center, width = float(match[1]), float(match[2])
-    # LINEAR, the function of windows that name none, has no width below 1 (PS3.3 C.11.2.1.2).
-    return Window(center, width, "LINEAR" if width >= 1 else "LINEAR_EXACT")
-
-
-def size(text: str) -> int:
-    """Read a number of bytes."""
-    match = re.fullmatch(r"([0-9]{1,15})([KMG]?)", text.upper())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 64M")
-    return int(match[1]) * _SIZES[match[2]]
-
-
-def entries(text: str) -> Collection[str]:
-    """Read names of entries, with commas between them, or colons where commas part options.
-
-    A name without its extension stands for all that are called so.
+    *description* is one or more sentences, with code in backquotes. *parse* turns the text of a value into the value;
+    it raises argparse.ArgumentTypeError. An option without *metavar* is a flag. *default* is a text that *parse* takes,
+    or a function that returns the value. *letter* is the short form. The values of an option that *repeats* add up. A
+    value that is *signed* may begin with a minus sign. *example* is the form in `-o` where it differs.
     """
-    from dicomfs.entries import VIRTUAL_FILES
 
-    names = [virtual.name for virtual, _ in VIRTUAL_FILES]
-    found: list[str] = []
-    for word in re.split("[,:+]", text):
-        wanted = word.strip().removesuffix("/")
-        meant = [wanted] if wanted in (*names, ALL) else [name for name in names if wanted == name.partition(".")[0]]
-        if not meant:
-            raise argparse.ArgumentTypeError(f"{word!r} is not an entry; there are {', '.join(names)}, and all")
-        found += meant
-    return found
+    name: str
+    description: str
+    verbs: tuple[str, ...] = (MOUNT,)
+    parse: Callable[[str], object] = values.flag
+    metavar: str = ""
+    default: str | Callable[[], object] | None = None
+    letter: str = ""
+    mountable: bool = True
+    repeats: bool = False
+    signed: bool = False
+    example: str = ""
+
+    @property
+    def attribute(self) -> str:
+        """The name in `-o`, in a namespace and in a configuration file."""
+        return self.name.replace("-", "_")
+
+    @property
+    def mount_usage(self) -> str:
+        """The form in `-o`, with the value."""
+        return self.example or f"{self.attribute}={self.metavar}".removesuffix("=")
+
+    @property
+    def usage(self) -> tuple[str, ...]:
+        """The forms on the command line, with the value."""
+        value = f" {self.metavar}" if self.metavar else ""
+        if not self.name:
+            return (f"-{self.letter}{value}",)
+        return (*((f"-{self.letter}",) if self.letter else ()), f"--{self.name}{value}")
 
 
-def selection(show: Collection[str], hide: Collection[str]) -> Selection:
-    """Put together what shall be listed and what shall not exist. Raises UsageError where that is the same."""
-    if both := sorted(set(show) & set(hide)):
-        raise UsageError(f"{', '.join(both)} can be shown or hidden, not both")
-    return Selection(frozenset(show), frozenset(hide))
+OPTIONS = (
+    Option(
+        "foreground",
+        "Stay in the foreground and log to the terminal. Ctrl-C unmounts.",
+        letter="f",
+        mountable=False,
+    ),
+    Option(
+        "",
+        "Options separated by commas, as in fstab; see below. May be given several times.",
+        parse=str,
+        metavar="OPTIONS",
+        letter="o",
+        mountable=False,
+        repeats=True,
+    ),
+    Option("allow-other", "Let other users in. The modes of the archive's files say what they may read."),
+    Option(
+        "trust-modes",
+        "With `--allow-other` on NFSv4, SMB and the like: trust that the modes deny whatever the access control lists "
+        "deny.",
+    ),
+    Option(
+        "log-file",
+        "Write the log to this file. Only its owner can read it; it must not be a link or belong to somebody else. By "
+        "default the log goes to syslog where there is one, or to the terminal with `-f`.",
+        parse=str,
+        metavar="FILE",
+    ),
+    Option("long", "Also print mode, size and time.", (LS,), letter="l", mountable=False),
+    Option("recursive", "List everything below, too.", (LS,), letter="R", mountable=False),
+    Option(
+        "recursive",
+        "Accepted for the habit: directories are always copied whole.",
+        (CP,),
+        letter="r",
+        mountable=False,
+    ),
+    Option(
+        "window",
+        "Show grey frames through the window with this centre and width, such as `40,400`, instead of the "
+        "window of the file.",
+        _ON_THE_TREE,
+        values.window,
+        "C,W",
+        signed=True,
+        example="window=C/W",
+    ),
+    Option(
+        "cine",
+        "Which objects have a `video.mp4`: `auto`, those that move; `all`, also others with several frames. By default "
+        "`auto`.",
+        _ON_THE_TREE,
+        values.cine,
+        "WHICH",
+        default="auto",
+        example="cine=all",
+    ),
+    Option(
+        "show",
+        "List these entries too, such as `native,transcoded`, or `all`.",
+        _ON_THE_TREE,
+        values.entries,
+        "LIST",
+        repeats=True,
+        example="show=native:transcoded",
+    ),
+    Option(
+        "hide",
+        "Leave these entries out, such as `bulk`, or `all`: they cannot be opened either.",
+        _ON_THE_TREE,
+        values.entries,
+        "LIST",
+        repeats=True,
+        example="hide=bulk:raw",
+    ),
+    Option(
+        "workers",
+        f"Number of decoding processes, up to {values.MAX_WORKERS}. By default one for each processor that affinity "
+        "and control groups allow.",
+        _ON_THE_TREE,
+        values.count,
+        "N",
+        default=usable,
+    ),
+    Option(
+        "cache-memory",
+        "Memory for decoded frames, such as `200M` or `1G`. By default `32M`.",
+        _ON_THE_TREE,
+        values.size,
+        "SIZE",
+        default="32M",
+    ),
+    Option(
+        "cache-dir",
+        "Keep built files (cine loops and copies) in this directory, for later mounts too. By default they are kept "
+        "in temporary files until the mount ends.",
+        parse=str,
+        metavar="DIR",
+    ),
+    Option(
+        "cache-size",
+        "Disk space for built files. By default `2G`.",
+        parse=values.size,
+        metavar="SIZE",
+        default="2G",
+    ),
+    Option(
+        "cache-frames",
+        "Keep decoded frames of slow codecs (JPEG 2000, HTJ2K, JPEG XL, JPEG-LS, JPEG lossless) in DIR, too.",
+    ),
+    Option("xattrs", "Show header values as extended attributes."),
+)
 
 
-_OWN: Mapping[str, Callable[[str], object]] = {
-    "workers": count,
-    "cache_memory": size,
-    "cache_size": size,
-    "cache_dir": str,
-    "cache_frames": flag,
-    "log_file": str,
-    "window": window,
-    "xattrs": flag,
-    "trust_modes": flag,
-    "cine": cine,
-    "show": entries,
-    "hide": entries,
-}
+@dataclass(frozen=True, slots=True)
+class KernelOption:
+    """Words in `-o` that are not options of dicomfs; one that ends in … or =… stands for all that begin so.
+
+    Those *passed_on* go to libfuse and the kernel, the others have no effect.
+    """
+
+    words: tuple[str, ...]
+    description: str
+    passed_on: bool = True
+
+    def matches(self, option: str) -> bool:
+        """Whether *option* is one of the words."""
+        return any(
+            option.startswith(word.removesuffix("…")) if word.endswith("…") else option == word for word in self.words
+        )
+
+
+# What fstab and mount(8) say to every file system.
+_WITHOUT_EFFECT = (
+    "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "atime", "noatime",
+    "relatime", "norelatime", "diratime", "nodiratime", "auto", "noauto", "user", "users", "nouser", "nousers",
+    "owner", "group", "defaults", "_netdev", "nofail", "x-…", "comment=…",
+)  # fmt: skip
+KERNEL_OPTIONS = (
+    KernelOption(("allow_root",), "Let root in, and nobody else."),
+    KernelOption(("auto_unmount",), "Unmount even when the daemon is killed."),
+    KernelOption(("fsname=…",), "What the mount table shows as the device; by default the archive's path."),
+    KernelOption(
+        ("default_permissions", "context=…", "fscontext=…", "rootcontext=…"),
+        "Passed on to FUSE. The first is always in force.",
+    ),
+    KernelOption(
+        _WITHOUT_EFFECT,
+        "Accepted and without effect: a mount is always `ro,nosuid,nodev,noexec`.",
+        passed_on=False,
+    ),
+)
+
+
+def options_of(verb: str) -> Iterator[Option]:
+    """Yield the options of a verb."""
+    return (option for option in OPTIONS if verb in option.verbs)
+
+
+def add_options(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Declare the options of *verb* to argparse."""
+    for option in options_of(verb):
+        names = [*([f"-{option.letter}"] if option.letter else []), *([f"--{option.name}"] if option.name else [])]
+        text = option.description.replace("`", "").replace("%", "%%")
+        if not option.metavar:
+            parser.add_argument(*names, action="store_true", help=text)
+        elif not option.name:
+            parser.add_argument(*names, dest="mount_options", action="append", default=[], metavar="OPTIONS", help=text)
+        elif option.repeats:
+            parser.add_argument(
+                *names, action="extend", type=option.parse, default=[], metavar=option.metavar, help=text
+            )
+        else:
+            parser.add_argument(
+                *names,
+                type=option.parse,
+                default=option.default() if callable(option.default) else option.default,
+                metavar=option.metavar,
+                help=text,
+                nargs="?" if option.signed else None,
+                const=_ELSEWHERE if option.signed else None,
+            )
+
+
+def take_signed_values(options: argparse.Namespace, rest: list[str]) -> list[str]:
+    """Give options that stand alone the values that argparse left over in *rest*; return what is left then.
+
+    argparse takes a value that begins with a minus sign for an unknown option unless it is a single number. Raises
+    UsageError where there is no value.
+    """
+    rest = list(rest)
+    for option in OPTIONS:
+        if option.signed and getattr(options, option.attribute, None) is _ELSEWHERE:
+            if not rest:
+                raise UsageError(f"--{option.name} needs a value: --{option.name}={option.metavar}")
+            set_option(options, option, rest.pop(0), f"--{option.name}")
+    return rest
+
+
+def set_option(options: argparse.Namespace, option: Option, text: str, where: str) -> None:
+    """Set an option from text that did not come through argparse; *where* it was written is named in errors.
+
+    Raises UsageError.
+    """
+    try:
+        value = option.parse(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{where}: {error}") from None
+    if option.repeats and isinstance(value, list):
+        value = [*getattr(options, option.attribute), *value]
+    setattr(options, option.attribute, value)
 
 
 def kernel_options(options: argparse.Namespace) -> frozenset[str]:
-    """Take apart what `-o` says: our own options go into *options*, those for the kernel are returned."""
-    chosen = {"allow_other"} if options.allow_other else set()
-    for option in ",".join(options.fuse_options).split(","):
-        name, _, value = option.partition("=")
-        if name in _OWN:
-            try:
-                read = _OWN[name](value)
-                # Lists add up.
-                setattr(options, name, [*getattr(options, name), *read] if isinstance(read, list) else read)
-            except argparse.ArgumentTypeError as error:
-                raise UsageError(f"-o {option}: {error}") from None
-        elif _PASSED_ON.fullmatch(option):
-            chosen.add(option)
-        elif option and not _IGNORED.fullmatch(option):
-            raise UsageError(f"-o {option} is not known; `dicomfs mount --help` lists the options")
-    return frozenset(chosen)
+    """Read `-o`: set the options of dicomfs in *options*, and return those for the kernel. Raises UsageError."""
+    ours = {option.attribute: option for option in options_of(MOUNT) if option.mountable}
+    passed_on = set()
+    for text in ",".join(options.mount_options).split(","):
+        name, _, value = text.partition("=")
+        kernel = next((kernel for kernel in KERNEL_OPTIONS if kernel.matches(text)), None)
+        if name in ours:
+            set_option(options, ours[name], value, f"-o {text}")
+        elif kernel and kernel.passed_on:
+            passed_on.add(text)
+        elif text and not kernel:
+            raise UsageError(f"-o {text} is not known; `dicomfs mount --help` lists the options")
+    return frozenset(passed_on | ({"allow_other"} if options.allow_other else set()))

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from dicomfs.cli.options import UsageError
+from dicomfs.cli.option_values import UsageError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # Words that are like none of the verbs, and what is meant by them.

@@ -3,22 +3,25 @@
 Each is a head, then the values of `frame_values` in their order.
 """
 
+import math
+from functools import partial
+
 import numpy as np
 
 from dicomfs.codecs.pixel_format import PixelFormat
-from dicomfs.dicom.stream import Stream
 from dicomfs.entries.dependence import Depends
-from dicomfs.entries.frame_values import Output, frame_size, values_dtype, values_row
+from dicomfs.entries.frame_values import Output, frame_size, frame_values, pixels_of, values_dtype
 from dicomfs.formats import tiff
 from dicomfs.formats.npy import npy_head
-from dicomfs.instance.handle import ContentFile, Subject
+from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import MOST_IN_TIFF, Instance
 from dicomfs.iod.image_display import display_of
 from dicomfs.iod.pixel_size import spacings
 from dicomfs.pixeldata.pixel_data import Pixels
 from dicomfs.rendering.render import WHITE
-from dicomfs.vfs.content import Content, Ready
-from dicomfs.vfs.nodes import File, Node, NumberedChildren, ReadyDirectory
+from dicomfs.sources.source import SourceFile
+from dicomfs.vfs.content import Concatenation, Content, Literal
+from dicomfs.vfs.nodes import Attributes, File, Node, NumberedChildren, ReadyDirectory, Wanted, always
 
 
 class PixelsNpy:
@@ -33,13 +36,13 @@ class PixelsNpy:
 
 
 class RescaledNpy:
-    """All frames as one array of float32: what the stored values stand for."""
+    """All frames as one array of float32: the rescaled values."""
 
     name = "rescaled.npy"
     depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
-        """Serve it where there are frames of one sample that is no index into a palette."""
+        """Serve it where there are frames of one sample that is not an index into a palette."""
         pixels = instance.pixels
         if pixels is None or pixels.format.samples != 1 or pixels.format.photometric == "PALETTE COLOR":
             return None
@@ -57,26 +60,54 @@ class Stored:
         pixels = instance.pixels
         if pixels is None or not len(pixels.frames) or pixels.format.values_bytes > MOST_IN_TIFF:
             return None
-        attributes = subject.file(tiff_size(pixels.format))
-
-        def file(frame: int) -> File:
-            return ContentFile(attributes, lambda: _open_tiff(subject, frame))
-
-        return ReadyDirectory(subject.directory(), NumberedChildren(len(pixels.frames), file, lambda _: ".tif"))
+        file = partial(_TiffFile, subject.file(tiff_size(pixels.format)), subject)
+        return ReadyDirectory(subject.directory(), NumberedChildren(len(pixels.frames), file, ".tif"))
 
 
 def _array(instance: Instance, subject: Subject, output: Output) -> Node | None:
-    """Give a file of all frames; the axis of the frames is left out where there is but one."""
     if instance.pixels is None or not len(instance.pixels.frames):
         return None
-    fmt, count = instance.pixels.format, len(instance.pixels.frames)
-    head = npy_head(values_dtype(fmt, output), fmt.shape if count == 1 else (count, *fmt.shape))
+    return _ArrayFile(instance.pixels, subject, output)
 
-    async def open_content() -> Content:
-        row = values_row(subject, await subject.instance(), output)
-        return Content([Ready(head), row], row.close)
 
-    return ContentFile(subject.file(len(head) + count * frame_size(fmt, output)), open_content)
+class _ArrayFile(File):
+    """All frames as one array; the axis of the frames is left out where there is but one."""
+
+    __slots__ = ("_handle", "_head", "_output")
+
+    def __init__(self, pixels: Pixels, handle: Subject, output: Output) -> None:
+        fmt, count = pixels.format, len(pixels.frames)
+        self._handle = handle
+        self._output = output
+        self._head = npy_head(values_dtype(fmt, output), fmt.shape if count == 1 else (count, *fmt.shape))
+        super().__init__(handle.file(len(self._head) + count * frame_size(fmt, output)))
+
+    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
+        values = frame_values(self._handle, await self._handle.instance(), self._output)
+        return Concatenation([Literal(self._head), values])
+
+
+class _TiffFile(File):
+    """The stored values of one frame."""
+
+    __slots__ = ("_frame", "_handle")
+
+    def __init__(self, attributes: Attributes, handle: Subject, frame: int) -> None:
+        super().__init__(attributes)
+        self._handle = handle
+        self._frame = frame
+
+    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
+        handle, frame = self._handle, self._frame
+        instance = await handle.instance()
+        pixels = pixels_of(instance)
+        fmt = pixels.format
+        palette = b""
+        if _photometric(fmt) == tiff.PALETTE:
+            palette = await handle.read(_palette, pixels)
+        resolution = tiff.resolution_of(spacings(pixels.dataset, frame))
+        head = tiff.tiff_head(fmt.rows, fmt.columns, fmt.samples, fmt.dtype, _photometric(fmt), resolution, palette)
+        return Concatenation([Literal(head), frame_values(handle, instance, "rgb", order=(frame,))])
 
 
 def tiff_size(fmt: PixelFormat) -> int:
@@ -84,24 +115,10 @@ def tiff_size(fmt: PixelFormat) -> int:
     return tiff.head_size(_photometric(fmt)) + frame_size(fmt, "rgb")
 
 
-async def _open_tiff(subject: Subject, frame: int) -> Content:
-    instance = await subject.instance()
-    pixels = instance.pixels
-    assert pixels is not None  # noqa: S101 - no file is made where there are none
-    fmt = pixels.format
-    palette = b""
-    if _photometric(fmt) == tiff.PALETTE:
-        palette = await subject.read(lambda file: _palette(pixels, instance.inflated or file))
-    resolution = tiff.resolution_of(spacings(pixels.dataset, frame))
-    head = tiff.tiff_head(fmt.rows, fmt.columns, fmt.samples, fmt.dtype, _photometric(fmt), resolution, palette)
-    row = values_row(subject, instance, "rgb", order=(frame,))
-    return Content([Ready(head), row], row.close)
-
-
 def _photometric(fmt: PixelFormat) -> int:
-    """Name what the values are; what TIFF has no name for is samples without a meaning.
+    """Return TIFF's photometric interpretation; values that it has no name for are grey.
 
-    MONOCHROME1 is no exception: readers would turn the values round.
+    So is MONOCHROME1: programs would invert the values of TIFF's own kind.
     """
     if fmt.photometric == "PALETTE COLOR" and fmt.dtype == np.uint8:
         return tiff.PALETTE
@@ -110,8 +127,8 @@ def _photometric(fmt: PixelFormat) -> int:
     return tiff.RGB if fmt.samples == 3 and fmt.photometric != "HSV" else tiff.GREY
 
 
-def _palette(pixels: Pixels, stream: Stream) -> bytes:
-    """Make the colour map: what each index looks like; grey without a usable palette."""
+def _palette(_: SourceFile, pixels: Pixels) -> bytes:
+    """Make the colour map, grey without a usable palette."""
     indices = np.arange(tiff.PALETTE_ENTRIES, dtype=np.uint8)
     palette = display_of(pixels.dataset, 0, pixels.format)[0].palette
     colours = palette.apply(indices) if palette and palette.colours else np.stack((indices,) * 3, -1)

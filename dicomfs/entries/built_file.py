@@ -12,11 +12,7 @@ from typing import BinaryIO
 from dicomfs.instance.handle import Subject
 from dicomfs.vfs.builds import BuiltContent, build_key, lasting_key
 from dicomfs.vfs.content import WrongSize
-from dicomfs.vfs.nodes import Attributes, File
-
-
-def _always() -> bool:
-    return True
+from dicomfs.vfs.nodes import Attributes, File, Wanted, always
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +34,7 @@ class BuiltFile(File):
     """A file that is built when somebody opens it, or asks for a size that nothing else tells."""
 
     __slots__ = ("_key", "_recipe", "_subject")
+    slow = True
 
     def __init__(self, subject: Subject, recipe: Recipe) -> None:
         """Build with *recipe*."""
@@ -48,27 +45,23 @@ class BuiltFile(File):
 
     async def current(self) -> Attributes:
         """Give the attributes with the exact size, if need be by building the file. Raises OSError."""
-        return replace(self.attributes, size=await self.size_while(), sized=True)
+        return replace(self.attributes, size=await self.find_size(), sized=True)
 
-    async def size_while(self, wanted: Callable[[], bool] = _always, limit: float = math.inf) -> int:
-        """Give the exact size, if need be as `open_while` does."""
+    async def find_size(self, wanted: Wanted = always, limit: float = math.inf) -> int:
+        """Return the exact size, if need be by building the file as `open` does."""
         size = self._recipe.size
         if size is None:
             size = self._subject.services.builds.size(self._key)
         if size is None:
-            content = await self.open_while(wanted, limit)
+            content = await self.open(wanted, limit)
             size = content.size
             self._subject.services.builds.close_soon(content)
         return size
 
-    async def open(self) -> BuiltContent:
-        """Build, unless that is done."""
-        return await self.open_while()
+    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> BuiltContent:
+        """Return the content, built unless that is done.
 
-    async def open_while(self, wanted: Callable[[], bool] = _always, limit: float = math.inf) -> BuiltContent:
-        """Do the same for as long as *wanted* says so, which is asked now and then, and at most for *limit* seconds.
-
-        Raises OpenAbandoned, BuildUnfinished, and WrongSize where not as much was made as was promised.
+        Raises OpenAbandoned, BuildUnfinished, and WrongSize where another size was promised.
         """
         builds, recipe = self._subject.services.builds, self._recipe
         content = await builds.open(self._key, recipe.build, wanted, self._name, limit)

@@ -1,10 +1,10 @@
-"""The values of an object's frames as a row of bytes: what arrays, volumes and other files than pictures are made of.
+"""The values of an object's frames end to end: what arrays, volumes and other files than display images consist of.
 
-Only this module decides what of the values comes straight from the source and what a worker makes.
+Only this module decides which values come straight from the source and which ones a worker makes.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -14,23 +14,24 @@ from dicomfs.codecs.colour import as_coded, shown_by
 from dicomfs.codecs.encoders import source_format
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom.stream import Stream
+from dicomfs.entries.frame_request import FrameRequest, FrameSequence, room_for
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.rescale import scale_of
 from dicomfs.pixeldata.frame_status import looked_at
 from dicomfs.pixeldata.frames import Frames, NativeFrames
 from dicomfs.pixeldata.pixel_data import NATIVE, Pixels
-from dicomfs.vfs.content import Buffer, Flipped, Row, StoredRow
-from dicomfs.workers.decoder_process import GREYS, Task
-from dicomfs.workers.frame_cache import Make, Wish
+from dicomfs.sources.source import SourceFile
+from dicomfs.vfs.content import Buffer, FrameRun, NativeFrameRun, UpsideDown, part_of
+from dicomfs.workers.decoder_process import GREYS, REPAIRS, Task
 from dicomfs.workers.pool import DecodeError, NoAnswer
 
 Output = Literal["stored", "rgb", "rescaled", "copy"]
 """Values as stored; the same with YBR turned to RGB, as pydicom's `pixel_array`; float32 as `scale_of` says; those of
 an uncompressed copy, which are as stored and what its header says of all frames, or an error."""
 
-# A reader of one frame has the kernel read up to 1 MiB before and behind it. Who has read more reads in order.
-_IN_ORDER = 2 << 20
+# The kernel reads up to 1 MiB before and after what a client reads. A client of more reads sequentially.
+_SEQUENTIAL_BYTES = 2 << 20
 
 
 class FrameMissing(DecodeError):
@@ -42,7 +43,7 @@ class FrameMissing(DecodeError):
 
 
 def encoded_frame(frames: Frames, frame: int, stream: Stream) -> bytes:
-    """Read what is stored of *frame*, counted from 0. Raises FrameMissing."""
+    """Read the stored bytes of *frame*, counted from 0. Raises FrameMissing."""
     extents = frames.extents(frame)
     if not extents:
         raise FrameMissing(frame)
@@ -50,7 +51,7 @@ def encoded_frame(frames: Frames, frame: int, stream: Stream) -> bytes:
 
 
 def values_dtype(fmt: PixelFormat, output: Output) -> np.dtype[np.generic]:
-    """Give the little endian type of the values of a frame; their shape is *fmt.shape*."""
+    """Return the little endian type of the values of a frame; their shape is *fmt.shape*."""
     return np.dtype("<f4") if output == "rescaled" else fmt.dtype
 
 
@@ -59,28 +60,32 @@ def frame_size(fmt: PixelFormat, output: Output) -> int:
     return fmt.pixels * fmt.samples * 4 if output == "rescaled" else fmt.values_bytes
 
 
-def values_row(
-    subject: Subject, instance: Instance, output: Output, *, order: Sequence[int] | None = None, flip: bool = False
-) -> Row:
-    """Give the values of all frames of an object that has them, end to end; of those in *order*, where it is given.
+def frame_values(
+    handle: Subject, instance: Instance, output: Output, *, order: Sequence[int] | None = None, flip: bool = False
+) -> FrameRun:
+    """Return the values of all frames of an object that has some, end to end; of those in *order*, where it is given.
 
-    *flip* reverses the rows of each frame. Nothing is opened before the first read; give `close` to the Content that
-    the row is put into. A frame that cannot be decoded raises OSError (EIO) when it is read.
+    *flip* reverses the rows of each frame. Nothing is opened before the first read. A frame that cannot be decoded
+    raises OSError (EIO) when it is read.
     """
-    assert instance.pixels is not None  # noqa: S101 - the caller looked
-    fmt, frames = instance.pixels.format, instance.pixels.frames
-    each = frame_size(fmt, output)
-    indices = range(len(frames)) if order is None else order
-    row: Row
-    if is_straight(instance.pixels, output) and instance.inflated is None:
-        row = _straight(subject, fmt, frames, indices)
+    pixels = pixels_of(instance)
+    indices = range(len(pixels.frames)) if order is None else order
+    values: FrameRun
+    if is_straight(pixels, output) and instance.inflated is None:
+        values = _native_run(handle, pixels, indices)
     else:
-        row = _decoded(subject, fmt, output, indices)
-    return Flipped(row, len(indices), each, fmt.rows) if flip else row
+        values = _DecodedFrames(handle, pixels.format, output, indices)
+    return UpsideDown(values, len(indices), pixels.format.rows) if flip else values
+
+
+def pixels_of(instance: Instance) -> Pixels:
+    """Return the pixels of an object of which a file with frames was made."""
+    assert instance.pixels is not None  # noqa: S101 - the object has not changed since
+    return instance.pixels
 
 
 def is_straight(pixels: Pixels, output: Output) -> bool:
-    """Tell whether each sample of the source is a value: native, not packed, not in planes, with nothing converted."""
+    """Whether each sample of the source is a value: native, not packed, not planar, without conversion."""
     fmt = pixels.format
     if fmt.transfer_syntax not in NATIVE or fmt.bits_allocated in (1, 12) or fmt.word > 1:
         return False
@@ -90,118 +95,149 @@ def is_straight(pixels: Pixels, output: Output) -> bool:
     return fmt.samples == 1 or not (fmt.planar or fmt.halved or converted)
 
 
-def _straight(subject: Subject, fmt: PixelFormat, frames: Frames, indices: Sequence[int]) -> Row:
-    """Serve extents of the source, their bits cut out where not all are the value's (PS3.5 8.1.1).
+def _native_run(handle: Subject, pixels: Pixels, indices: Sequence[int]) -> "_NativeValues":
+    """Serve extents of the source. All frames are one extent when they are there, end to end, and in their own order.
 
-    That is a few operations a byte, done for just the bytes that are wanted; a worker would cost more than that, and
-    the whole frame. All frames are one piece when they are there and in their own order.
+    Frames that are declared and missing come last; some writers leave padding between frames.
+    """
+    frames, each, count = pixels.frames, frame_size(pixels.format, "stored"), len(indices)
+    end_to_end = isinstance(frames, NativeFrames) and not frames.padded
+    if end_to_end and indices == range(len(frames)) and frames.extents(count - 1):
+        return _NativeValues(handle, pixels, indices, 1, count * each)
+    return _NativeValues(handle, pixels, indices, count, each)
+
+
+class _NativeValues(NativeFrameRun):
+    """Values that are stored uncompressed, without the bits that are not the value's (PS3.5 8.1.1).
+
+    Cutting bits out takes a few operations a byte, for just the requested bytes; a worker would cost more than that,
+    and the whole frame.
     """
 
-    def offset(place: int) -> int:
-        extents = frames.extents(indices[place])
+    __slots__ = ("_fmt", "_frames", "_handle", "_indices", "_plain")
+
+    def __init__(self, handle: Subject, pixels: Pixels, indices: Sequence[int], count: int, each: int) -> None:
+        fmt = pixels.format
+        self._plain = not fmt.big_endian and fmt.bits_stored == fmt.bits_allocated
+        super().__init__(count, each, 1 if self._plain else fmt.dtype.itemsize)
+        self._handle = handle
+        self._fmt = fmt
+        self._frames = pixels.frames
+        self._indices = indices
+
+    def offset(self, index: int) -> int:
+        extents = self._frames.extents(self._indices[index])
         if not extents:
-            raise FrameMissing(indices[place])
+            raise FrameMissing(self._indices[index])
         return extents[0].offset
 
-    def change(data: Buffer) -> Buffer:
+    async def open_source(self) -> SourceFile:
+        return await self._handle.open()
+
+    def change(self, data: Buffer) -> Buffer:
+        if self._plain:
+            return data
+        fmt = self._fmt
+        kind = f"{'f' if fmt.real else 'u'}{fmt.dtype.itemsize}"
         words = np.frombuffer(data, f"{'>' if fmt.big_endian else '<'}{kind}").astype(f"<{kind}", copy=False)
         return native.stored_values(words, fmt).view(np.uint8).data
 
-    size, count, each = fmt.dtype.itemsize, len(indices), frame_size(fmt, "stored")
-    kind = f"{'f' if fmt.real else 'u'}{size}"
-    plain = not fmt.big_endian and fmt.bits_stored == fmt.bits_allocated
-    how = (1, None) if plain else (size, change)
-    # Frames that are declared and not there come last; some writers leave padding between frames.
-    end_to_end = isinstance(frames, NativeFrames) and not frames.padded
-    if end_to_end and indices == range(len(frames)) and frames.extents(count - 1):
-        return StoredRow(1, each * count, offset, subject.open, *how)
-    return StoredRow(count, each, offset, subject.open, *how)
+
+class _DecodedFrames(FrameRun):
+    """Values that workers make, in advance for clients who read sequentially."""
+
+    __slots__ = ("_handle", "_last", "_requests")
+
+    def __init__(self, handle: Subject, fmt: PixelFormat, output: Output, indices: Sequence[int]) -> None:
+        each = frame_size(fmt, output)
+        super().__init__(len(indices), each)
+        self._handle = handle
+        # Where nothing is scaled or converted, both outputs are the same, and kept once.
+        kind: Output = "stored" if output == "rgb" and fmt.samples == 1 else output
+        self._requests = FrameSequence(handle, ValueVariant(kind, each, room_for(fmt.values_bytes, each)), indices)
+        self._last = -1
+
+    async def across(self, start: int, stop: int) -> Buffer:
+        services, requests, parts = self._handle.services, self._requests, []
+        for index, begin, end in self.spans(start, stop):
+            if index != self._last and self.in_order > self.each + _SEQUENTIAL_BYTES:
+                services.prefetcher.follow(self, requests, index, sequential=True)
+            self._last = index
+            values = await services.frames.get(requests[index], hold=True)
+            parts.append(part_of(values, self.each, begin, end))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        services = self._handle.services
+        services.prefetcher.forget(self)
+        if self._last >= 0:
+            services.frames.left(self._requests[self._last])
 
 
-def _decoded(subject: Subject, fmt: PixelFormat, output: Output, indices: Sequence[int]) -> Row:
-    """Have workers make the values, ahead of who reads in order."""
-    decoder = subject.services.decoder
-    each, count = frame_size(fmt, output), len(indices)
-    # Where nothing is scaled or converted, outputs are the same, and kept once.
-    kind = "stored" if output == "rgb" and fmt.samples == 1 else output
+@dataclass(frozen=True, slots=True)
+class ValueVariant:
+    """The values of a frame."""
 
-    def key(place: int) -> tuple[object, ...]:
-        return subject.version, "values", kind, indices[place]
+    output: Output
+    size: int = field(compare=False)
+    room: int = field(compare=False)
 
-    def task(place: int) -> Make:
-        return _task(subject, indices[place], output, each)
-
-    last = -1
-
-    async def make(place: int) -> Buffer:
-        nonlocal last
-        if place != last and row.in_order > each + _IN_ORDER:
-            following = range(place + 1, min(place + 1 + decoder.depth, count))
-            decoder.ahead(row, [Wish(key(other), task(other), each, subject.version) for other in following])
-        last = place
-        return await decoder.serve(key(place), task(place), subject.version)
-
-    def close() -> None:
-        decoder.ahead(row, ())
-        if last >= 0:
-            decoder.left(key(last))
-
-    row = Row(count, each, make, close)
-    return row
-
-
-def _task(subject: Subject, frame: int, output: Output, size: int) -> Make:
-    """Give what prepares the task of making the values of *frame*, when they are to be made."""
-
-    def prepare(instance: Instance, stream: Stream) -> tuple[Task, Buffer]:
-        pixels = instance.pixels
-        assert pixels is not None  # noqa: S101 - it is the same file
+    def read(self, stream: Stream, instance: Instance, frame: int) -> tuple[Task, bytes]:
+        """Read the frame, and how it is rescaled."""
+        pixels = pixels_of(instance)
         data = encoded_frame(pixels.frames, frame, stream)
-        scale = scale_of(pixels.dataset, frame, pixels.format) if output == "rescaled" else None
-        copy = instance.plain if output == "copy" else None
+        scale = scale_of(pixels.dataset, frame, pixels.format) if self.output == "rescaled" else None
+        copy = instance.plain if self.output == "copy" else None
         fmt = source_format(pixels.format) if copy else pixels.format
-        return Task(fmt, pixels.frames.bit_offset(frame), output, None, size, scale=scale, copy=copy), data
+        return Task(fmt, pixels.frames.bit_offset(frame), self.output, None, self.size, scale=scale, copy=copy), data
 
-    async def make() -> tuple[Task, Buffer]:
-        task, data = await subject.glance(prepare)
-        return await settled(subject, task), data
-
-    return make
+    async def complete(self, handle: Subject, frame: int, task: Task) -> Task:
+        """Settle the colours."""
+        return await settled(handle, task)
 
 
-async def settled(subject: Subject, task: Task) -> Task:
-    """Give the task of decoding a frame with what the pictures show of their colours, where clues leave doubt (C1).
+@dataclass(frozen=True, slots=True)
+class MeasureVariant:
+    """A measurement of a frame: how much of it is grey, as it is coded, or what decoding it repaired."""
 
-    That is found once for all frames, from those that stand for all: a film must not change its colours. Raises
-    NoAnswer if it fails by chance.
+    output: Literal["greys", "repairs"]
+    room: int = field(compare=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the result."""
+        return GREYS.size if self.output == "greys" else REPAIRS
+
+    def read(self, stream: Stream, instance: Instance, frame: int) -> tuple[Task, bytes]:
+        """Read the frame."""
+        pixels = pixels_of(instance)
+        data = encoded_frame(pixels.frames, frame, stream)
+        fmt = as_coded(pixels.format) if self.output == "greys" else pixels.format
+        return Task(fmt, pixels.frames.bit_offset(frame), self.output, None, self.size), data
+
+    async def complete(self, handle: Subject, frame: int, task: Task) -> Task:
+        """Return the task as it is."""
+        return task
+
+
+async def settled(handle: Subject, task: Task) -> Task:
+    """Return the task of decoding a frame with the colours that the frames show, where clues leave doubt (C1).
+
+    They are found once for all frames, from those that stand for all: a cine loop must not change its colours. Raises
+    NoAnswer if that fails by chance.
     """
-    pixels = (await subject.instance()).pixels
+    pixels = (await handle.instance()).pixels
     if pixels is None or not pixels.doubtful_colours or task.fmt.samples != 3 or task.fmt != pixels.format:
         return task
     shares = []
+    variant = MeasureVariant("greys", room_for(pixels.format.values_bytes, 0))
     for frame in looked_at(len(pixels.frames)):
         try:
-            key = subject.version, "greys", frame
-            found = await subject.services.decoder.verdict(key, _greys(subject, frame), subject.version)
+            found = await handle.services.frames.verdict(FrameRequest(handle, frame, variant), needed=True)
         except NoAnswer:
-            raise  # without this frame the colours would be others than next time
+            raise  # without this frame the colours could be others than next time
         except DecodeError:
             continue  # a broken frame says nothing about the others
         shares.append(GREYS.unpack(found))
     shown = shown_by(shares)
     return replace(task, fmt=replace(task.fmt, colour=shown)) if shown else task
-
-
-def _greys(subject: Subject, frame: int) -> Make:
-    """Give what prepares measuring the grey in a frame as it is coded."""
-
-    def prepare(instance: Instance, stream: Stream) -> tuple[Task, Buffer]:
-        pixels = instance.pixels
-        assert pixels is not None  # noqa: S101 - it is the same file
-        data = encoded_frame(pixels.frames, frame, stream)
-        return Task(as_coded(pixels.format), pixels.frames.bit_offset(frame), "greys", None, GREYS.size), data
-
-    async def make() -> tuple[Task, Buffer]:
-        return await subject.glance(prepare)
-
-    return make

@@ -3,7 +3,8 @@
 from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.entries.dependence import Depends
-from dicomfs.entries.display_images import MONOCHROME, Look, frame_pictures
+from dicomfs.entries.display_images import MONOCHROME, display_images
+from dicomfs.entries.frame_values import pixels_of
 from dicomfs.entries.slide_thumbnail import slide_picture
 from dicomfs.entries.stored_video import video_picture
 from dicomfs.instance.handle import Subject
@@ -27,7 +28,7 @@ class Frames:
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve a picture for every frame; sizes follow from the header."""
-        return _directory(instance, subject, Look()) if _pixels(instance) else None
+        return _directory(instance, subject) if _pixels(instance) else None
 
 
 class Windows:
@@ -47,10 +48,10 @@ class Windows:
             return None
         names = enumerate(voi_names(pixels.dataset, len(pixels.frames)))
         shown = [(place, name) for place, name in names if name is not None]
-        if subject.services.window is None:
+        if subject.services.view.window is None:
             shown = shown[1:]
         directories = [
-            (f"{place + 1}-{safe_name(name)}".encode(), _directory(instance, subject, Look(place=place)))
+            (f"{place + 1}-{safe_name(name)}".encode(), _directory(instance, subject, voi=place))
             for place, name in shown
         ]
         return ReadyDirectory(subject.directory(), NamedChildren(directories)) if directories else None
@@ -71,11 +72,12 @@ class Thumbnail:
             return None
         level = level_of(pixels.dataset, pixels.format)
         if level is None:
-            look = Look(shrunk=shrunk_to(THUMBNAIL, pixels.format.rows, pixels.format.columns))
-            return frame_pictures(subject, instance, look)(representative(pixels.dataset, len(pixels.frames)))
+            small = shrunk_to(THUMBNAIL, pixels.format.rows, pixels.format.columns)
+            image = display_images(subject, instance, shrunk=small)
+            return image(representative(pixels.dataset, len(pixels.frames)))
         if level.is_small:
             return slide_picture(subject, instance, level, THUMBNAIL)
-        return frame_pictures(subject, instance, Look(icon=True))(0) if instance.icon else None
+        return display_images(subject, instance, icon=True)(0) if instance.icon else None
 
 
 def _pixels(instance: Instance) -> Pixels | None:
@@ -92,9 +94,8 @@ def representative(dataset: DataSet, count: int) -> int:
     return stated - 1 if 1 <= stated <= count else count // 2
 
 
-def _directory(instance: Instance, subject: Subject, look: Look) -> ReadyDirectory:
-    """Give a directory with one picture a frame."""
-    count = len(instance.pixels.frames) if instance.pixels else 0
-    picture = frame_pictures(subject, instance, look)
-    children = NumberedChildren(count, picture, ".png", alike=picture(0).attributes)
+def _directory(instance: Instance, subject: Subject, voi: int | None = None) -> ReadyDirectory:
+    """Return a directory with one display image a frame."""
+    image = display_images(subject, instance, voi=voi)
+    children = NumberedChildren(len(pixels_of(instance).frames), image, ".png", alike=image(0).attributes)
     return ReadyDirectory(subject.directory(), children)

@@ -19,8 +19,9 @@ from dicomfs.dicom.long_sequence import has_long
 from dicomfs.dicom.stream import Stream
 from dicomfs.entries.built_file import BuiltFile, Recipe
 from dicomfs.entries.dependence import Depends
+from dicomfs.entries.frame_request import FrameRequest, room_for
 from dicomfs.entries.frame_rows import FrameRows, describe_mappings
-from dicomfs.entries.frame_values import encoded_frame
+from dicomfs.entries.frame_values import MeasureVariant
 from dicomfs.entries.written_text import write_parts
 from dicomfs.instance.handle import ContentFile, Subject
 from dicomfs.instance.instance import MOST_DESCRIBED, Instance, Pixels
@@ -28,9 +29,8 @@ from dicomfs.iod.cine import Timing, timing_of
 from dicomfs.iod.image_plane import is_mosaic
 from dicomfs.iod.real_world_values import dose_of, shared_mappings
 from dicomfs.pixeldata.frame_status import UNDECODED, Status, mended, status
-from dicomfs.vfs.content import Content, Ready
+from dicomfs.vfs.content import Content, Literal
 from dicomfs.vfs.nodes import Node
-from dicomfs.workers.decoder_process import REPAIRS, Task
 from dicomfs.workers.pool import DecodeError, NoAnswer
 
 # Goes up whenever the bytes change.
@@ -64,7 +64,7 @@ class FramesJson:
             await write_parts(file, lambda: _parts(instance, statuses))
 
         async def open_content() -> Content:
-            return Content([Ready(await subject.services.texts.get((subject.version, self.name), make))])
+            return Literal(await subject.services.texts.get((subject.version, self.name), make))
 
         if has_long(instance.parsed.dataset):
             # Writing it takes seconds, and tens of megabytes.
@@ -91,19 +91,11 @@ def _statuses(instance: Instance, stream: Stream) -> list[Status]:
 
 async def _decoded(subject: Subject, frame: int) -> Status:
     """Have a frame decoded, to learn what was mended. Raises NoAnswer when that fails by chance."""
-
-    def prepare(instance: Instance, stream: Stream) -> tuple[Task, bytes]:
-        pixels = instance.pixels
-        assert pixels is not None  # noqa: S101 - it is the same file
-        task = Task(pixels.format, pixels.frames.bit_offset(frame), "repairs", None, REPAIRS)
-        return task, encoded_frame(pixels.frames, frame, stream)
-
-    async def make() -> tuple[Task, bytes]:
-        instance = await subject.instance()
-        return await subject.read(lambda file: prepare(instance, instance.inflated or file))
-
+    pixels = (await subject.instance()).pixels
+    assert pixels is not None  # noqa: S101 - it is the same file
+    repairs = MeasureVariant("repairs", room_for(pixels.format.values_bytes, 0))
     try:
-        said = await subject.services.decoder.verdict((subject.version, "repairs", frame), make, subject.version)
+        said = await subject.services.frames.verdict(FrameRequest(subject, frame, repairs))
     except NoAnswer:
         raise
     except DecodeError as error:

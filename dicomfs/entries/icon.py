@@ -1,26 +1,27 @@
-"""What a file brings along for its pictures: `icon.png` and `profile.icc`."""
+"""The icon image and the ICC profile of a file: `icon.png` and `profile.icc`."""
 
 from dicomfs.dicom.stream import Extent
 from dicomfs.entries.dependence import Depends
-from dicomfs.entries.display_images import Look, frame_pictures
-from dicomfs.instance.handle import ContentFile, Subject
+from dicomfs.entries.display_images import display_images
+from dicomfs.entries.source_bytes import ExtentsFile
+from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
 from dicomfs.vfs.nodes import Node
 
 
 class Icon:
-    """The small picture that the maker of the file put into it."""
+    """The Icon Image Sequence as PNG (PS3.3 C.7.6.1.1.6)."""
 
     name = "icon.png"
     depends = Depends.DECODERS
 
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve it where there is one."""
-        return frame_pictures(subject, instance, Look(icon=True))(0) if instance.icon else None
+        return display_images(subject, instance, icon=True)(0) if instance.icon else None
 
 
 class ProfileIcc:
-    """The ICC profile, as it stands."""
+    """The ICC profile verbatim."""
 
     name = "profile.icc"
     depends = Depends.PARSER
@@ -30,5 +31,4 @@ class ProfileIcc:
         profile = instance.profile
         if profile is None:
             return None
-        extent = Extent(profile.offset, profile.length)
-        return ContentFile(subject.file(profile.length), lambda: subject.stored([extent]))
+        return ExtentsFile(subject, [Extent(profile.offset, profile.length)])

@@ -3,6 +3,7 @@
 Only this module puts the pieces of a DICOM file together whose frames are decoded when they are read.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,17 +13,17 @@ from dicomfs.dicom import tags, uids
 from dicomfs.dicom.part10_writer import Change, Part, element_header, encode, encoded_size
 from dicomfs.dicom.stream import Stream
 from dicomfs.entries.dependence import Depends
-from dicomfs.entries.frame_values import FrameMissing, values_row
-from dicomfs.instance.handle import ContentFile, Subject
+from dicomfs.entries.frame_values import FrameMissing, frame_values, pixels_of
+from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
 from dicomfs.instance.uncompressed_format import LONGEST_VALUE, image_elements, value_length
 from dicomfs.iod.pixels_elsewhere import JPIP
 from dicomfs.pixeldata.frames import NativeFrames
 from dicomfs.pixeldata.pixel_data import PIXEL_TAGS
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.sources.local import SourceFile
-from dicomfs.vfs.content import Buffer, Content, Extracted, Piece, Ready, Row, Stored
-from dicomfs.vfs.nodes import Node
+from dicomfs.sources.source import SourceFile
+from dicomfs.vfs.content import Buffer, Concatenation, Content, FrameRun, InflatedExtent, Literal, SourceExtent
+from dicomfs.vfs.nodes import Attributes, File, Node, Wanted, always
 
 # What says where frames lie in the source.
 _TABLES = frozenset(
@@ -47,7 +48,7 @@ class NativeDcm:
             if length > LONGEST_VALUE:
                 return None
             size += len(_pixel_header(instance.plain, length)) + length
-        return ContentFile(subject.file(size), lambda: _open(subject))
+        return _NativeFile(subject.file(size), subject)
 
 
 def can_be_copied(instance: Instance) -> bool:
@@ -84,45 +85,50 @@ def _pixel_header(plain: PixelFormat, length: int) -> bytes:
     return element_header(tag, plain.pixel_vr, length)
 
 
-async def _open(subject: Subject) -> Content:
-    instance = await subject.instance()
-    parsed, plain = instance.parsed, instance.plain
-    assert parsed is not None  # noqa: S101 - no file is made where there is no header
-    # In a thread: a header can be long. The file is opened last, so that no failure leaves it open.
-    change = change_of(instance, uids.ExplicitVRLittleEndian)
-    head, tail = await run(Purpose.COMPUTING, encode, parsed, change)
-    file = await subject.open()
-    stream = instance.inflated or file
-    pieces = source_pieces(head, stream)
-    if plain is None:
-        return Content([*pieces, *source_pieces(tail, stream)], file.close)
-    values, row = _values(subject, instance, plain, stream)
-    length = _length(instance, plain)
-    padding = bytes(length - sum(piece.size for piece in values))
-    pixels = [Ready(_pixel_header(plain, length)), *values, Ready(padding)]
+class _NativeFile(File):
+    """The copy; its header is encoded when it is opened."""
 
-    def close() -> None:
-        file.close()
-        if row is not None:
-            row.close()
+    __slots__ = ("_handle",)
 
-    return Content([*pieces, *pixels, *source_pieces(tail, stream)], close)
+    def __init__(self, attributes: Attributes, handle: Subject) -> None:
+        super().__init__(attributes)
+        self._handle = handle
 
-
-def source_pieces(parts: Sequence[Part], stream: Stream) -> list[Piece]:
-    """Serve what `encode` gives, from the *stream* that was parsed."""
-    return [Ready(part) if isinstance(part, bytes) else source_piece(stream, *part) for part in parts]
+    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
+        handle = self._handle
+        instance = await handle.instance()
+        parsed, plain = instance.parsed, instance.plain
+        assert parsed is not None  # noqa: S101 - the object has not changed since
+        # In a thread: a header can be long. The file is opened last, so that no failure leaves it open.
+        change = change_of(instance, uids.ExplicitVRLittleEndian)
+        head, tail = await run(Purpose.COMPUTING, encode, parsed, change)
+        file = await handle.open()
+        stream = instance.inflated or file
+        parts = source_parts(head, stream)
+        if plain is not None:
+            values = _values(handle, instance, plain, stream)
+            length = _length(instance, plain)
+            padding = bytes(length - sum(part.size for part in values))
+            parts += [Literal(_pixel_header(plain, length)), *values, Literal(padding)]
+        return Concatenation([*parts, *source_parts(tail, stream)], file)
 
 
-def source_piece(stream: Stream, offset: int, length: int, word: int = 1) -> Piece:
+def source_parts(parts: Sequence[Part], stream: Stream) -> list[Content]:
+    """Serve what `encode` returns, from the *stream* that was parsed."""
+    return [Literal(part) if isinstance(part, bytes) else source_extent(stream, *part) for part in parts]
+
+
+def source_extent(stream: Stream, offset: int, length: int, word: int = 1) -> Content:
     """Serve an extent of a source file, or of an inflated data set, which is always little endian."""
-    return Stored(stream, offset, length, word) if isinstance(stream, SourceFile) else Extracted(stream, offset, length)
+    if isinstance(stream, SourceFile):
+        return SourceExtent(stream, offset, length, word)
+    return InflatedExtent(stream, offset, length)
 
 
-class _Missing:
+class _MissingFrames(Content):
     """Frames that the header declares and the file does not hold."""
 
-    __slots__ = ("_frame", "size")
+    __slots__ = ("_frame",)
 
     def __init__(self, size: int, frame: int) -> None:
         self._frame = frame
@@ -132,33 +138,36 @@ class _Missing:
         raise FrameMissing(self._frame)
 
 
-class _Packed:
-    """Samples of one bit out of a row of bytes, eight in each, the first in the lowest bit (PS3.5 8.1.1)."""
+class _Packed(Content):
+    """Samples of one bit, eight in a byte, the first in the lowest bit (PS3.5 8.1.1)."""
 
-    __slots__ = ("_row", "size")
+    __slots__ = ("_values",)
 
-    def __init__(self, row: Row) -> None:
-        self._row = row
-        self.size = -(-row.size // 8)
+    def __init__(self, values: FrameRun) -> None:
+        self._values = values
+        self.size = -(-values.size // 8)
 
     async def read(self, start: int, stop: int) -> Buffer:
-        values = await self._row.read(8 * start, min(8 * stop, self._row.size))
+        values = await self._values.read(8 * start, min(8 * stop, self._values.size))
         return np.packbits(np.frombuffer(values, np.uint8), bitorder="little").tobytes()
 
+    def close(self) -> None:
+        self._values.close()
 
-def _values(subject: Subject, instance: Instance, plain: PixelFormat, stream: Stream) -> tuple[list[Piece], Row | None]:
-    """Serve the pixels: those of native frames as they stand but for the order of bytes, others as they are decoded."""
-    assert instance.pixels is not None  # noqa: S101 - there is a format
-    fmt, frames = instance.pixels.format, instance.pixels.frames
+
+def _values(handle: Subject, instance: Instance, plain: PixelFormat, stream: Stream) -> list[Content]:
+    """Serve the pixels: native frames verbatim but for the order of bytes, others decoded."""
+    pixels = pixels_of(instance)
+    fmt, frames = pixels.format, pixels.frames
     if not isinstance(frames, NativeFrames) or fmt.bits_allocated == 12 or frames.padded:
-        row = values_row(subject, instance, "copy")
-        return [_Packed(row) if plain.bits_allocated == 1 else row], row
+        values = frame_values(handle, instance, "copy")
+        return [_Packed(values) if plain.bits_allocated == 1 else values]
     # Bytes of whole frames, and the pad byte where it is in the last word.
     word = fmt.word if fmt.bits_allocated < 16 else fmt.bits_allocated // 8
     there = frames.there
     size = value_length(plain, there)
     size = size // word * word if there < len(frames) else -(-size // word) * word
-    pieces = [source_piece(stream, frames.start, size, word if fmt.big_endian else 1)]
+    parts = [source_extent(stream, frames.start, size, word if fmt.big_endian else 1)]
     if there < len(frames):
-        pieces.append(_Missing(_length(instance, plain) - size, there))
-    return pieces, None
+        parts.append(_MissingFrames(_length(instance, plain) - size, there))
+    return parts

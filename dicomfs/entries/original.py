@@ -1,11 +1,11 @@
-"""What is in the source as it stands: `original.dcm`, and each large value in `bulk/`."""
+"""The source verbatim: `original.dcm`, and each large value in `bulk/`."""
 
 from dicomfs.dicom.json_model import BulkValue, bulk_values
 from dicomfs.dicom.stream import Extent
 from dicomfs.entries.dependence import Depends
-from dicomfs.instance.handle import ContentFile, Subject
+from dicomfs.entries.source_bytes import ExtentsFile, SourceCopy
+from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
-from dicomfs.vfs.content import Content, Stored
 from dicomfs.vfs.nodes import NamedChildren, Node, ReadyDirectory
 
 
@@ -17,13 +17,7 @@ class OriginalDcm:
 
     def node(self, instance: Instance, subject: Subject) -> Node:
         """Serve the whole file."""
-        size = subject.fingerprint.size
-
-        async def open_content() -> Content:
-            file = await subject.open()
-            return Content([Stored(file, 0, size)], file.close)
-
-        return ContentFile(subject.file(size), open_content)
+        return SourceCopy(subject)
 
 
 class Bulk:
@@ -43,6 +37,5 @@ class Bulk:
         return ReadyDirectory(subject.directory(), NamedChildren(files))
 
 
-def _value_file(subject: Subject, value: BulkValue) -> ContentFile:
-    extent = Extent(value.offset, value.length)
-    return ContentFile(subject.file(value.length), lambda: subject.stored([extent], value.swap))
+def _value_file(subject: Subject, value: BulkValue) -> ExtentsFile:
+    return ExtentsFile(subject, [Extent(value.offset, value.length)], value.swap)

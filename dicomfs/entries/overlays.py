@@ -1,7 +1,7 @@
-"""Overlay planes as pictures: `overlays/<n>/`, apart from the frames and never burned into them."""
+"""Overlay planes as display images: `overlays/<n>/`, apart from the frames and never burned into them."""
 
 from dicomfs.entries.dependence import Depends
-from dicomfs.entries.display_images import overlay_pictures
+from dicomfs.entries.display_images import overlay_images
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
 from dicomfs.pixeldata.overlays import Overlay
@@ -11,7 +11,7 @@ from dicomfs.vfs.nodes import NamedChildren, Node, NumberedChildren, ReadyDirect
 class Overlays:
     """A directory for each plane, numbered by its group: 1 for 6000, 2 for 6002, up to 16.
 
-    A picture has the number of the frame that it lies on. A plane that is for all frames is there for each.
+    An image has the number of the frame that it belongs to. A plane that applies to all frames is there for each.
     """
 
     name = "overlays"
@@ -26,15 +26,14 @@ class Overlays:
 
 
 def _plane(instance: Instance, subject: Subject, overlay: Overlay) -> ReadyDirectory:
-    picture = overlay_pictures(subject, instance, overlay)
-    first = overlay.first
+    image, first = overlay_images(subject, instance, overlay), overlay.first
     # As many digits as the frames have, so that the names of both are the same.
     digits = len(str(len(instance.pixels.frames))) if instance.pixels else 0
     children = NumberedChildren(
         overlay.count,
-        lambda index: picture(first + index),
+        image,
         ".png",
-        alike=picture(first).attributes,
+        alike=image(0).attributes,
         first=first + 1,
         digits=max(4, digits),
     )

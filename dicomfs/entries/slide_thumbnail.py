@@ -1,25 +1,24 @@
-"""`thumbnail.png` of a level of a whole-slide image: all tiles of the level, each made small by a worker, put together.
+"""`thumbnail.png` of a level of a whole-slide image: all tiles of the level, each reduced by a worker.
 
-A tile alone would show nothing of the slide. The picture is built as a whole when somebody opens it, as films are.
+A tile alone would show nothing of the slide. The image is built as a whole when it is opened, as cine loops are.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
 
-from dicomfs.dicom.stream import Stream
 from dicomfs.entries.built_file import BuiltFile, Recipe
-from dicomfs.entries.display_images import frame_pixels, profile_of
+from dicomfs.entries.display_images import display_pixels, profile_of
 from dicomfs.formats.png import PHYSICAL_SIZE, png_size, profile_chunk, profile_size, write_png
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.pixel_size import physical
-from dicomfs.iod.whole_slide import Level, Tile, tiles_of
+from dicomfs.iod.whole_slide import Level, tiles_of
 from dicomfs.rendering.resize import Shrunk, shrunk_to
-from dicomfs.resources.nursery import side_by_side
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.vfs.content import Buffer
+from dicomfs.sources.source import SourceFile
+from dicomfs.workers.prefetcher import in_order
 
 # Goes up whenever the bytes of such a picture change.
 _VERSION = 1
@@ -37,14 +36,17 @@ def slide_picture(subject: Subject, instance: Instance, level: Level, longest: i
     profile = profile_of(instance)
     ancillary = PHYSICAL_SIZE + (profile_size(profile.length) if profile else 0)
     size = png_size(small.rows, small.columns, pixels.picture_samples, ancillary)
+    build = partial(_build, subject, level, longest)
+    return BuiltFile(subject, Recipe(f"slide {_VERSION} {subject.services.view.window}", size, build))
 
-    async def build(file: BinaryIO) -> None:
-        instance = await subject.instance()
-        canvas = await _canvas(subject, instance, level, longest)
-        chunks = await subject.glance(lambda instance, stream: _chunks(instance, stream, level, small))
-        await run(Purpose.DISK, file.write, write_png(small.apply(canvas), chunks), finish=True)
 
-    return BuiltFile(subject, Recipe(f"slide {_VERSION} {subject.services.window}", size, build))
+async def _build(subject: Subject, level: Level, longest: int, file: BinaryIO) -> None:
+    """Build the image. Raises OSError."""
+    small = shrunk_to(longest, level.rows, level.columns)
+    instance = await subject.instance()
+    canvas = await _canvas(subject, instance, level, longest)
+    chunks = await subject.read(_chunks, instance, level, small)
+    await run(Purpose.DISK, file.write, write_png(small.apply(canvas), chunks), finish=True)
 
 
 async def _canvas(subject: Subject, instance: Instance, level: Level, longest: int) -> np.ndarray:
@@ -57,32 +59,25 @@ async def _canvas(subject: Subject, instance: Instance, level: Level, longest: i
     columns = _scaled(level.columns, tile.columns, level.tile_columns)
     ground = _NOTHING if samples == 1 else _GLASS
     canvas = np.full((rows, columns, samples) if samples > 1 else (rows, columns), ground, np.uint8)
-    make = frame_pixels(subject, instance, tile)
-    waiting = iter(await run(Purpose.COMPUTING, tiles_of, pixels.dataset, level, len(pixels.frames)))
-
-    def draw(place: Tile, data: Buffer) -> None:
-        top = place.row * tile.rows // level.tile_rows
-        left = place.column * tile.columns // level.tile_columns
-        part = canvas[top : top + tile.rows, left : left + tile.columns]
-        drawn = np.frombuffer(data, np.uint8).reshape(tile.rows, tile.columns, *canvas.shape[2:])
-        part[:] = drawn[: part.shape[0], : part.shape[1]]
-
-    async def work(tiles: Iterator[Tile]) -> None:
-        for each in tiles:
-            draw(each, await subject.services.decoder.run(*await make(each.frame)(), subject.version, lasting=True))
-
-    async with side_by_side() as nursery:
-        for _ in range(subject.services.decoder.workers + 1):
-            nursery.start_soon(work, waiting)
+    tiles = list(await run(Purpose.COMPUTING, tiles_of, pixels.dataset, level, len(pixels.frames)))
+    requests = display_pixels(subject, instance, [each.frame for each in tiles], tile)
+    async with in_order(subject.services.frames, requests) as images:
+        for index, place in enumerate(tiles):
+            data = await images.take(index) or b""
+            top = place.row * tile.rows // level.tile_rows
+            left = place.column * tile.columns // level.tile_columns
+            part = canvas[top : top + tile.rows, left : left + tile.columns]
+            drawn = np.frombuffer(data, np.uint8).reshape(tile.rows, tile.columns, *canvas.shape[2:])
+            part[:] = drawn[: part.shape[0], : part.shape[1]]
     return canvas
 
 
-def _chunks(instance: Instance, stream: Stream, level: Level, small: Shrunk) -> list[bytes]:
-    """Say how large the pixels are, and what their colours mean."""
+def _chunks(file: SourceFile, instance: Instance, level: Level, small: Shrunk) -> list[bytes]:
+    """Return the chunks that state the size of the pixels and the ICC profile."""
     assert instance.pixels is not None  # noqa: S101 - the file was made of them
     chunks = [physical(instance.pixels.dataset, 0, (level.rows / small.rows, level.columns / small.columns))]
     if profile := profile_of(instance):
-        chunks.append(profile_chunk(stream.pread(profile.length, profile.offset)))
+        chunks.append(profile_chunk((instance.inflated or file).pread(profile.length, profile.offset)))
     return chunks
 
 

@@ -1,7 +1,9 @@
 """Stored videos: the stream itself bit for bit, named by what it is, the same in an MP4, and a small picture of it."""
 
 import io
+import math
 from fractions import Fraction
+from functools import partial
 from typing import BinaryIO
 
 import trio
@@ -14,26 +16,20 @@ from dicomfs.entries.dependence import Depends
 from dicomfs.formats.mp4 import fill_up
 from dicomfs.formats.png import PHYSICAL_SIZE, png_size
 from dicomfs.instance.cine_loop import MISSING
-from dicomfs.instance.handle import ContentFile, Subject
+from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.cine import usual_step
 from dicomfs.iod.pixel_size import physical
 from dicomfs.pixeldata.video_stream import Video
-from dicomfs.rendering.resize import shrunk_to
+from dicomfs.rendering.resize import Shrunk, shrunk_to
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.vfs.content import Content, Gathered, Ready
-from dicomfs.vfs.nodes import Node
-from dicomfs.video.film_size import remuxed_size
-from dicomfs.video.poster import SEEN, Still
-from dicomfs.video.process import Job
-from dicomfs.video.protocol import ROOM
-from dicomfs.video.remux import DEMUXERS, Remux
-from dicomfs.workers.film_host import Exchange
-from dicomfs.workers.pool import DecodeError
+from dicomfs.vfs.content import Concatenation, Content, JoinedExtents, Literal
+from dicomfs.vfs.nodes import Attributes, File, Node, Wanted, always
+from dicomfs.video.films import DEMUXERS, SEEN, FilmFailed, FilmHost, Job, PosterFrame, Remux, remuxed_size
 
-_LONGEST = 65535
+_MAX_SIDE_PIXELS = 65535
 # Bytes that are read, and seconds that it may take, until there is a picture.
-_SEEN, _PATIENCE = 256 << 20, 30.0
+_POSTER_BYTES, _POSTER_SECONDS = 256 << 20, 30.0
 # Goes up whenever the bytes of an MP4 or a picture change.
 _STILL_VERSION, _REMUX_VERSION = 1, 2
 
@@ -53,9 +49,22 @@ class StoredVideo:
         return stored_video(subject, video.size) if video and video.kind == self._kind else None
 
 
-def stored_video(subject: Subject, size: int) -> ContentFile:
-    """Give the stream of a stored video of *size* bytes as a file."""
-    return ContentFile(subject.file(size), lambda: _stream(subject))
+def stored_video(subject: Subject, size: int) -> File:
+    """Return the stream of a stored video of *size* bytes as a file."""
+    return _StreamFile(subject.file(size), subject)
+
+
+class _StreamFile(File):
+    """The stream of a stored video."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, attributes: Attributes, handle: Subject) -> None:
+        super().__init__(attributes)
+        self._handle = handle
+
+    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
+        return await _stream(self._handle)
 
 
 def remuxed_video(instance: Instance, subject: Subject) -> Node | None:
@@ -63,17 +72,17 @@ def remuxed_video(instance: Instance, subject: Subject) -> Node | None:
     video, parsed = instance.video, instance.parsed
     if video is None or parsed is None or video.kind not in DEMUXERS or MISSING:
         return None
-    kind, size = video.kind, video.size
-    promised = remuxed_size(size, parsed.dataset.integer(tags.NumberOfFrames) or 0)
+    promised = remuxed_size(video.size, parsed.dataset.integer(tags.NumberOfFrames) or 0)
+    return BuiltFile(subject, Recipe(f"remux {_REMUX_VERSION}", promised, partial(_remux, subject, promised)))
 
-    async def build(file: BinaryIO) -> None:
-        _, parsed = await _video(subject)
-        # 29.97 frames a second are 30000 in 1001.
-        rate = 1 / Fraction(usual_step(parsed.dataset) / 1000).limit_denominator(60_000)
-        await _direct(subject, Remux(kind, size, rate), file, promised)
-        await run(Purpose.DISK, fill_up, file, promised, finish=True)
 
-    return BuiltFile(subject, Recipe(f"remux {_REMUX_VERSION}", promised, build))
+async def _remux(subject: Subject, promised: int, file: BinaryIO) -> None:
+    """Build the MP4, filled up to the *promised* size."""
+    video, parsed = await _video(subject)
+    # 29.97 frames a second are 30000 in 1001.
+    rate = 1 / Fraction(usual_step(parsed.dataset) / 1000).limit_denominator(60_000)
+    await _direct(subject, Remux(video.kind, video.size, rate), file, promised)
+    await run(Purpose.DISK, fill_up, file, promised, finish=True)
 
 
 def video_picture(instance: Instance, subject: Subject, longest: int) -> Node | None:
@@ -86,30 +95,32 @@ def video_picture(instance: Instance, subject: Subject, longest: int) -> Node | 
     if video is None or parsed is None or video.kind not in SEEN or MISSING:
         return None
     rows, columns = (parsed.dataset.integer(tag) or 0 for tag in (tags.Rows, tags.Columns))
-    if not (0 < rows <= _LONGEST and 0 < columns <= _LONGEST):
+    if not (0 < rows <= _MAX_SIDE_PIXELS and 0 < columns <= _MAX_SIDE_PIXELS):
         return None
     small = shrunk_to(longest, rows, columns)
-    kind, size = video.kind, png_size(small.rows, small.columns, 3, PHYSICAL_SIZE)
-
-    async def build(file: BinaryIO) -> None:
-        video, parsed = await _video(subject)
-        shape = physical(parsed.dataset, 0, (rows / small.rows, columns / small.columns))
-        job = Still(kind, video.size, small.rows, small.columns, (rows, columns), shape)
-        with trio.move_on_after(_PATIENCE) as limit:
-            await _direct(subject, job, file, size, _SEEN)
-        if limit.cancelled_caught:
-            raise DecodeError(f"finding a picture took longer than {_PATIENCE:g} s")
-        if file.seek(0, io.SEEK_END) != size:
-            raise DecodeError("the picture is not as large as it should be")
-
+    size = png_size(small.rows, small.columns, 3, PHYSICAL_SIZE)
+    build = partial(_build_poster, subject, small, (rows, columns), size)
     return BuiltFile(subject, Recipe(f"still {_STILL_VERSION}", size, build))
+
+
+async def _build_poster(subject: Subject, small: Shrunk, shape: tuple[int, int], size: int, file: BinaryIO) -> None:
+    """Build the image, of *size* bytes, of a video whose header states the *shape*. Raises FilmFailed."""
+    video, parsed = await _video(subject)
+    pixel = physical(parsed.dataset, 0, (shape[0] / small.rows, shape[1] / small.columns))
+    job = PosterFrame(video.kind, video.size, small.rows, small.columns, shape, pixel)
+    with trio.move_on_after(_POSTER_SECONDS) as limit:
+        await _direct(subject, job, file, size, _POSTER_BYTES)
+    if limit.cancelled_caught:
+        raise FilmFailed(f"finding a picture took longer than {_POSTER_SECONDS:g} s")
+    if file.seek(0, io.SEEK_END) != size:
+        raise FilmFailed("the picture is not as large as it should be")
 
 
 async def _direct(subject: Subject, job: Job, file: BinaryIO, most: int, traffic: int = 1 << 62) -> None:
     """Have *job* done on the stream of a stored video; it may write *most* bytes into *file*, and move *traffic*."""
     stream = await _stream(subject)
     try:
-        await subject.services.decoder.direct(job, ROOM, Exchange(file, most, stream, traffic).serve)
+        await FilmHost(file, most, stream, traffic).run(subject.services.frames.pool, job)
     finally:
         stream.close()
 
@@ -119,9 +130,9 @@ async def _stream(subject: Subject) -> Content:
     video, _ = await _video(subject)
     inflated = (await subject.instance()).inflated
     if inflated:
-        return Content([Ready(JoinedStream(video.joined, inflated).pread(video.size, 0))])
+        return Literal(JoinedStream(video.joined, inflated).pread(video.size, 0))
     source = await subject.open()
-    return Content([Gathered(source, video.joined, video.size)], source.close)
+    return Concatenation([JoinedExtents(source, video.joined, video.size)], source)
 
 
 async def _video(subject: Subject) -> tuple[Video, Parsed]:

@@ -6,29 +6,30 @@ side by side.
 Each frame is decoded and encoded by one worker; there are never more of them in memory than workers, and one.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import BinaryIO
-
-import trio
 
 from dicomfs.codecs.encoders import source_format, target
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom import uids
 from dicomfs.dicom.encapsulation import Encapsulation
 from dicomfs.dicom.part10_writer import encode
+from dicomfs.dicom.stream import Stream
 from dicomfs.entries.built_file import BuiltFile, Recipe
 from dicomfs.entries.dependence import Depends
-from dicomfs.entries.frame_values import encoded_frame, settled
-from dicomfs.entries.native_dcm import can_be_copied, change_of, source_pieces
+from dicomfs.entries.frame_request import FrameSequence, room_for
+from dicomfs.entries.frame_values import encoded_frame, pixels_of, settled
+from dicomfs.entries.native_dcm import can_be_copied, change_of, source_parts
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
 from dicomfs.instance.uncompressed_format import in_rows, value_length
-from dicomfs.pixeldata.pixel_data import Pixels
-from dicomfs.resources.nursery import side_by_side
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.vfs.content import Content, Piece
+from dicomfs.vfs.content import Concatenation, Content
 from dicomfs.vfs.nodes import Children, Directory, NamedChildren, Node, ReadyDirectory
 from dicomfs.workers.decoder_process import Task
+from dicomfs.workers.prefetcher import in_order
 
 _SYNTAXES = {
     "rle": uids.RLELossless,
@@ -39,7 +40,7 @@ _SYNTAXES = {
 # Of the recipes: goes up whenever the bytes change.
 _EDITION = 1
 # Bytes that are copied at a time.
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 class Transcoded:
@@ -52,18 +53,15 @@ class Transcoded:
         """Serve those that can be made; what holds most, RLE, tells whether there are some."""
         if _target(instance, uids.RLELossless) is None:
             return None
+        return subject.late_directory(self.name, subject.directory(), partial(_find, subject))
 
-        async def find() -> Children:
-            instance = await subject.instance()
-            return NamedChildren(
-                [
-                    (name.encode(), _syntax(subject, syntax))
-                    for name, syntax in _SYNTAXES.items()
-                    if _target(instance, syntax)
-                ]
-            )
 
-        return subject.late_directory(self.name, subject.directory(), find)
+async def _find(subject: Subject) -> Children:
+    """Return a directory for each transfer syntax that can hold the object."""
+    instance = await subject.instance()
+    return NamedChildren(
+        [(name.encode(), _syntax(subject, syntax)) for name, syntax in _SYNTAXES.items() if _target(instance, syntax)]
+    )
 
 
 def _target(instance: Instance, transfer_syntax: str) -> PixelFormat | None:
@@ -75,9 +73,7 @@ def _target(instance: Instance, transfer_syntax: str) -> PixelFormat | None:
 
 def _syntax(subject: Subject, transfer_syntax: str) -> Directory:
     """Give the directory of one transfer syntax."""
-    recipe = Recipe(
-        f"transcoded {transfer_syntax} {_EDITION}", None, lambda file: _build(subject, transfer_syntax, file)
-    )
+    recipe = Recipe(f"transcoded {transfer_syntax} {_EDITION}", None, partial(_build, subject, transfer_syntax))
     return ReadyDirectory(subject.directory(), NamedChildren([(subject.entry.name, BuiltFile(subject, recipe))]))
 
 
@@ -90,64 +86,46 @@ async def _build(subject: Subject, transfer_syntax: str, file: BinaryIO) -> None
     try:
         stream = instance.inflated or source
         head, tail = encode(parsed, change_of(instance, transfer_syntax, fmt))
-        await _copy(source_pieces(head, stream), file)
+        await _copy(source_parts(head, stream), file)
         count = len(pixels.frames)
         encapsulation = await run(Purpose.DISK, Encapsulation, file, count, finish=True)
-
-        async def make(frame: int) -> bytes:
-            # No name for what is stored of the frame: the worker lets it go when it has it.
-            return await subject.services.decoder.run(
-                await settled(subject, _task(pixels, frame, fmt)),
-                await run(Purpose.SOURCE, encoded_frame, pixels.frames, frame, stream, finish=True),
-                subject.version,
-                lasting=True,
-            )
-
-        async def use(encoded: bytes) -> None:
-            await run(Purpose.DISK, encapsulation.add, encoded, finish=True)
-
-        await _in_order(count, make, use, subject.services.decoder.workers + 1)
+        variant = _EncodedVariant(fmt, room_for(pixels.format.values_bytes, value_length(fmt, 1)))
+        async with in_order(subject.services.frames, FrameSequence(subject, variant, range(count))) as frames:
+            for frame in range(count):
+                encoded = await frames.take(frame)
+                await run(Purpose.DISK, encapsulation.add, encoded or b"", finish=True)
+                del encoded  # frames may be large
         await run(Purpose.DISK, encapsulation.finish, finish=True)
-        await _copy(source_pieces(tail, stream), file)
+        await _copy(source_parts(tail, stream), file)
     finally:
         source.close()
 
 
-async def _copy(pieces: Sequence[Piece], file: BinaryIO) -> None:
-    """Append *pieces* to *file*."""
-    content, offset = Content(pieces), 0
+async def _copy(parts: Sequence[Content], file: BinaryIO) -> None:
+    """Append *parts* to *file*."""
+    content, offset = Concatenation(parts), 0
     while offset < content.size:
-        data = await content.read(offset, _CHUNK)
+        data = await content.read(offset, min(offset + _CHUNK_BYTES, content.size))
         await run(Purpose.DISK, file.write, data, finish=True)
         offset += len(data)
 
 
-def _task(pixels: Pixels, frame: int, fmt: PixelFormat) -> Task:
-    """Have a frame decoded and encoded as *fmt* says; noise may make it longer than it is uncompressed."""
-    size = 2 * value_length(fmt, 1) + (1 << 16)
-    bit_offset = pixels.frames.bit_offset(frame)
-    return Task(source_format(pixels.format), bit_offset, "copy", None, size, copy=fmt, at_most=True)
+@dataclass(frozen=True, slots=True)
+class _EncodedVariant:
+    """A frame decoded, and encoded losslessly as *fmt* says; noise may make it longer than it is uncompressed."""
 
+    fmt: PixelFormat
+    room: int = field(compare=False)
 
-async def _in_order(
-    count: int, make: Callable[[int], Awaitable[bytes]], use: Callable[[bytes], Awaitable[None]], at_once: int
-) -> None:
-    """Make what is numbered from 0 to *count*, *at_once* at a time, and use it in the order of its numbers."""
-    begun = used = 0
-    turn = trio.Condition()
+    @property
+    def size(self) -> int:
+        return 2 * value_length(self.fmt, 1) + (1 << 16)
 
-    async def work() -> None:
-        nonlocal begun, used
-        while begun < count:
-            number, begun = begun, begun + 1
-            made = await make(number)
-            async with turn:
-                while used != number:
-                    await turn.wait()
-                await use(made)
-                used += 1
-                turn.notify_all()
+    def read(self, stream: Stream, instance: Instance, frame: int) -> tuple[Task, bytes]:
+        pixels = pixels_of(instance)
+        bit_offset, fmt = pixels.frames.bit_offset(frame), source_format(pixels.format)
+        task = Task(fmt, bit_offset, "copy", None, self.size, copy=self.fmt, at_most=True)
+        return task, encoded_frame(pixels.frames, frame, stream)
 
-    async with side_by_side() as nursery:
-        for _ in range(at_once):
-            nursery.start_soon(work)
+    async def complete(self, handle: Subject, frame: int, task: Task) -> Task:
+        return await settled(handle, task)

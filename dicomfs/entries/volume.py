@@ -4,6 +4,7 @@ A header, then the values of `frame_values` in the order of their grid positions
 last to the first, as other programs that make NIfTI files write them. Slices of a mosaic are cut out of its frames.
 """
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
@@ -11,12 +12,12 @@ import numpy as np
 
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.entries.dependence import Depends
-from dicomfs.entries.frame_values import Output, frame_size, values_dtype, values_row
+from dicomfs.entries.frame_values import Output, frame_size, frame_values, values_dtype
 from dicomfs.formats.nifti import HEADER_SIZE, Grid, nifti_header
-from dicomfs.instance.handle import ContentFile, Subject
+from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
-from dicomfs.vfs.content import Buffer, Content, Piece, Ready, Row
-from dicomfs.vfs.nodes import Node
+from dicomfs.vfs.content import Buffer, Concatenation, Content, FrameRun, Literal, PartialFrameRun
+from dicomfs.vfs.nodes import Attributes, File, Node, Wanted, always
 from dicomfs.volume.mosaic import Mosaic
 from dicomfs.volume.volume import Volume
 
@@ -33,65 +34,79 @@ class VolumeNii:
         if volume is None or pixels is None:
             return None
         each = _slice_size(volume, pixels.format)
-
-        async def open_content() -> Content:
-            return _content(subject, await subject.instance())
-
-        return ContentFile(subject.file(HEADER_SIZE + each * volume.slices * volume.volumes), open_content)
+        return _VolumeFile(subject.file(HEADER_SIZE + each * volume.slices * volume.volumes), subject)
 
 
-class Scattered:
-    """Some of many equal pieces, at *places* in ascending order; all others hold zeros."""
+class _VolumeFile(File):
+    """The volume; where its slices are is looked up when it is opened."""
 
-    __slots__ = ("_each", "_places", "_row", "size")
+    __slots__ = ("_handle",)
 
-    def __init__(self, row: Row, each: int, places: Sequence[int], count: int) -> None:
-        """Put the pieces of *row*, of *each* bytes, at *places* among *count*."""
-        self._row = row
+    def __init__(self, attributes: Attributes, handle: Subject) -> None:
+        super().__init__(attributes)
+        self._handle = handle
+
+    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
+        return _content(self._handle, await self._handle.instance())
+
+
+class Scattered(Content):
+    """Slices at some grid *positions*, in ascending order; all other slices hold zeros."""
+
+    __slots__ = ("_each", "_positions", "_slices")
+
+    def __init__(self, slices: FrameRun, each: int, positions: Sequence[int], count: int) -> None:
+        """Put *slices*, of *each* bytes, at *positions* among *count*."""
+        self._slices = slices
         self._each = each
-        self._places = places
+        self._positions = positions
         self.size = each * count
 
     async def read(self, start: int, stop: int) -> Buffer:
-        """Read what is there, and zeros around it."""
+        """Read the slices that there are, and zeros around them."""
         each, data = self._each, bytearray(stop - start)
-        first, last = bisect_left(self._places, start // each), bisect_right(self._places, (stop - 1) // each)
+        first, last = bisect_left(self._positions, start // each), bisect_right(self._positions, (stop - 1) // each)
         for index in range(first, last):
-            place = self._places[index] * each
-            begin, end = max(start, place), min(stop, place + each)
-            data[begin - start : end - start] = await self._row.read(
-                index * each + begin - place, index * each + end - place
+            position = self._positions[index] * each
+            begin, end = max(start, position), min(stop, position + each)
+            data[begin - start : end - start] = await self._slices.read(
+                index * each + begin - position, index * each + end - position
             )
         return bytes(data)
 
+    def close(self) -> None:
+        """Close the slices."""
+        self._slices.close()
 
-class Tiles(Row):
-    """The slices of mosaics: tiles of the frames of *row*, with their lines in the opposite order."""
 
-    __slots__ = ("_mosaic", "_pixel", "_row", "_wide")
+class Tiles(PartialFrameRun):
+    """The slices of mosaics: tiles of frames, with their rows in reverse order."""
 
-    def __init__(self, row: Row, frames: int, mosaic: Mosaic, pixel: int, columns: int) -> None:
-        """Take *frames* of *columns* pixels in a line, of *pixel* bytes each, apart."""
-        super().__init__(frames * mosaic.slices, mosaic.rows * mosaic.columns * pixel, self._whole, row.close)
-        self._row = row
+    __slots__ = ("_frames", "_mosaic", "_pixel_bytes", "_row_bytes")
+
+    def __init__(self, frames: FrameRun, count: int, mosaic: Mosaic, pixel_bytes: int, columns: int) -> None:
+        """Take *count* frames of *columns* pixels in a row, of *pixel_bytes* each, apart."""
+        super().__init__(count * mosaic.slices, mosaic.rows * mosaic.columns * pixel_bytes)
+        self._frames = frames
         self._mosaic = mosaic
-        self._pixel = pixel
-        self._wide = columns * pixel
+        self._pixel_bytes = pixel_bytes
+        self._row_bytes = columns * pixel_bytes
 
     async def part(self, index: int, start: int, stop: int) -> Buffer:
-        """Read the lines of the frame in which the part is, and cut the tile out."""
-        mosaic, wide = self._mosaic, self._wide
-        frame, place = divmod(index, mosaic.slices)
-        top, left = mosaic.tile(place)
-        line, height = mosaic.columns * self._pixel, mosaic.rows * mosaic.across
-        first, last = start // line, -(-stop // line)
+        """Read the rows of the frame that contain the requested bytes, and cut the tile out."""
+        mosaic, wide = self._mosaic, self._row_bytes
+        frame, tile = divmod(index, mosaic.slices)
+        top, left = mosaic.tile(tile)
+        row, height = mosaic.columns * self._pixel_bytes, mosaic.rows * mosaic.across
+        first, last = start // row, -(-stop // row)
         above = frame * height + top + mosaic.rows
-        data = await self._row.across((above - last) * wide, (above - first) * wide)
-        lines = np.frombuffer(data, np.uint8).reshape(-1, wide)[::-1, left * self._pixel :][:, :line]
-        return memoryview(lines.tobytes())[start - first * line : stop - first * line]
+        data = await self._frames.across((above - last) * wide, (above - first) * wide)
+        rows = np.frombuffer(data, np.uint8).reshape(-1, wide)[::-1, left * self._pixel_bytes :][:, :row]
+        return memoryview(rows.tobytes())[start - first * row : stop - first * row]
 
-    async def _whole(self, index: int) -> Buffer:
-        return await self.part(index, 0, self._each)
+    def close(self) -> None:
+        """Close the frames."""
+        self._frames.close()
 
 
 def _slice_size(volume: Volume, fmt: PixelFormat) -> int:
@@ -114,15 +129,15 @@ def _content(subject: Subject, instance: Instance) -> Content:
     assert volume is not None  # noqa: S101 - the file would not be there
     assert pixels is not None  # noqa: S101
     fmt, output = pixels.format, _output(volume)
-    row = values_row(subject, instance, output, order=volume.order.tolist(), flip=volume.mosaic is None)
+    slices = frame_values(subject, instance, output, order=volume.order.tolist(), flip=volume.mosaic is None)
     if volume.mosaic is not None:
-        pixel = frame_size(fmt, output) // fmt.pixels
-        row = Tiles(row, volume.volumes, volume.mosaic, pixel, fmt.columns)
-    voxels: Piece = row
+        pixel_bytes = frame_size(fmt, output) // fmt.pixels
+        slices = Tiles(slices, volume.volumes, volume.mosaic, pixel_bytes, fmt.columns)
+    voxels: Content = slices
     if volume.places is not None:
         each = frame_size(fmt, output)
-        voxels = Scattered(row, each, volume.places.tolist(), volume.slices * volume.volumes)
-    return Content([Ready(_header(volume, fmt, output)), voxels], row.close)
+        voxels = Scattered(slices, each, volume.places.tolist(), volume.slices * volume.volumes)
+    return Concatenation([Literal(_header(volume, fmt, output)), voxels])
 
 
 def _header(volume: Volume, fmt: PixelFormat, output: Output) -> bytes:

@@ -4,6 +4,8 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
+from typing import IO
 
 # What the child sends through the pipe when all is well; anything else is its complaint.
 _READY = b"\0ready"
@@ -27,19 +29,20 @@ def detach(serve: Callable[[Callable[[], None]], int]) -> int:
     os.setsid()
     os.chdir("/")
 
-    def ready() -> None:
-        """Let the terminal go and the parent return."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(null, descriptor)
-        os.close(null)
-        waiting.write(_READY)
-        waiting.close()
-
-    code = serve(ready)
+    code = serve(partial(_ready, waiting))
     if not waiting.closed:  # else nobody waits any more, and the number is another file's
         with contextlib.suppress(BrokenPipeError):  # whoever waited was ended
             waiting.write(bytes([code]))
     return code
+
+
+def _ready(waiting: IO[bytes]) -> None:
+    """Release the terminal and let the parent, which is *waiting*, return."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+    waiting.write(_READY)
+    waiting.close()

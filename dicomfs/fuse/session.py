@@ -10,28 +10,30 @@ import logging
 import os
 import re
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pyfuse3
 import trio
 
 from dicomfs.cache.disk import CacheRefused, DiskCache
+from dicomfs.fuse.fusermount import clear_dead_mount, device_of, is_mounted
 from dicomfs.fuse.operations import Operations
+from dicomfs.fuse.systemd import notify
 from dicomfs.instance.cine_loop import lacking
-from dicomfs.instance.entry_selection import Selection
-from dicomfs.instance.handle import Services
-from dicomfs.rendering.render import Window
-from dicomfs.resources.allocator import trim, tune
+from dicomfs.instance.services import Services
+from dicomfs.instance.view_options import ViewOptions
+from dicomfs.resources.allocator import trim, tune_daemon
 from dicomfs.resources.descriptors import Descriptors, raise_limit
 from dicomfs.resources.nursery import side_by_side
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
-from dicomfs.workers.frame_cache import Decoder
+from dicomfs.workers.frame_cache import FrameCache
+from dicomfs.workers.pool import WorkerPool
+from dicomfs.workers.prefetcher import Prefetcher
 
 log = logging.getLogger(__name__)
 
@@ -63,26 +65,23 @@ class MountRefused(OSError):
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """What a mount is asked to be. *fuse_options* go to the kernel and libfuse as they are.
+    """Everything that a mount is asked to be.
 
-    *window* is the one that grey frames are shown through instead of the file's. *cache_frames* puts decoded frames
-    into the disk cache as well; *xattrs* shows attributes of the header; *every_film* films of volumes, too.
-    *selection* says which entries are listed and which there are. *trust_modes* lets others in by modes alone on file
-    systems whose lists cannot be read.
+    *fuse_options* go to the kernel and libfuse unchanged. *view* says how the archive is shown. *cache_memory* and
+    *cache_size* are bytes, for decoded frames and for built files. *cache_dir* is the directory of the disk cache, if
+    there is one, which holds decoded frames too with *cache_frames*. *trust_modes* lets other users in by modes alone
+    on file systems whose access control lists cannot be read.
     """
 
     source: str
     mountpoint: str
+    fuse_options: frozenset[str]
+    view: ViewOptions
     workers: int
     cache_memory: int
-    fuse_options: frozenset[str]
-    window: Window | None
     cache_dir: str | None
     cache_size: int
     cache_frames: bool
-    xattrs: bool
-    every_film: bool
-    selection: Selection
     trust_modes: bool = False
 
 
@@ -97,76 +96,32 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         raise_limit()
         descriptors = Descriptors.of_process(options.workers)
         trusting = options.trust_modes or "allow_other" not in options.fuse_options
-        source = Source(options.source, descriptors, trusting=trusting)
+        source = LocalSource(options.source, descriptors, trusting=trusting)
         ending.callback(source.close)
-        _check_lists(source)
+        _check_lists(source, trusting)
         _check_mountpoint(source, options.mountpoint)
         mountpoint = os.path.realpath(options.mountpoint)
         disk = _disk_cache(source, mountpoint, options)
         if disk:
             ending.callback(disk.close)
-        decoder = Decoder(
-            options.workers,
-            cache_bytes=options.cache_memory,
-            disk=disk if options.cache_frames else None,
-            descriptors=descriptors,
-        )
-        services = Services.of(
-            source,
-            decoder,
-            options.window,
-            options.cache_size,
-            disk,
-            every_film=options.every_film,
-            selection=options.selection,
-        )
+        pool = WorkerPool(options.workers, descriptors=descriptors)
+        frames = FrameCache(pool, options.cache_memory, disk if options.cache_frames else None)
+        services = Services.of(source, Prefetcher(frames), options.view, options.cache_size, disk)
         ending.callback(services.builds.close)
-        operations = Operations(root(services), source.free_space, xattrs=options.xattrs)
+        operations = Operations(root(services), source.space, xattrs=options.view.xattrs)
         # What the kernel holds cannot be dropped here; listings that are kept to save work make room for it.
-        services.children.share(lambda: HELD_BYTES * len(operations.inodes) + services.builds.weight)
+        services.children.share(partial(_other_bytes, operations, services))
         # Before the device is opened: a child that held it would keep a dead mount alive.
-        ending.callback(decoder.close)
-        decoder.start()
+        ending.callback(pool.close)
+        pool.start()
         _open_device(operations, mountpoint, options)
         ending.callback(operations.close)
         ending.callback(pyfuse3.close, unmount=True)
-        tune()
+        tune_daemon()
         trio.run(_serve, operations, services, mountpoint, ready)
 
 
-def clear_dead_mount(mountpoint: str) -> bool:
-    """Unmount what a killed daemon left at *mountpoint*; tell whether there was anything."""
-    try:
-        # The one question that the kernel never answers out of its caches.
-        os.statvfs(mountpoint)
-    except OSError as error:
-        if error.errno != errno.ENOTCONN:
-            return False
-    else:
-        return False
-    unmount(mountpoint, lazy=True)
-    return True
-
-
-def is_mounted(mountpoint: str) -> bool:
-    """Tell whether an archive is mounted there, without asking the daemon, which may hang."""
-    return bool(_device(os.path.realpath(mountpoint), b"fuse.dicomfs"))
-
-
-def unmount(mountpoint: str, *, lazy: bool = False) -> None:
-    """Unmount with the helper that ordinary users may use too; raises OSError with its complaint."""
-    if not lazy and os.path.exists(mountpoint) and not os.path.ismount(mountpoint):
-        raise OSError(errno.EINVAL, f"{mountpoint} is not mounted")
-    command = ["fusermount3", "-uz" if lazy else "-u", "--", mountpoint]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    except FileNotFoundError:
-        raise OSError(errno.ENOENT, "fusermount3 is not installed; install the package fuse3") from None
-    if done.returncode:
-        raise OSError(errno.EBUSY, done.stderr.strip().removeprefix("fusermount3: ") or "unmounting failed")
-
-
-def _check_mountpoint(source: Source, mountpoint: str) -> None:
+def _check_mountpoint(source: LocalSource, mountpoint: str) -> None:
     if clear_dead_mount(mountpoint):
         log.info("a dead mount was cleared away")
     if not os.path.isdir(mountpoint):
@@ -177,9 +132,9 @@ def _check_mountpoint(source: Source, mountpoint: str) -> None:
         raise MountRefused(f"{mountpoint} is inside the archive; mount somewhere else")
 
 
-def _check_lists(source: Source) -> None:
+def _check_lists(source: LocalSource, trusting: bool) -> None:
     """Refuse to let others in by modes where the archive's lists may deny them; raises MountRefused."""
-    kinds = set() if source.trusting else source.other_lists()
+    kinds = set() if trusting else source.other_lists()
     if kinds:
         raise MountRefused(
             f"the archive is on {' and '.join(sorted(kinds))}, whose access control lists the mount cannot show: "
@@ -188,7 +143,7 @@ def _check_lists(source: Source) -> None:
         )
 
 
-def _disk_cache(source: Source, mountpoint: str, options: MountOptions) -> DiskCache | None:
+def _disk_cache(source: LocalSource, mountpoint: str, options: MountOptions) -> DiskCache | None:
     """Open the disk cache, where one is wanted and the directory is fit for it; else say why not."""
     if options.cache_dir is None:
         return None
@@ -231,10 +186,19 @@ def _mount_options(options: MountOptions) -> set[str]:
     return chosen
 
 
+def _other_bytes(operations: Operations, services: Services) -> int:
+    """Return the bytes of what is known of files that the kernel holds, and of built ones."""
+    return HELD_BYTES * len(operations.inodes) + services.builds.weight
+
+
+def _wake(number: int, frame: object) -> None:
+    """Do nothing: the signal itself ends a sleep in `read`."""
+
+
 @contextlib.contextmanager
 def _heartbeat() -> Iterator[None]:
     """Beat while pyfuse3 serves, and no longer: at its end trio closes the descriptor that a signal writes to."""
-    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.signal(signal.SIGALRM, _wake)
     signal.setitimer(signal.ITIMER_REAL, HEARTBEAT, HEARTBEAT)
     try:
         yield
@@ -245,13 +209,13 @@ def _heartbeat() -> Iterator[None]:
 async def _serve(operations: Operations, services: Services, mountpoint: str, ready: Callable[[], None]) -> None:
     async with side_by_side() as nursery:
         nursery.start_soon(_obey_signals, nursery.cancel_scope, operations, services)
-        nursery.start_soon(services.decoder.look_ahead)
+        nursery.start_soon(services.prefetcher.run)
         nursery.start_soon(_tidy, operations)
         nursery.start_soon(_announce, operations.started, mountpoint, ready)
         with _heartbeat():
             await pyfuse3.main(min_tasks=1, max_tasks=MOST_TASKS)
         nursery.cancel_scope.cancel()
-    _notify("STOPPING=1")
+    notify("STOPPING=1")
 
 
 async def _tidy(operations: Operations) -> None:
@@ -268,14 +232,14 @@ async def _announce(started: trio.Event, mountpoint: str, ready: Callable[[], No
     """Wait until the kernel has been answered, tune the connection and tell that the mount answers."""
     await started.wait()
     await trio.lowlevel.checkpoint()
-    device = _device(mountpoint)
+    device = device_of(mountpoint)
     if device:
         _set(f"/sys/class/bdi/{device}/read_ahead_kb", READ_AHEAD_KIB)
         connection = f"/sys/fs/fuse/connections/{device.partition(':')[2]}"
         _set(f"{connection}/max_background", MOST_BACKGROUND)
         _set(f"{connection}/congestion_threshold", MOST_BACKGROUND * 3 // 4)
     ready()
-    _notify("READY=1")
+    notify("READY=1")
 
 
 async def _obey_signals(scope: trio.CancelScope, operations: Operations, services: Services) -> None:
@@ -287,7 +251,8 @@ async def _obey_signals(scope: trio.CancelScope, operations: Operations, service
                 # Requests under way would hold the end up; their readers get an error.
                 scope.cancel()
                 return
-            answered, decoded, built = operations.statistics, services.decoder.stats, services.builds.stats
+            answered, built = operations.statistics, services.builds.stats
+            decoded = services.frames.pool.stats
             log.info(
                 "statistics: requests=%d failures=%s inodes=%d decoded=%d decode_failures=%d replaced_workers=%d "
                 "cache_hits=%d builds=%d build_failures=%d cancelled_builds=%d",
@@ -297,37 +262,14 @@ async def _obey_signals(scope: trio.CancelScope, operations: Operations, service
                 decoded.decoded,
                 decoded.failed,
                 decoded.replaced,
-                decoded.cache_hits,
+                services.frames.hits,
                 built.begun,
                 built.failed,
                 built.cancelled,
             )
 
 
-def _device(mountpoint: str, kind: bytes = b"") -> str:
-    """Give the device number of the mount, of a *kind*, as the mount table has it: never by a stat of our own mount."""
-    wanted, device = os.fsencode(mountpoint), ""
-    with open("/proc/self/mountinfo", "rb") as table:
-        for line in table:
-            fields = line.split(b" ")
-            # Blanks and line ends are written in octal there.
-            place = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), fields[4])
-            if place == wanted and (not kind or kind in fields):
-                device = fields[2].decode("ascii")
-    return device
-
-
 def _set(path: str, value: int) -> None:
     """Write a kernel setting where we may; an ordinary user may not, and works with the default."""
     with contextlib.suppress(OSError), open(path, "w", encoding="ascii") as setting:
         setting.write(str(value))
-
-
-def _notify(state: str) -> None:
-    """Tell systemd, where it has started us (sd_notify protocol)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.connect("\0" + address[1:] if address.startswith("@") else address)
-        channel.sendall(state.encode())

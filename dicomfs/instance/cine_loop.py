@@ -7,7 +7,7 @@ from dicomfs.codecs.registry import CODECS
 from dicomfs.iod.cine import moves, wrong_times
 from dicomfs.pixeldata.pixel_data import Pixels
 
-MISSING = None if importlib.util.find_spec("av") else "PyAV is not installed: pip install 'dicomfs[video]'"
+MISSING = None if importlib.util.find_spec("av") else "PyAV is not installed: pip install av"
 """Why no film can be made here, if so. That is no fault of any file: `doctor` and the log tell it."""
 
 # H.264 has no larger pictures (table A-1, level 6.2).

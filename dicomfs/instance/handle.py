@@ -1,119 +1,54 @@
-"""What the virtual files of one DICOM file share: how to get at it again, and whose it is.
+"""A handle of one DICOM file: how virtual files get at its header and bytes, and whose it is.
 
-A virtual file keeps a Subject and never an Instance: a listing of many thousands then costs little, and the
-header is parsed again when it has fallen out of the cache.
+A virtual file keeps a handle and never an Instance: a listing of many thousands then costs little, and the header is
+parsed again when it has fallen out of the cache.
 """
 
 import hashlib
+import math
 import threading
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
 
 import trio
 
-from dicomfs.cache.disk import DiskCache
-from dicomfs.cache.memory import Lru
 from dicomfs.dicom.stream import Extent, Stream
 from dicomfs.dicom.xattrs import attributes
-from dicomfs.instance.entry_selection import USUAL, Selection
 from dicomfs.instance.instance import Instance, load
-from dicomfs.instance.remark_log import RemarkLog
+from dicomfs.instance.services import Services
 from dicomfs.instance.version_stream import VersionStream, lend
-from dicomfs.rendering.render import Window
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.sources.local import Entry, Fingerprint, Source, SourceFile, Version
-from dicomfs.sources.open_files import NotAtHand, RecentFiles
-from dicomfs.vfs.builds import Builds
-from dicomfs.vfs.content import Content, Extracted, Ready, Stored
-from dicomfs.vfs.nodes import Attributes, Children, File, LateDirectory, read_only
-from dicomfs.workers.frame_cache import Decoder
-from dicomfs.workers.readahead import Ahead
+from dicomfs.sources.open_files import OpenFiles
+from dicomfs.sources.source import Entry, SourceFile, Version
+from dicomfs.vfs.content import Concatenation, Content, InflatedExtent, Literal, SourceExtent
+from dicomfs.vfs.nodes import Attributes, Children, File, LateDirectory, Wanted, always, read_only
 
+Arguments = ParamSpec("Arguments")
 Read = TypeVar("Read")
 
 # A node below a DICOM file never changes: another version of the file is another inode.
-FOREVER = 3600.0
-# A header costs 20 to 100 KB in memory, the names and sizes of one file 20 KB: room for some hundred headers in use and
-# for the listings of some six thousand files, so that listing them again reads nothing. A header that is larger than
-# all that is kept alone: without it each frame of a large Enhanced object would parse it again.
-HEADER_BYTES = 32 << 20
-TEXT_BYTES = 8 << 20
-CHILDREN_BYTES = 120 << 20
-# What Python and malloc take beside what is weighed, measured over 9,000 small objects and over many kinds of files.
-_OVERHEAD = 9 / 8
-# Files, each with some 20 KB of attributes at most.
-ATTRIBUTES = 200
-# Digests of whole files, 32 bytes each, and bytes that are read at a time for one.
-DIGESTS, DIGESTED = 10_000, 1 << 20
-# On disk, for what was built or decoded.
-BUILT_BYTES = 2 << 30
+_FOREVER_SECONDS = 3600.0
+# What is read at a time for the digest of a whole file.
+_DIGEST_CHUNK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What serves every file of a mount: the archive, the decoders, and what was used last of headers and names.
-
-    *window* is the one that grey frames are shown through, where the mount has one of its own; *every_film* has all
-    objects with several frames shown as films; *selection* says which entries are listed and which there are.
-    """
-
-    source: Source
-    decoder: Decoder
-    instances: Lru[Instance]
-    texts: Lru[bytes]
-    children: Lru[Children]
-    attributes: Lru[Mapping[bytes, bytes]]
-    digests: Lru[bytes]
-    ahead: Ahead
-    recent: RecentFiles
-    builds: Builds
-    window: Window | None = None
-    every_film: bool = False
-    selection: Selection = USUAL
-    remark_log: RemarkLog = field(default_factory=RemarkLog)
-
-    @classmethod
-    def of(
-        cls,
-        source: Source,
-        decoder: Decoder,
-        window: Window | None = None,
-        built: int = BUILT_BYTES,
-        disk: DiskCache | None = None,
-        *,
-        every_film: bool = False,
-        selection: Selection = USUAL,
-    ) -> "Services":
-        """Serve *source* with *decoder* and caches of the usual size; *built* is for built files that *disk* lacks."""
-        return cls(
-            source,
-            decoder,
-            Lru(HEADER_BYTES, lambda instance: min(int(instance.weight * _OVERHEAD), HEADER_BYTES)),
-            Lru(TEXT_BYTES, len),
-            Lru(CHILDREN_BYTES, lambda children: min(int(children.weight * _OVERHEAD), CHILDREN_BYTES)),
-            Lru(ATTRIBUTES, lambda _: 1),
-            Lru(DIGESTS, lambda _: 1),
-            Ahead(decoder.depth),
-            RecentFiles(),
-            Builds(built, max(2, decoder.workers), disk, source.descriptors),
-            window,
-            every_film,
-            selection,
-        )
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """One version of one DICOM file."""
+    """One version of one DICOM file; handles of the same version are equal."""
 
     entry: Entry
     services: Services
 
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What tells this version of the file from its others."""
-        return self.entry.fingerprint
+    def __eq__(self, other: object) -> bool:
+        """Compare versions."""
+        return isinstance(other, Subject) and self.entry.version == other.entry.version
+
+    def __hash__(self) -> int:
+        """Hash the version."""
+        return hash(self.entry.version)
 
     @property
     def version(self) -> Version:
@@ -122,18 +57,18 @@ class Subject:
 
     @property
     def place(self) -> Hashable:
-        """This version where it is: what keys nodes, which open the file again by its path and show its name."""
+        """Version, path and name: the key of nodes, which open the file again by its path and show its name."""
         return self.version, self.entry.steps, self.entry.name
 
     async def parsed(self) -> Instance:
-        """Give the object with its data set, from the cache or by parsing it in a thread. Raises SourceChanged."""
-        return await self.services.instances.get(self.version, lambda: self.read(self.load))
+        """Return the object with its data set, from the cache or by parsing it in a thread. Raises SourceChanged."""
+        return await self.services.instances.get(self.version, partial(self.read, self.load))
 
     async def instance(self) -> Instance:
-        """Give the object settled, so that reading its frames asks nothing of the source. Raises SourceChanged."""
-        instance = await self.services.instances.get(self.version, lambda: self.read(self._load))
+        """Return the object settled, so that reading its frames asks nothing of the source. Raises SourceChanged."""
+        instance = await self.services.instances.get(self.version, partial(self.read, self._load))
         if not instance.is_settled:
-            await self.read(lambda _: instance.settle())
+            await self.read(_settle, instance)
         return instance
 
     def load(self, file: SourceFile) -> Instance:
@@ -141,11 +76,11 @@ class Subject:
         return load(VersionStream(self.version, file.size, self._open))
 
     async def header_attributes(self) -> Mapping[bytes, bytes]:
-        """Give the header as extended attributes, from the cache or made in a thread. Raises SourceChanged."""
+        """Return the header as extended attributes, from the cache or made in a thread. Raises SourceChanged."""
         return await self.services.attributes.get(self.version, self._attributes)
 
     async def digest(self) -> bytes:
-        """Give the SHA-256 of all bytes of the file: what names it beyond this mount. Raises SourceChanged.
+        """Return the SHA-256 of all bytes of the file, which names it beyond this mount. Raises SourceChanged.
 
         Nothing less tells two files apart for certain whose headers, sizes and times are alike; to build something of
         the file, all of it is read anyway.
@@ -154,110 +89,131 @@ class Subject:
 
     async def open(self) -> SourceFile:
         """Open this version in a thread. Raises SourceChanged."""
-        opened: list[SourceFile] = []
-        lock, late = threading.Lock(), False
-
-        def work() -> SourceFile:
-            file = self._open()
-            with lock:
-                opened.append(file)
-                if late:
-                    file.close()
-            return file
-
+        opening = _Opening(self._open)
         try:
-            return await run(Purpose.SOURCE, work)
+            return await run(Purpose.SOURCE, opening.work)
         except trio.Cancelled:
-            with lock:
-                late = True
-                for file in opened:
-                    file.close()
+            opening.abandon()
             raise
 
-    async def read(self, use: Callable[[SourceFile], Read]) -> Read:
-        """Open this version, let *use* read it and close it, all in one thread. Raises SourceChanged."""
+    async def read(
+        self, use: Callable[Concatenate[SourceFile, Arguments], Read], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Read:
+        """Open this version, have *use* read it and close it, all in one thread. Raises SourceChanged."""
+        return await run(Purpose.SOURCE, partial(self._use, use, *args, **kwargs))
 
-        def work() -> Read:
-            file = self._open()
-            try:
-                with lend(self.version, file):
-                    return use(file)
-            finally:
-                file.close()
+    async def at_hand(self) -> AbstractContextManager[Stream]:
+        """Return a stream of as much of this version as is in memory, opened if it is not. Raises SourceChanged.
 
-        return await run(Purpose.SOURCE, work)
-
-    async def glance(self, look: Callable[[Instance, Stream], Read]) -> Read:
-        """Have *look* read a little of the object, whose extents refer to the stream that it is given.
-
-        That is done at once where it is in memory, else as `read` does it. Raises SourceChanged.
+        Reading the stream raises WouldBlock where a thread has to wait for a disk or a server.
         """
-        instance, recent, version = await self.instance(), self.services.recent, self.version
-
-        def use(file: Stream) -> Read:
-            with lend(version, file):
-                return look(instance, instance.inflated or file)
-
-        if version not in recent:
-            recent.keep(version, await self.open())
-        try:
-            return recent.use(version, use)
-        except NotAtHand:
-            return await self.read(use)
+        open_files, version = self.services.open_files, self.version
+        if version not in open_files:
+            open_files.keep(version, await self.open())
+        return _lent(open_files, version)
 
     async def stored(self, extents: Sequence[Extent], word: int = 1) -> Content:
         """Open some bytes of the file, or of its inflated data set; words of *word* bytes are reversed."""
         instance = await self.instance()
         if instance.inflated:  # always little endian
-            return Content([Extracted(instance.inflated, offset, length) for offset, length in extents])
+            return Concatenation([InflatedExtent(instance.inflated, offset, length) for offset, length in extents])
         source = await self.open()
-        return Content([Stored(source, offset, length, word) for offset, length in extents], source.close)
+        return Concatenation([SourceExtent(source, offset, length, word) for offset, length in extents], source)
 
     def file(self, size: int) -> Attributes:
-        """Describe a virtual file of *size* bytes."""
+        """Return the attributes of a virtual file of *size* bytes."""
         entry = self.entry
         mode = read_only(entry.mode & ~0o111)
-        return Attributes(mode, entry.uid, entry.gid, size, entry.fingerprint.mtime_ns, FOREVER)
+        return Attributes(mode, entry.uid, entry.gid, size, entry.mtime_ns, _FOREVER_SECONDS)
 
     def directory(self) -> Attributes:
-        """Describe a virtual directory."""
+        """Return the attributes of a virtual directory."""
         entry = self.entry
         mode = read_only(entry.mode, directory=True)
-        return Attributes(mode, entry.uid, entry.gid, 0, entry.fingerprint.mtime_ns, FOREVER)
+        return Attributes(mode, entry.uid, entry.gid, 0, entry.mtime_ns, _FOREVER_SECONDS)
 
     def late_directory(
         self, name: str, attributes: Attributes, find: Callable[[], Awaitable[Children]]
     ) -> LateDirectory:
-        """Give a directory whose children are found with *find* when they are wanted and kept while there is room."""
-        children, key = self.services.children, (self.place, name)
-        return LateDirectory(attributes, lambda: children.get(key, find), self.version)
+        """Return a directory whose children *find* finds on request; they are kept while there is memory."""
+        children = self.services.children
+        return LateDirectory(attributes, partial(children.get, (self.place, name), find), self.version)
+
+    def _open(self) -> SourceFile:
+        return self.services.source.open(self.entry.path, self.entry.fingerprint, self.entry.steps)
+
+    def _use(self, use: Callable[[SourceFile], Read], *args: object, **kwargs: object) -> Read:
+        file = self._open()
+        try:
+            with lend(self.version, file):
+                return use(file, *args, **kwargs)
+        finally:
+            file.close()
 
     async def _attributes(self) -> Mapping[bytes, bytes]:
         parsed = (await self.parsed()).parsed
         return await run(Purpose.COMPUTING, attributes, parsed) if parsed else {}
 
     async def _digest(self) -> bytes:
-        wanted = True
-
-        def take(file: SourceFile) -> bytes:
-            digest = hashlib.sha256()
-            for offset in range(0, file.size, DIGESTED):
-                if wanted:
-                    digest.update(file.pread(DIGESTED, offset))
-            return digest.digest()
-
+        abandoned = threading.Event()
         try:
-            return await self.read(take)
+            return await self.read(_sha256, abandoned)
         finally:
-            wanted = False  # a thread that nobody waits for any longer need not read on
-
-    def _open(self) -> SourceFile:
-        return self.services.source.open(self.entry.path, self.fingerprint, self.entry.steps)
+            abandoned.set()
 
     def _load(self, file: SourceFile) -> Instance:
         instance = self.load(file)
         instance.settle()
         return instance
+
+
+@contextmanager
+def _lent(open_files: OpenFiles, version: Version) -> Iterator[Stream]:
+    """Lend a file that is open to the data set as well, which may read long values of it."""
+    with open_files.lent(version) as stream, lend(version, stream):
+        yield stream
+
+
+def _settle(_: SourceFile, instance: Instance) -> None:
+    instance.settle()
+
+
+class _Opening:
+    """A file that is being opened in a thread, and closed at once if nobody waits for it any longer."""
+
+    __slots__ = ("_abandoned", "_file", "_lock", "_open")
+
+    def __init__(self, open_file: Callable[[], SourceFile]) -> None:
+        self._open = open_file
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self._file: SourceFile | None = None
+
+    def work(self) -> SourceFile:
+        """Open the file, in a thread."""
+        file = self._open()
+        with self._lock:
+            self._file = file
+            if self._abandoned:
+                file.close()
+        return file
+
+    def abandon(self) -> None:
+        """Close the file, now or once it is open."""
+        with self._lock:
+            self._abandoned = True
+            if self._file is not None:
+                self._file.close()
+
+
+def _sha256(file: SourceFile, abandoned: threading.Event) -> bytes:
+    """Compute the digest of a whole file, unless that is *abandoned*: then the result is of no use."""
+    digest = hashlib.sha256()
+    for offset in range(0, file.size, _DIGEST_CHUNK_BYTES):
+        if abandoned.is_set():
+            break
+        digest.update(file.pread(_DIGEST_CHUNK_BYTES, offset))
+    return digest.digest()
 
 
 class ContentFile(File):
@@ -270,7 +226,7 @@ class ContentFile(File):
         super().__init__(attributes)
         self._open = open_content
 
-    async def open(self) -> Content:
+    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
         """Make the content ready."""
         return await self._open()
 
@@ -278,19 +234,19 @@ class ContentFile(File):
 class TextFile(File):
     """A text that is made from the header alone; its size is known by making it once."""
 
-    __slots__ = ("_key", "_make", "_subject")
+    __slots__ = ("_handle", "_key", "_make")
 
-    def __init__(self, subject: Subject, instance: Instance, key: Hashable, make: Callable[[Instance], bytes]) -> None:
+    def __init__(self, handle: Subject, instance: Instance, key: Hashable, make: Callable[[Instance], bytes]) -> None:
         """Serve what *make* returns; it must return the same for the same Instance each time."""
-        super().__init__(subject.file(len(make(instance))))
-        self._subject = subject
-        self._key = (subject.version, key)
+        super().__init__(handle.file(len(make(instance))))
+        self._handle = handle
+        self._key = (handle.version, key)
         self._make = make
 
-    async def open(self) -> Content:
-        """Give the text, made anew if it is no longer in the cache."""
-        return Content([Ready(await self._subject.services.texts.get(self._key, self._text))])
+    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
+        """Return the text, made again if it is no longer in the cache."""
+        return Literal(await self._handle.services.texts.get(self._key, self._text))
 
     async def _text(self) -> bytes:
-        instance = await self._subject.parsed()
+        instance = await self._handle.parsed()
         return await run(Purpose.COMPUTING, self._make, instance)

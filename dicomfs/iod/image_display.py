@@ -81,9 +81,7 @@ def frame_display(
         problems["Presentation LUT Shape contradicts the photometric interpretation, which is followed (G2)"] = None
     padding, wrong = _padding(dataset, fmt)
     problems |= dict.fromkeys(wrong)
-    display = Display(
-        modality.slope, modality.intercept, modality.lut, window, voi.lut, invert, palette, padding
-    )
+    display = Display(modality.slope, modality.intercept, modality.lut, window, voi.lut, invert, palette, padding)
     return display, tuple(problems)
 
 

@@ -1,8 +1,8 @@
-"""The descriptors that this process may have open: one budget for all that stays open between two uses.
+"""The budget of file descriptors: files that stay open between two uses, to save work.
 
-Such a file is open to save work. It gives way when the budget is used up, and when the process (EMFILE) or the machine
-(ENFILE) has no descriptor left; the one that was used longest ago goes first. The budget leaves a reserve for what is
-open for a moment only: listings, `stat`, worker processes. All of this may be called from any thread.
+A file gives way when the budget is used up, or when the process (EMFILE) or the machine (ENFILE) has no descriptor
+left. The least recently used one goes first. The budget leaves a reserve for files that are open for a moment only:
+listings, `stat`, worker processes. Everything here may be called from any thread.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SHORT = frozenset((errno.EMFILE, errno.ENFILE))
-"""What a system says that has no descriptor left."""
+"""The errors of a system that has no descriptor left."""
 
-# Besides the budget: what is open as long as the mount is, what each thread (see `threads`) opens while it walks down a
-# path, and the sockets, process descriptors and memory of a worker and of the film that may stand beside it.
+# Outside of the budget: descriptors that are open as long as the mount, those that all threads (see `threads`) open
+# while they walk down a path, and the sockets, process descriptors and memory of a worker and of a process for films.
 _FIXED, _OF_THREADS, _OF_WORKER = 48, 260, 6
-# Beyond this, a descriptor costs more memory, here and in the kernel, than opening the file again is worth.
-_MOST = 16_384
-# Seconds that a thread waits, one after the other, where nothing gives way: others close what they have opened.
-_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-# What gives way at once when there is none left: this part of what could, but at least so many.
-_SHARE, _LEAST = 4, 16
+# More descriptors cost more memory, here and in the kernel, than opening the files again is worth.
+_MAX_DESCRIPTORS = 16_384
+# Waits of a thread, one after the other, where nothing gives way: other threads close what they have opened.
+_PAUSE_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+# When none is left, one unused descriptor in so many gives way at once, but at least so many.
+_SHARE, _MIN_CLOSED = 4, 16
 
 
 class Kept:
@@ -59,9 +59,9 @@ class Descriptors:
         """Make the budget of a process with so many *workers* from its limit as it is now."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if limit == resource.RLIM_INFINITY:
-            return cls(_MOST)
+            return cls(_MAX_DESCRIPTORS)
         left = limit - _FIXED - _OF_THREADS - _OF_WORKER * workers
-        return cls(min(_MOST, max(limit // 8, left)))
+        return cls(min(_MAX_DESCRIPTORS, max(limit // 8, left)))
 
     @property
     def kept(self) -> int:
@@ -69,10 +69,10 @@ class Descriptors:
         return self._open
 
     def adopt(self, kept: Kept, descriptor: int, *, must: bool = False) -> int:
-        """Put *descriptor* into the budget as that of *kept*, in use once; give the one to use.
+        """Put *descriptor* into the budget as that of *kept*, in use once; return the one to use.
 
-        That is another one where a second thread has opened the same file meanwhile. Raises OSError (EMFILE), having
-        closed it, where it *must* stay open as long as it is used and there is no room.
+        That is another one where a second thread has opened the same file meanwhile. A descriptor that *must* stay open
+        while it is used is closed where there is no room, with OSError (EMFILE).
         """
         closing = []
         try:
@@ -93,7 +93,7 @@ class Descriptors:
             _close(closing)
 
     def use(self, kept: Kept) -> int:
-        """Use the descriptor of *kept* until `done`; a negative number says that it has given way.
+        """Use the descriptor of *kept* until `done`; it is negative after it has given way.
 
         Raises OSError (EBADF) after `close`.
         """
@@ -101,7 +101,7 @@ class Descriptors:
             return self._use(kept)
 
     def done(self, kept: Kept) -> None:
-        """Use it no longer; it stays open while there is room."""
+        """End a use; the descriptor stays open while there is room."""
         closing = []
         with self._lock:
             kept.users -= 1
@@ -113,7 +113,7 @@ class Descriptors:
         _close(closing)
 
     def close(self, kept: Kept) -> None:
-        """Close it for good, as soon as nobody uses it; a second time does nothing."""
+        """Close it for good, as soon as nobody uses it. A second call has no effect."""
         closing = []
         with self._lock:
             kept.closed = True
@@ -123,24 +123,24 @@ class Descriptors:
         _close(closing)
 
     def full(self) -> bool:
-        """Tell whether all of the budget is in use, so that nothing could give way."""
+        """Return whether all of the budget is in use, so that nothing can give way."""
         with self._lock:
             return self._open - len(self._unused) >= self._most
 
     def give_way(self) -> bool:
-        """Close some of what nobody uses; tell whether there was any."""
+        """Close some descriptors that nobody uses; return whether there were any."""
         with self._lock:
-            count = max(_LEAST, len(self._unused) // _SHARE)
+            count = max(_MIN_CLOSED, len(self._unused) // _SHARE)
             closing = [self._drop_oldest() for _ in range(min(count, len(self._unused)))]
         _close(closing)
         return bool(closing)
 
     def opening(self, act: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do *act*, which opens something and can be repeated; what is kept gives way to it. Call it in a thread.
+        """Call *act*, which opens something and can be repeated; kept descriptors give way to it. Call it in a thread.
 
-        Raises what *act* does; EMFILE and ENFILE only when there was nothing left to give way, for a second.
+        Raises what *act* raises; EMFILE and ENFILE only after nothing has given way for a second.
         """
-        pauses = iter(_PAUSES)
+        pauses = iter(_PAUSE_SECONDS)
         while True:
             try:
                 return self.opening_at_once(act, *args, **kwargs)
@@ -151,7 +151,7 @@ class Descriptors:
             time.sleep(pause)
 
     def opening_at_once(self, act: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do the same without waiting, as the event loop needs it."""
+        """Do the same without waiting, for the event loop."""
         while True:
             try:
                 return act(*args, **kwargs)
@@ -182,7 +182,7 @@ class Descriptors:
 def raise_limit() -> None:
     """Raise the soft limit of open files to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # above fs.nr_open, which somebody has lowered
+    with contextlib.suppress(ValueError, OSError):  # above fs.nr_open, which was lowered
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 

@@ -1,7 +1,6 @@
-"""Tasks side by side whose errors come out as they are.
+"""Concurrent tasks whose errors are raised without a group around them.
 
-A nursery of trio's own raises a group of what its tasks raised, which no `except OSError` sees. All of dicomfs opens
-its nurseries here.
+A nursery of trio raises an exception group, which no `except OSError` catches. All nurseries are opened here.
 """
 
 from collections.abc import AsyncIterator
@@ -12,7 +11,7 @@ import trio
 
 @asynccontextmanager
 async def side_by_side() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery. The first error of a task ends the others and is raised here, without a group around it."""
+    """Open a nursery. The first error of a task ends the other tasks and is raised here."""
     try:
         async with trio.open_nursery() as nursery:
             yield nursery
@@ -21,7 +20,7 @@ async def side_by_side() -> AsyncIterator[trio.Nursery]:
 
 
 def first_of(error: BaseException) -> BaseException:
-    """Give the first error in a group of them that is no mere cancellation, or else the first; any other as it is."""
+    """Return the first error of a group that is not a cancellation, otherwise the first; a single error unchanged."""
     while isinstance(error, BaseExceptionGroup):
         _, errors = error.split(trio.Cancelled)
         error = (errors or error).exceptions[0]

@@ -16,10 +16,10 @@ def usable() -> int:
 
 
 def quota(root: Path) -> float:
-    """Give the processors that the control groups of this process allow, infinite where they do not limit it.
+    """Return the number of processors that the control groups of this process allow; infinite without a limit.
 
-    *root* is where `proc` and the hierarchies that `proc/self/mountinfo` names are found. The limits of all groups from
-    that of the process up to the highest one that can be seen count, and the lowest of them is in force (cgroups(7)).
+    *root* holds `proc` and the hierarchies that `proc/self/mountinfo` names. Of all groups from that of the process up
+    to the highest visible one, the lowest limit is in force (cgroups(7)).
     """
     limits = [
         limit
@@ -53,12 +53,12 @@ def _groups(root: Path, hierarchy: str) -> Iterator[PurePosixPath]:
 
 
 def _below(mounted: PurePosixPath, group: PurePosixPath) -> PurePosixPath:
-    """Say where *group* is below the group that is *mounted*; in a container that may be the group itself."""
+    """Return the path of *group* below the group that is *mounted*; in a container that may be the group itself."""
     return group.relative_to(mounted) if group.is_relative_to(mounted) else PurePosixPath()
 
 
 def _limits(top: Path, below: PurePosixPath) -> Iterator[float]:
-    """Read the limits of a group and of all above it that are in sight."""
+    """Read the limits of a group and of all visible groups above it."""
     group = top / below
     for folder in (group, *group.parents):
         # Version 2: "max 100000" or "150000 100000"; version 1: two files, with -1 for no limit.
@@ -72,7 +72,7 @@ def _limits(top: Path, below: PurePosixPath) -> Iterator[float]:
 
 
 def _lines(file: Path) -> list[str]:
-    """Read a file of the kernel; one that is not there, or not for us, says nothing."""
+    """Return the lines of a file of the kernel; none where it is absent or we may not read it."""
     try:
         return file.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
@@ -80,4 +80,8 @@ def _lines(file: Path) -> list[str]:
 
 
 def _unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), field)
+    return re.sub(r"\\([0-7]{3})", _character, field)
+
+
+def _character(octal: re.Match[str]) -> str:
+    return chr(int(octal[1], 8))

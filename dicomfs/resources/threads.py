@@ -1,7 +1,7 @@
-"""Threads for what waits or computes: so many for each purpose that one which hangs does not hold up the others.
+"""Threads with a limit for each purpose, so that a purpose that hangs does not delay the others.
 
-A thread cannot be ended from outside. One that waits for a dead server goes on waiting after its request was given up,
-and keeps its place; with places in common, a dead server would take them all.
+A thread cannot be ended from outside: one that waits for a dead server goes on waiting after its request was given up,
+and still counts. With a common limit, one dead server would use up all threads.
 """
 
 from collections.abc import Callable
@@ -17,33 +17,33 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class Purpose(Enum):
-    """What a thread is for, by how many may be busy with it at a time."""
+    """What a thread is for."""
 
-    # The archive, which may be on a server far away: many waits at once cost nothing.
+    # The archive, which may be on a distant server: many waits at once cost nothing.
     SOURCE = "source"
-    # Asking the archive how much room there is, which every `df` does.
+    # The size of the archive's storage, which every `df` asks for.
     SPACE = "space"
-    # What this machine's own disk keeps: the disk cache, and files that were built.
+    # The disk of this machine: the disk cache, and files that were built.
     DISK = "disk"
-    # Parsing and composing: more threads than processors only wait for each other.
+    # Parsing and composing: threads beyond the processors only wait for each other.
     COMPUTING = "computing"
 
 
-def _places(purpose: Purpose) -> int:
+def _count(purpose: Purpose) -> int:
     return {Purpose.SOURCE: 64, Purpose.SPACE: 4, Purpose.DISK: 16, Purpose.COMPUTING: usable() + 1}[purpose]
 
 
-# An event loop has limits of its own: places are given back through the loop that gave them.
+# Each event loop has limits of its own: a thread reports its end to the loop that started it.
 _LIMITS = {purpose: trio.lowlevel.RunVar[trio.CapacityLimiter](purpose.value) for purpose in Purpose}
 
 
 def limit(purpose: Purpose) -> trio.CapacityLimiter:
-    """Give what counts the threads of *purpose* in this event loop."""
+    """Return the limiter of *purpose* in this event loop."""
     variable = _LIMITS[purpose]
     try:
         return variable.get()
     except LookupError:
-        limiter = trio.CapacityLimiter(_places(purpose))
+        limiter = trio.CapacityLimiter(_count(purpose))
         variable.set(limiter)
         return limiter
 
@@ -51,8 +51,8 @@ def limit(purpose: Purpose) -> trio.CapacityLimiter:
 async def run(
     purpose: Purpose, work: Callable[[*Arguments], Result], *arguments: *Arguments, finish: bool = False
 ) -> Result:
-    """Have *work* done in a thread, once there is a place for its purpose.
+    """Call *work* in a thread, when its purpose has one free.
 
-    Who is cancelled goes at once and leaves the thread behind, unless the work must *finish* first.
+    A task that is cancelled abandons the thread and goes on at once, unless the work must *finish* first.
     """
     return await trio.to_thread.run_sync(work, *arguments, abandon_on_cancel=not finish, limiter=limit(purpose))

@@ -1,1 +1,1 @@
-"""Where the bytes of an archive come from."""
+"""Where the bytes of an archive come from: one interface, and its implementations."""

@@ -1,6 +1,6 @@
-"""Learning something of each of many names, in as many threads as help; what was learnt outlives a try cut short.
+"""Describe many names in several threads, and keep what was learnt when a try is cut short.
 
-Of a directory with many files on a slow server, nobody learns everything within the time that one request may take.
+A directory with many files on a slow server cannot be described within the time limit of one request.
 """
 
 import contextlib
@@ -14,20 +14,20 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 Looker = Callable[[], AbstractContextManager[Callable[[bytes], Value]]]
 
-# Above this, in seconds for each name, the time goes into waiting: then several wait at once.
-_SLOW = 0.001
-# How often that is judged, in seconds.
-_WINDOW = 0.05
-# Threads that help one listing, and all of a mount together.
-_HELPERS, _ALL_HELPERS = 15, 45
-# Who comes again within this many seconds goes on with what was learnt; else it is only a hint.
-_RESUME = 600.0
+# A name that takes longer is waited for: several threads then wait at once.
+_SLOW_SECONDS = 0.001
+# The time over which names are averaged.
+_WINDOW_SECONDS = 0.05
+# Threads that help one listing, and all listings of a process together.
+_MAX_HELPERS, _MAX_ALL_HELPERS = 15, 45
+# A listing within this time continues the last one; later, what was learnt is only a hint.
+_RESUME_SECONDS = 600.0
 
-_free = threading.BoundedSemaphore(_ALL_HELPERS)
+_free = threading.BoundedSemaphore(_MAX_ALL_HELPERS)
 
 
 class Learnt(Generic[Value]):
-    """What is known of names so far, and since when (in seconds of `time.monotonic`)."""
+    """The values of names that are known so far, and since when (in seconds of `time.monotonic`)."""
 
     def __init__(self) -> None:
         """Know nothing."""
@@ -35,18 +35,18 @@ class Learnt(Generic[Value]):
         self._touched = time.monotonic()
 
     def note(self, name: bytes, value: Value) -> None:
-        """Remember what *name* is now."""
+        """Remember the present value of *name*."""
         self._touched = time.monotonic()
         self.values[name] = value, self._touched
 
     @property
     def old(self) -> bool:
-        """Whether nothing was added for so long that it should be checked."""
-        return time.monotonic() - self._touched > _RESUME
+        """Whether nothing was added for so long that the values must be checked."""
+        return time.monotonic() - self._touched > _RESUME_SECONDS
 
 
 class _Try(Generic[Value]):
-    """One try: what is left to do, and the threads that do it."""
+    """One try: the names that are left, and the threads that describe them."""
 
     def __init__(self, names: Iterable[bytes], look: Looker[Value], learnt: Learnt[Value], stop: threading.Event):
         self._left = deque(names)
@@ -57,7 +57,7 @@ class _Try(Generic[Value]):
         self._helpers: list[threading.Thread] = []
 
     def run(self) -> None:
-        """Work until nothing is left, with help while each name takes long. Raises what a look raises."""
+        """Describe all names, with help while each takes long. Raises what a look raises."""
         try:
             self._work()
         except BaseException as error:  # noqa: BLE001 - raised below, when the helpers have ended
@@ -73,13 +73,13 @@ class _Try(Generic[Value]):
             while self._next(look):
                 done += 1
                 passed = time.monotonic() - since
-                if passed >= _WINDOW:
-                    if passed > done * _SLOW:
+                if passed >= _WINDOW_SECONDS:
+                    if passed > done * _SLOW_SECONDS:
                         self._get_help()
                     since, done = time.monotonic(), 0
 
     def _next(self, look: Callable[[bytes], Value]) -> bool:
-        """Look at one name; tell whether there may be more."""
+        """Look at one name; return whether there may be more."""
         if self._stop.is_set() or self._error is not None:
             return False
         try:
@@ -87,18 +87,18 @@ class _Try(Generic[Value]):
         except IndexError:
             return False
         if name not in self._learnt.values:
-            # One that has vanished since it was listed is looked at should it come back.
+            # A name that has vanished since it was listed is looked at again if it comes back.
             with contextlib.suppress(FileNotFoundError):
                 self._learnt.note(name, look(name))
         return True
 
     def _get_help(self) -> None:
-        while len(self._helpers) < min(_HELPERS, len(self._left)) and _free.acquire(blocking=False):
-            # Daemons: one that hangs in a dead file system must not keep the process from ending.
+        while len(self._helpers) < min(_MAX_HELPERS, len(self._left)) and _free.acquire(blocking=False):
+            # A daemon thread: when it hangs in a dead file system, the process can still end.
             helper = threading.Thread(target=self._help, daemon=True)
             try:
                 helper.start()
-            except RuntimeError:  # no more threads for this user: it works without help, too
+            except RuntimeError:  # this user may start no more threads: it works without help
                 _free.release()
                 return
             self._helpers.append(helper)
@@ -115,9 +115,9 @@ class _Try(Generic[Value]):
 
 
 def gather(names: Iterable[bytes], look: Looker[Value], learnt: Learnt[Value], stop: threading.Event) -> None:
-    """Add to *learnt* what is not known of *names* yet, until *stop* is set.
+    """Add the missing values of *names* to *learnt*, until *stop* is set.
 
-    Each thread enters *look* once and calls what that gives with a name at a time. A FileNotFoundError says that the
-    name is gone; whatever else is raised ends the try, with what was learnt kept.
+    Each thread enters *look* once, and calls its value with one name at a time. A FileNotFoundError means that the name
+    has vanished; any other error ends the try. What was learnt is kept.
     """
     _Try(names, look, learnt, stop).run()

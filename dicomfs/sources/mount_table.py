@@ -1,16 +1,17 @@
-"""What the kernel's mount table says of a place: on which file system it is, and what is mounted below it."""
+"""The kernel's mount table: the file system that a place is on, and the mounts at and below it."""
 
 import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from dicomfs.resources.descriptors import SHORT
 from dicomfs.sources.posix_acl import has_other_lists
 
 _TABLE = "/proc/self/mountinfo"
-# Types whose inode numbers are on disk, or kept by the server: the same after another mount of the same file system.
-# vfat, exFAT, CIFS, 9p and all of FUSE (sshfs, rclone …) may number in the order of lookup; overlayfs keeps numbers in
-# some configurations only. A type that is not known here counts as one of those.
+# Types whose inode numbers are on disk or kept by the server, and so survive a remount. vfat, exFAT, CIFS, 9p and all
+# of FUSE (sshfs, rclone …) may number inodes in the order of lookups; overlayfs keeps them in some configurations only.
+# A type that is not listed here counts as one of those.
 _KEEP_INODES = frozenset((
     "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "jfs", "reiserfs", "nilfs2", "bcachefs", "ocfs2", "gfs2",
     "tmpfs", "ntfs", "ntfs3", "hfsplus", "ufs", "squashfs", "erofs", "iso9660", "udf", "nfs", "nfs4", "ceph", "lustre",
@@ -19,7 +20,7 @@ _KEEP_INODES = frozenset((
 
 
 class MountPoint(NamedTuple):
-    """One line of the table (proc_pid_mountinfo(5)): device and directory on it, the place of both, and the type."""
+    """One line of the table (proc_pid_mountinfo(5)): id, device, directory on the device, mount point and type."""
 
     number: bytes
     device: bytes
@@ -29,41 +30,49 @@ class MountPoint(NamedTuple):
 
 
 def table(lines: Iterable[bytes]) -> Iterator[MountPoint]:
-    """Take the lines of a mount table apart."""
+    """Parse the lines of a mount table."""
     for line in lines:
         mounted, _, kind = line.partition(b" - ")
         number, _, device, root, place = [_unescaped(field) for field in mounted.split()[:5]]
         yield MountPoint(number, device, root, place, kind.split()[0].decode("ascii", "replace"))
 
 
+def mounted_at(path: bytes) -> list[MountPoint]:
+    """Return the mounts at *path*, which is absolute and without links; the last one is the one that is seen."""
+    with open(_TABLE, "rb") as lines:
+        return [mount for mount in table(lines) if mount.place == path]
+
+
 def kinds_below(descriptor: int, path: bytes) -> set[str]:
-    """Name the types of the file system that *descriptor* is on and of those mounted below *path*, the same place."""
+    """Return the type of the file system that *descriptor* is on, and those mounted below *path*, the same place."""
     with open(_TABLE, "rb") as lines:
         return {kind_of(descriptor)} | below(lines, path)
 
 
 def below(lines: Iterable[bytes], path: bytes) -> set[str]:
-    """Name the types of the file systems that are mounted below *path*."""
+    """Return the types of the file systems mounted at and below *path*."""
     top = parts(path)
     return {mount.kind for mount in table(lines) if parts(mount.place)[: len(top)] == top}
 
 
 def kind_of(descriptor: int) -> str:
-    """Name the type of the file system that *descriptor* is on; empty where the kernel does not tell."""
+    """Return the type of the file system that *descriptor* is on; empty where it is unknown."""
     try:
         mount = _mount(descriptor)
-    except OSError:
+    except OSError as error:
+        if error.errno in SHORT:
+            raise  # that says nothing about the file system
         return ""
     return mount.kind if mount else ""
 
 
 def keeps_inodes(descriptor: int) -> bool:
-    """Tell whether the inode number of an open file (O_PATH will do) stays when its file system is mounted again."""
+    """Return whether the inode number of an open file (O_PATH suffices) survives a remount of its file system."""
     return kind_of(descriptor) in _KEEP_INODES
 
 
 def other_lists(kinds: Iterable[str], descriptor: int) -> set[str]:
-    """Say which of *kinds* have lists that modes do not show, the place of *descriptor* being on one of them."""
+    """Return those of *kinds* with access control lists that modes do not show; *descriptor* is on one of them."""
     try:
         attributes = os.listxattr(f"/proc/self/fd/{descriptor}")
     except OSError:
@@ -73,9 +82,9 @@ def other_lists(kinds: Iterable[str], descriptor: int) -> set[str]:
 
 
 def place_of(path: bytes) -> tuple[bytes, ...] | None:
-    """Say where *path* is on its device, whatever mount it is reached through; None where the kernel does not tell.
+    """Return the parts of the path on its device, whatever mount *path* goes through; None where it is unknown.
 
-    The first part is the device as the mount table has it.
+    The first part is the device as in the mount table.
     """
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
@@ -88,7 +97,7 @@ def place_of(path: bytes) -> tuple[bytes, ...] | None:
 
 
 def parts(path: bytes) -> tuple[bytes, ...]:
-    """Take a path apart."""
+    """Return the names in a path."""
     return tuple([part for part in path.split(b"/") if part not in (b"", b".")])
 
 
@@ -99,4 +108,8 @@ def _mount(descriptor: int) -> MountPoint | None:
 
 
 def _unescaped(field: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), field)
+    return re.sub(rb"\\([0-7]{3})", _character, field)
+
+
+def _character(octal: re.Match[bytes]) -> bytes:
+    return bytes([int(octal[1], 8)])

@@ -1,34 +1,32 @@
-"""Files of the archive that were read a moment ago, still open, so that what follows in them is read without a thread.
+"""Recently used source files, kept open for a moment so that the next read needs no thread.
 
-A thread to open the file, read a frame and close it again costs more than all else that is done for a small picture.
-Everything here happens on the event loop and never waits for a disk or a server.
+A thread that opens a file, reads a frame and closes the file costs more than everything else that is done for a small
+frame. Everything here happens on the event loop and never waits for a disk or a server.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import trio
 
 from dicomfs.dicom.stream import Stream
-from dicomfs.sources.local import SourceChanged, SourceFile, Version
+from dicomfs.sources.source import SourceChanged, SourceFile, Version
 
-Result = TypeVar("Result")
-
-# Objects that are read at the same time, mostly one; descriptors that may be open besides those of readers.
-_MOST = 4
-# How long a file that nobody reads any more may keep its file system from being unmounted, in seconds; or twice that.
-_SECONDS = 0.5
-# Copying more than this at once would keep everybody else waiting.
-_LONGEST = 2 << 20
+# Mostly one object is read at a time. These descriptors are open in addition to those of clients.
+_MAX_FILES = 4
+# An idle file keeps its file system from being unmounted for this long, or up to twice as long.
+_IDLE_SECONDS = 0.5
+# Copying more than this at once would delay all other requests.
+_MAX_READ_BYTES = 2 << 20
 
 
-class NotAtHand(Exception):
-    """No file of that version is open, or not all of what is wanted of it is in memory."""
+class WouldBlock(Exception):
+    """That version is not open, or some of the bytes are not in memory."""
 
 
-class _AtHand:
-    """A file as far as it is in memory."""
+class _PageCacheView:
+    """The part of a file that is in the page cache."""
 
     __slots__ = ("_file", "size")
 
@@ -37,13 +35,13 @@ class _AtHand:
         self.size = file.size
 
     def pread(self, length: int, offset: int) -> bytes:
-        data = self._file.pread_cached(length, offset) if length <= _LONGEST else None
+        data = self._file.pread_cached(length, offset) if length <= _MAX_READ_BYTES else None
         if data is None:
-            raise NotAtHand
+            raise WouldBlock
         return bytes(data)
 
 
-class RecentFiles:
+class OpenFiles:
     """The files that were read last."""
 
     def __init__(self) -> None:
@@ -53,38 +51,39 @@ class RecentFiles:
         self._watched = False
 
     def __contains__(self, version: Version) -> bool:
-        """Tell whether that version is open."""
+        """Return whether that version is open."""
         file = self._files.get(version)
         return file is not None and file.is_open
 
-    def use(self, version: Version, read: Callable[[Stream], Result]) -> Result:
-        """Give what *read* makes of a version that is open. Raises NotAtHand, and what *read* raises."""
+    @contextmanager
+    def lent(self, version: Version) -> Iterator[Stream]:
+        """Lend the part of a version that is in memory. Raises WouldBlock if it is not open; reads raise it too."""
         file = self._files.get(version)
         if file is None:
-            raise NotAtHand
+            raise WouldBlock
         self._unused.discard(version)
         try:
-            return read(_AtHand(file))
+            yield _PageCacheView(file)
         except SourceChanged:
             self._drop(version)
             raise
 
     def keep(self, version: Version, file: SourceFile) -> None:
-        """Take over *file*, to be closed when it was not used for a while."""
+        """Take over *file*, and close it when it has been idle."""
         self._drop(version)
         self._files[version] = file
-        while len(self._files) > _MOST:
+        while len(self._files) > _MAX_FILES:
             self._drop(next(iter(self._files)))
         if not self._watched:
             self._watched = True
             trio.lowlevel.spawn_system_task(self._watch)
 
     async def _watch(self) -> None:
-        """Close what was not used between two looks, until nothing is left; all of it when the event loop ends."""
+        """Close files that have been idle for an interval, until none is left; all of them when the event loop ends."""
         try:
             while self._files:
                 self._unused = set(self._files)
-                await trio.sleep(_SECONDS)
+                await trio.sleep(_IDLE_SECONDS)
                 for version in self._unused:
                     self._drop(version)
         finally:

@@ -1,7 +1,7 @@
-"""What access control lists leave of a mode.
+"""Reduce modes to what access control lists allow.
 
-The mount shows modes alone. Whom a list of the source denies something, the mode that is shown must deny it too; whom
-only a list lets in is not let in by the mount. Nobody outside of this module knows more of lists than that.
+The mount shows modes alone. So the mode that is shown must deny what a list of the source denies anybody, and users
+who are let in by a list alone are not let in by the mount. Only this module knows the format of lists.
 """
 
 import errno
@@ -14,7 +14,7 @@ from operator import and_, or_
 from typing import NamedTuple
 
 ATTRIBUTE = "system.posix_acl_access"
-# What a list that cannot be read or understood leaves: too little is safe, too much is not.
+# The bits that remain where a list cannot be read or understood: too few are safe, too many are not.
 OWNER_ALONE = ~0o077
 _ALL = 0o7
 # linux/posix_acl_xattr.h: a version, then tag, permissions and id of each entry.
@@ -31,7 +31,7 @@ _ATTRIBUTES = frozenset(
 
 
 class Rights(NamedTuple):
-    """A mode, with whom it is about."""
+    """A mode and its owners."""
 
     mode: int
     uid: int
@@ -39,7 +39,7 @@ class Rights(NamedTuple):
 
 
 class _List(NamedTuple):
-    """A list as far as it says more than a mode: who is named may do what, within the mask."""
+    """The part of a list that a mode lacks: the permissions of named users and groups, limited by the mask."""
 
     users: dict[int, int]
     groups: dict[int, int]
@@ -47,10 +47,10 @@ class _List(NamedTuple):
     mask: int
 
 
-def permitted(mode: int, uid: int, gid: int, place: bytes) -> int:
-    """Give *mode* as far as the list at *place*, which is not followed, denies nobody what it says.
+def effective_mode(mode: int, uid: int, gid: int, place: bytes) -> int:
+    """Return *mode* without the bits that the list at *place* denies somebody; a link there is not followed.
 
-    *uid* and *gid* own the file. The group bits of a mode with a list are the mask, not what the group may do.
+    *uid* and *gid* own the file. In a mode with a list, the group bits are the mask, not the rights of the group.
     """
     try:
         acl = os.getxattr(place, ATTRIBUTE, follow_symlinks=False)
@@ -61,16 +61,16 @@ def permitted(mode: int, uid: int, gid: int, place: bytes) -> int:
 
 
 def passable(rights: Rights, way: Sequence[Rights]) -> int:
-    """Give the permission bits that are left to a file of *rights* behind directories on the *way* to it.
+    """Return the permission bits that directories on the *way* to a file of *rights* leave of it.
 
-    A link shows the file where these directories do not stand above it. Each class of users keeps its bits if all
-    who are of it may search every directory, whatever groups they are in.
+    A link shows the file outside of these directories. Each class of users keeps its bits if all its members may search
+    every directory, whatever groups they are in.
     """
     left = 0o777
     for directory in way:
         owner, group, other = (bool(directory.mode & bit) for bit in (stat.S_IXUSR, stat.S_IXGRP, stat.S_IXOTH))
         same_owner, same_group = directory.uid == rights.uid, directory.gid == rights.gid
-        # Whoever is not the owner of both may be the owner of the directory.
+        # A user who does not own both may own the directory.
         stranger = owner or same_owner
         if not (owner if same_owner else group and other):
             left &= ~0o700
@@ -82,7 +82,7 @@ def passable(rights: Rights, way: Sequence[Rights]) -> int:
 
 
 def has_other_lists(file_system: str, attributes: Collection[str]) -> bool:
-    """Tell whether a file system has lists that its modes do not show (NFSv4, SMB and the like).
+    """Return whether a file system has lists that its modes do not show (NFSv4, SMB and the like).
 
     *file_system* is its type in the mount table, *attributes* are the names of extended attributes found on it.
     """
@@ -90,8 +90,8 @@ def has_other_lists(file_system: str, attributes: Collection[str]) -> bool:
 
 
 def _narrowed(rights: Rights, found: _List) -> int:
-    """Take from group and others what the list denies one of them (acl(5), access check algorithm)."""
-    # The owner is never asked for by name, nor does anybody of the owning group count among the others.
+    """Remove from group and others what the list denies any of them (acl(5), access check algorithm)."""
+    # The owner is never looked up by name, and members of the owning group are not among the others.
     users = [allowed for uid, allowed in found.users.items() if uid != rights.uid]
     groups = [allowed for gid, allowed in found.groups.items() if gid != rights.gid]
     own = found.owning_group | found.groups.get(rights.gid, 0)

@@ -1,67 +1,47 @@
-"""Where things appear: the mirror of the archive, with a directory in place of every DICOM file."""
+"""The mirror of the archive: its names, with a directory in place of every DICOM file."""
 
 import errno
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from functools import cache
 
-import trio
-
-from dicomfs.entries import VIRTUAL_FILES
-from dicomfs.entries.dependence import mark_of
-from dicomfs.instance.handle import ContentFile, Services, Subject
-from dicomfs.instance.instance import Instance
+from dicomfs.entries.source_bytes import SourceCopy
+from dicomfs.instance.handle import Subject
+from dicomfs.instance.services import Services
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.gather import Learnt
-from dicomfs.sources.local import Entry, Kind, Look, SourceFile, Steps, Unseen
-from dicomfs.vfs.content import Content, Stored
-from dicomfs.vfs.nodes import (
-    Attributes,
-    Child,
-    Children,
-    Directory,
-    FixedDirectory,
-    ListedChildren,
-    Node,
-    Unknown,
-    read_only,
-)
-
-# How long the kernel may show what it saw of the archive before it asks again. A file that is opened is checked in any
-# case: an old version gives ESTALE, upon which the kernel looks anew by itself.
-MIRROR_SECONDS = 5.0
-
-# What those of one object cost in memory, about.
-_FILES_BYTES = 16 << 10
+from dicomfs.sources.source import Entry, Kind, Look, Steps, Unseen
+from dicomfs.tree.attributes import directory_attributes, file_attributes
+from dicomfs.tree.instance_directory import InstanceDirectory
+from dicomfs.tree.single_file import SingleFile
+from dicomfs.vfs.nodes import Attributes, Child, Directory, Node, Unknown
 
 
 class MirrorDirectory(Directory):
-    """A directory of the archive: this very one, not whatever has its name.
+    """A directory of the archive: this very one, not any that has its name.
 
-    Where it was moved away, or another one put into its place, whoever looks gets ESTALE, and the kernel looks for the
-    name anew: what is there now may be closed to those who could read this one.
+    After it was moved away or replaced, lookups and listings raise SourceChanged (ESTALE), and the kernel looks up the
+    name again: the directory that is there now may deny access to users who could read this one.
     """
 
     __slots__ = ("_ancestors", "_entry", "_known", "_learnt", "_services")
 
-    def __init__(self, entry: Entry, services: Services, ancestors: frozenset[tuple[int, int]] = frozenset()) -> None:
-        """Mirror the directory *entry*; *ancestors* are those on the way to it, by device and inode."""
-        here = (entry.fingerprint.device, entry.fingerprint.inode)
-        super().__init__(_directory(entry), here)
+    def __init__(self, entry: Entry, services: Services, ancestors: frozenset[Hashable] = frozenset()) -> None:
+        """Mirror the directory *entry*; *ancestors* are those on the way to it (`Entry.object_id`)."""
+        super().__init__(directory_attributes(entry), entry.object_id)
         self._entry = entry
         self._services = services
-        self._ancestors = ancestors | {here}
-        # As last listed. The kernel holds them all anyway, and most are the same the next time.
+        self._ancestors = ancestors | {entry.object_id}
+        # As last listed. The kernel holds them all anyway, and most do not change until the next time.
         self._known: dict[bytes, tuple[Entry, Node]] = {}
-        # By listings that were cut short.
+        # What listings have found that were cut short.
         self._learnt: Learnt[Look] | None = None
 
     async def current(self) -> Attributes:
-        """Look at the directory again: names come and go, and its time tells. Raises SourceChanged."""
+        """Look at the directory again: its time changes when names come and go. Raises SourceChanged."""
         entry = await run(Purpose.SOURCE, self._services.source.directory, self._entry.path, self._entry.inside)
-        self.attributes = _directory(replace(entry, left=self._entry.left))
+        self.attributes = directory_attributes(replace(entry, left=self._entry.left))
         return self.attributes
 
     async def lookup(self, name: bytes) -> Child | None:
@@ -74,7 +54,7 @@ class MirrorDirectory(Directory):
         return None if node is None else Child(name, node, mark=entry.identity)
 
     async def listing(self) -> Sequence[Child]:
-        """List the archive's directory. What a listing that is cut short has learnt, the next one need not learn."""
+        """List the archive's directory. A listing after one that was cut short continues it."""
         known = {name: entry for name, (entry, _) in self._known.items()}
         learnt = self._learnt
         if learnt is not None and learnt.old:
@@ -95,7 +75,7 @@ class MirrorDirectory(Directory):
         return self._children(entries, learnt)
 
     def replaces(self, before: Node) -> bool:
-        """Tell whether this is somewhere else than *before*, or looks different."""
+        """Return whether this is somewhere else than *before*, or looks different."""
         moved = isinstance(before, MirrorDirectory) and before._place != self._place
         return moved or super().replaces(before)
 
@@ -123,51 +103,17 @@ class MirrorDirectory(Directory):
         if entry.kind is Kind.DICOM:
             return InstanceDirectory(entry, self._services)
         if entry.kind is not Kind.DIRECTORY:
-            return _other_file(entry, self._services)
-        if (entry.fingerprint.device, entry.fingerprint.inode) in self._ancestors:
-            return None  # a link back to where we came from: followed, it would never end
+            return _passed_through(entry, self._services)
+        if entry.object_id in self._ancestors:
+            return None  # a link to a directory above: a walk that follows it would never end
         return MirrorDirectory(entry, self._services, self._ancestors)
 
 
-class SingleFile(Directory):
-    """The root of a mount of one file: the directory of that file as it is now."""
-
-    __slots__ = ("_current", "_services")
-
-    def __init__(self, entry: Entry, services: Services) -> None:
-        """Show the DICOM file *entry*."""
-        self._services = services
-        self._current = InstanceDirectory(entry, services)
-        super().__init__(self._current.attributes, self._current.identity)
-
-    async def current(self) -> Attributes:
-        """Look at the file again; another version of it is another set of files."""
-        entry = await run(Purpose.SOURCE, self._services.source.root_entry)
-        if entry.version != self._current.identity:
-            self._current = InstanceDirectory(entry, self._services)
-            self.attributes = self._current.attributes
-        return self.attributes
-
-    async def extended(self) -> Mapping[bytes, bytes]:
-        """Give the attributes of the version that is there now."""
-        await self.current()
-        return await self._current.extended()
-
-    async def lookup(self, name: bytes) -> Child | None:
-        """Find a virtual file of the version that is there now."""
-        await self.current()
-        child = await self._current.lookup(name)
-        return None if child is None else self._here(child)
-
-    async def listing(self) -> Sequence[Child]:
-        """List the version that is there now."""
-        await self.current()
-        return [self._here(child) for child in await self._current.listing()]
-
-    def _here(self, child: Child) -> Child:
-        # Not by place, and not for long: the same name will be another file when the source has changed.
-        child.node.attributes = replace(child.node.attributes, valid=MIRROR_SECONDS)
-        return Child(child.name, child.node, mark=self._current.version + child.mark)
+def _passed_through(entry: Entry, services: Services) -> SourceCopy:
+    """Show a file that is not DICOM: the same bytes as in the archive."""
+    node = SourceCopy(Subject(entry, services), file_attributes(entry))
+    node.identity = entry.version
+    return node
 
 
 def root(services: Services) -> Directory:
@@ -176,142 +122,5 @@ def root(services: Services) -> Directory:
     if entry.kind is Kind.DIRECTORY:
         return MirrorDirectory(entry, services)
     if entry.kind is not Kind.DICOM:
-        raise OSError(errno.EINVAL, "not a DICOM file", os.fsdecode(services.source.root))
+        raise OSError(errno.EINVAL, "not a DICOM file", os.fsdecode(services.source.name))
     return SingleFile(entry, services)
-
-
-class InstanceDirectory(FixedDirectory):
-    """The directory that stands for one DICOM file. Nothing is read before somebody asks for what can be there."""
-
-    __slots__ = ("_subject",)
-
-    def __init__(self, entry: Entry, services: Services) -> None:
-        """Stand for the version of a file that *entry* describes."""
-        super().__init__(_directory(entry), entry.version)
-        self._subject = Subject(entry, services)
-
-    @property
-    def version(self) -> bytes:
-        """What tells this version of the file from others in every mount."""
-        return self._subject.entry.identity
-
-    async def child(self, place: int) -> Node:
-        """Give the virtual file of that place in VIRTUAL_FILES; raises IndexError where this object has none."""
-        child = (await self._made(range(place, place + 1))).made[place]
-        if child is None:
-            raise IndexError(place)
-        return child.node
-
-    async def lookup(self, name: bytes) -> Child | None:
-        """Find a virtual file, also one that is not listed; others are not made for it."""
-        place = _places().get(name)
-        if place is None or not self._subject.services.selection.exists(name.decode()):
-            return None
-        return (await self._made(range(place, place + 1))).made[place]
-
-    async def children(self) -> Children:
-        """Give the virtual files that are listed, from the cache or by parsing the header."""
-        selection = self._subject.services.selection
-        listed = [
-            place for place, (virtual, usually) in enumerate(VIRTUAL_FILES) if selection.lists(virtual.name, usually)
-        ]
-        files = await self._made(listed)
-        return files.listing(listed)
-
-    def replaces(self, before: Node) -> bool:
-        """Tell whether this is somewhere else than *before*, or looks different."""
-        moved = isinstance(before, InstanceDirectory) and before._subject.place != self._subject.place
-        return moved or super().replaces(before)
-
-    async def extended(self) -> Mapping[bytes, bytes]:
-        """Give what the header says, as far as it is short text or numbers."""
-        return await self._subject.header_attributes()
-
-    async def _made(self, places: Sequence[int]) -> "_VirtualFiles":
-        """Have what stands at *places* made, if it is not."""
-        files = await self._subject.services.children.get((self._subject.place, ""), _VirtualFiles.none)
-        assert isinstance(files, _VirtualFiles)  # noqa: S101 - the key is for these alone
-        if not files.made.keys() >= set(places):
-            async with files.making:
-                await self._make(files, [place for place in places if place not in files.made])
-        return files
-
-    async def _make(self, files: "_VirtualFiles", places: Sequence[int]) -> None:
-        subject = self._subject
-        made: dict[int, Child | None] = {}
-
-        def make(instance: Instance) -> None:
-            for place in places:
-                virtual, _ = VIRTUAL_FILES[place]
-                node = virtual.node(instance, subject)
-                mark = mark_of(virtual.depends, instance, subject.services.window)
-                name = virtual.name.encode()
-                made[place] = None if node is None else Child(name, node, place, mark, len(VIRTUAL_FILES))
-            if instance.is_begun:  # frames will be read next, or a listing computed the most part anyway
-                instance.settle()
-
-        def look(file: SourceFile) -> Instance:
-            # Header and files in one go: a hop to a thread and back costs as much as a small header.
-            instance = subject.load(file)
-            make(instance)
-            return instance
-
-        instance = await subject.services.instances.get(subject.version, lambda: subject.read(look))
-        if not made:
-            await subject.read(lambda _: make(instance))
-        files.made.update(made)
-
-
-class _VirtualFiles(ListedChildren):
-    """Virtual files of one version of a DICOM file as far as they are *made*, by place; a sequence of those listed."""
-
-    def __init__(self) -> None:
-        self.made: dict[int, Child | None] = {}
-        self.making = trio.Lock()
-        self.weight = _FILES_BYTES
-
-    @classmethod
-    async def none(cls) -> "_VirtualFiles":
-        return cls()
-
-    def listing(self, places: Sequence[int]) -> "_VirtualFiles":
-        """List those at *places*, which are made; they are the same each time."""
-        if not self._children:
-            self._children = [child for child in map(self.made.__getitem__, places) if child]
-        return self
-
-    def find(self, name: bytes) -> Child | None:
-        place = _places().get(name)
-        return None if place is None else self.made.get(place)
-
-
-@cache
-def _places() -> dict[bytes, int]:
-    """Say which place a virtual file has in its directory, whether it is there or not."""
-    return {virtual.name.encode(): place for place, (virtual, _) in enumerate(VIRTUAL_FILES)}
-
-
-def _other_file(entry: Entry, services: Services) -> ContentFile:
-    """Pass a file that is not DICOM through, byte for byte."""
-    attributes = Attributes(
-        read_only(entry.mode & ~0o777 | entry.mode & entry.left),
-        entry.uid,
-        entry.gid,
-        entry.fingerprint.size,
-        entry.fingerprint.mtime_ns,
-        MIRROR_SECONDS,
-    )
-    subject = Subject(entry, services)
-
-    async def open_content() -> Content:
-        file = await subject.open()
-        return Content([Stored(file, 0, file.size)], file.close)
-
-    node = ContentFile(attributes, open_content)
-    node.identity = entry.version
-    return node
-
-
-def _directory(entry: Entry) -> Attributes:
-    mode = read_only(entry.mode & ~0o777 | entry.mode & entry.left, directory=True)
-    return Attributes(mode, entry.uid, entry.gid, 0, entry.fingerprint.mtime_ns, MIRROR_SECONDS)

@@ -24,14 +24,17 @@ from dicomfs.cache.edition import edition
 from dicomfs.resources.descriptors import Descriptors, Kept
 from dicomfs.resources.nursery import first_of
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.sources.local import Version
+from dicomfs.sources.source import Version
 from dicomfs.vfs.build_file import Spool
-from dicomfs.vfs.content import Buffer, Content
+from dicomfs.vfs.content import Buffer, Content, WrongSize
 
 log = logging.getLogger(__name__)
 
 Build = Callable[[BinaryIO], Awaitable[None]]
 """Writes the whole content into a file that is empty at first. Raises OSError; may be cancelled."""
+
+Wanted = Callable[[], bool]
+"""Whether the client that has asked for something still waits for it."""
 
 Name = Callable[[], Awaitable[bytes]]
 """Gives the `lasting_key` of a content. It may read the whole source: builds ask it, listings never do."""
@@ -77,6 +80,10 @@ class BuildStats:
     begun: int
     failed: int
     cancelled: int
+
+
+def _wanted() -> bool:
+    return True
 
 
 def build_key(version: Version, recipe: str) -> bytes:
@@ -155,12 +162,27 @@ class _Built:
 class BuiltContent(Content):
     """What was built, open; *fresh* when it was built anew since the last time, so that what was read then is void."""
 
-    __slots__ = ("fresh",)
+    __slots__ = ("_builds", "_built", "_key", "fresh")
 
-    def __init__(self, built: _Built, close: Callable[[], None], *, fresh: bool) -> None:
-        """Serve *built* until `close`."""
-        super().__init__([built], close)
+    def __init__(self, builds: "Builds", key: bytes, built: _Built, *, fresh: bool) -> None:
+        """Serve *built*, which *builds* releases when this is closed."""
+        self._builds = builds
+        self._key = key
+        self._built = built
         self.fresh = fresh
+        self.size = built.size
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Read the file."""
+        data = await self._built.read(start, stop)
+        if len(data) != stop - start:
+            # The kernel would take a short answer for the end of the file.
+            raise WrongSize(stop - start, len(data))
+        return data
+
+    def close(self) -> None:
+        """Release the file."""
+        self._builds.release(self._key, self._built)
 
 
 class _Flight:
@@ -206,6 +228,11 @@ class Builds:
         return BuildStats(self._begun, self._failed, self._cancelled)
 
     @property
+    def under_way(self) -> int:
+        """Number of builds that have not ended."""
+        return len(self._flights)
+
+    @property
     def weight(self) -> int:
         """Bytes of memory that is used to know what was built."""
         return _KNOWN_BYTES * (len(self._known) + len(self._idle))
@@ -219,7 +246,7 @@ class Builds:
         self,
         key: bytes,
         build: Build,
-        wanted: Callable[[], bool] = lambda: True,
+        wanted: Wanted = _wanted,
         name: Name | None = None,
         limit: float = math.inf,
     ) -> BuiltContent:
@@ -232,7 +259,7 @@ class Builds:
         built, fresh = self._hold(key), False
         if built is None:
             built, fresh = await self._wait(key, build, wanted, name, limit)
-        return BuiltContent(built, lambda: self._release(key, built), fresh=fresh)
+        return BuiltContent(self, key, built, fresh=fresh)
 
     def close_soon(self, content: BuiltContent) -> None:
         """Close *content*, of which only the size was wanted: one too large to be kept is left for who now opens it."""
@@ -257,7 +284,8 @@ class Builds:
             self._held[key] = built
         return built
 
-    def _release(self, key: bytes, built: _Built) -> None:
+    def release(self, key: bytes, built: _Built) -> None:
+        """Let one holder of a built file go, for `BuiltContent.close`."""
         built.holders -= 1
         if built.holders:
             return
@@ -275,7 +303,7 @@ class Builds:
             oldest.close()
 
     async def _wait(
-        self, key: bytes, build: Build, wanted: Callable[[], bool], name: Name | None, limit: float
+        self, key: bytes, build: Build, wanted: Wanted, name: Name | None, limit: float
     ) -> tuple[_Built, bool]:
         """Wait for the build of *key*, with others perhaps; hold what it gives and tell whether it is fresh."""
         deadline = trio.current_time() + limit
@@ -308,7 +336,7 @@ class Builds:
     def _leave(self, key: bytes, flight: _Flight) -> None:
         """Nobody waits any longer: end the build, or let go what it has made."""
         if flight.built is not None:
-            self._release(key, flight.built)
+            self.release(key, flight.built)
         elif not flight.ended.is_set() and not flight.goes_on:
             del self._flights[key]
             flight.scope.cancel()
@@ -326,7 +354,7 @@ class Builds:
                     flight.built = self._held[key] = built
                     flight.fresh = self._remember(key, built)
                     if not flight.openers:
-                        self._release(key, built)
+                        self.release(key, built)
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - a codec's panic is no Exception, and this task has no parent

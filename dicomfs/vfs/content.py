@@ -1,13 +1,14 @@
-"""The bytes of a virtual file as a row of pieces whose sizes are known before any is made.
+"""The bytes of a virtual file: one protocol, `Content`, and the parts that files are composed of.
 
-All slicing is done here. A piece is a few literal bytes, an extent of a source file, or something that is made
-whole when a byte of it is wanted. What is made must have the size that was promised, or the read fails. It is not kept
-here, whatever the number of open files: whoever makes it keeps it, where the memory for that is counted.
+Sizes are known before any byte is made. Literal bytes, extents of a source file and runs of equal frames are joined end
+to end by `Concatenation`, which has the only slicing code. Open contents keep no frames: the frame cache holds them,
+where their memory is accounted for.
 """
 
 import errno
+from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from itertools import accumulate
 from typing import Protocol
 
@@ -16,56 +17,68 @@ import numpy as np
 from dicomfs.dicom.fragments import Joined
 from dicomfs.dicom.stream import Stream
 from dicomfs.resources.threads import Purpose, run
-from dicomfs.sources.local import SourceFile
+from dicomfs.sources.source import SourceFile
 
 Buffer = bytes | memoryview
 
-# Requests of one reader skip no more than this when they overtake each other, and reach back no further than that.
-_SKIPPED, _READ_AGAIN = 128 << 10, 1 << 20
+# Read-ahead reorders the requests of a sequential client: gaps of 128 KiB forward and 1 MiB back are sequential.
+_MAX_GAP_BYTES, _MAX_STEP_BACK_BYTES = 128 << 10, 1 << 20
 
 
 class WrongSize(OSError):
-    """What was made is not as long as its size said."""
+    """A part made another number of bytes than it had promised."""
 
     def __init__(self, promised: int, made: int) -> None:
         """Carry EIO."""
         super().__init__(errno.EIO, f"{made} bytes were made where {promised} were promised")
 
 
-class Piece(Protocol):
-    """Some bytes of known size."""
+class Content(ABC):
+    """Bytes of known *size* that are made when they are read.
 
-    @property
-    def size(self) -> int:
-        """Bytes in the piece."""
+    *fresh* content was built anew since the file was last opened: whatever the kernel has kept of it is void.
+    """
 
-    async def read(self, start: int, stop: int) -> Buffer:
-        """Give the bytes from *start* to *stop*, both within the piece."""
+    __slots__ = ("size",)
+
+    size: int
+    fresh: bool = False
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Coroutine[object, object, Buffer]:
+        """Return the bytes from *start* to *stop*, where 0 <= start <= stop <= size. Raises OSError."""
+
+    def close(self) -> None:
+        """Release what reading needs."""
+        return
 
 
-class Ready:
-    """Bytes that are there already."""
+class Closable(Protocol):
+    """A resource that a content owns."""
+
+    def close(self) -> None:
+        """Release it."""
+
+
+class Literal(Content):
+    """Bytes in memory."""
 
     __slots__ = ("_data",)
 
     def __init__(self, data: Buffer) -> None:
         """Serve *data*."""
         self._data = memoryview(data)
-
-    @property
-    def size(self) -> int:
-        """Bytes in the piece."""
-        return len(self._data)
+        self.size = len(data)
 
     async def read(self, start: int, stop: int) -> Buffer:
-        """Slice."""
+        """Slice the data."""
         return self._data[start:stop]
 
 
-class Stored:
-    """An extent of a source file; *word* bytes at a time are reversed when it is more than 1."""
+class SourceExtent(Content):
+    """An extent of a source file; the bytes of each *word* of more than one byte are reversed."""
 
-    __slots__ = ("_file", "_offset", "_word", "size")
+    __slots__ = ("_file", "_offset", "_word")
 
     def __init__(self, file: SourceFile, offset: int, size: int, word: int = 1) -> None:
         """Serve *size* bytes at *offset* of *file*, which stays the caller's to close."""
@@ -75,7 +88,7 @@ class Stored:
         self.size = size
 
     async def read(self, start: int, stop: int) -> Buffer:
-        """Read just the part that is wanted."""
+        """Read whole words around the requested bytes. Raises WrongSize beyond the end of the file."""
         word = self._word
         first = start // word * word
         last = min(self.size, -(-stop // word) * word)
@@ -87,10 +100,10 @@ class Stored:
         return memoryview(data)[start - first : stop - first]
 
 
-class Extracted:
+class InflatedExtent(Content):
     """An extent of an inflated data set, which is in memory or in a temporary file."""
 
-    __slots__ = ("_offset", "_stream", "size")
+    __slots__ = ("_offset", "_stream")
 
     def __init__(self, stream: Stream, offset: int, size: int) -> None:
         """Serve *size* bytes at *offset* of *stream*."""
@@ -99,16 +112,16 @@ class Extracted:
         self.size = size
 
     async def read(self, start: int, stop: int) -> Buffer:
-        """Read just the part that is wanted."""
+        """Read the requested bytes, in a thread where they are on disk."""
         if getattr(self._stream, "in_memory", False):
             return self._stream.pread(stop - start, self._offset + start)
         return await run(Purpose.DISK, self._stream.pread, stop - start, self._offset + start)
 
 
-class Gathered:
-    """Extents of a source file end to end, with little between them: one object, and one read, for any number."""
+class JoinedExtents(Content):
+    """Extents of a source file end to end, with small gaps between them: one object, and one read, for any number."""
 
-    __slots__ = ("_file", "_joined", "size")
+    __slots__ = ("_file", "_joined")
 
     def __init__(self, file: SourceFile, joined: Joined, size: int) -> None:
         """Serve the first *size* bytes of *joined* out of *file*, which stays the caller's to close."""
@@ -117,7 +130,7 @@ class Gathered:
         self.size = size
 
     async def read(self, start: int, stop: int) -> Buffer:
-        """Read just the part that is wanted, and what is between."""
+        """Read the extents and the gaps between them, then cut the gaps out."""
         offset, length = self._joined.span(start, stop)
         data = await read_source(self._file, length, offset)
         if len(data) != length:
@@ -125,122 +138,95 @@ class Gathered:
         return self._joined.cut(data, start, stop)
 
 
-class Made:
-    """Bytes that *make* gives as a whole for each read; it keeps them meanwhile.
+class FrameRun(Content, ABC):
+    """Equal frames end to end, made one by one on request; there is no object for each."""
 
-    *given* counts those that were read, in whatever order.
-    """
+    __slots__ = ("_first", "_stop", "each")
 
-    __slots__ = ("_make", "given", "size")
-
-    def __init__(self, size: int, make: Callable[[], Awaitable[Buffer]]) -> None:
-        """Promise *size* bytes from *make*."""
-        self._make = make
-        self.given = 0
-        self.size = size
-
-    async def read(self, start: int, stop: int) -> Buffer:
-        """Have it made, check it and slice it."""
-        data = await self._make()
-        if len(data) != self.size:
-            raise WrongSize(self.size, len(data))
-        self.given += stop - start
-        return memoryview(data)[start:stop]
-
-
-class Row:
-    """Equal pieces end to end, made one by one when they are wanted; there is no object for each.
-
-    *make* is asked for each read and keeps what it gives meanwhile. Give `close` to the Content that the row is put
-    into.
-    """
-
-    __slots__ = ("_close", "_each", "_first", "_make", "_stop", "size")
-
-    def __init__(
-        self, count: int, each: int, make: Callable[[int], Awaitable[Buffer]], close: Callable[[], None] | None = None
-    ) -> None:
-        """Promise *count* pieces of *each* bytes, at least 1, from *make*, which is given the index from 0."""
-        self._each = each
-        self._make = make
-        self._close = close
+    def __init__(self, count: int, each: int) -> None:
+        """Promise *count* frames of *each* bytes, at least 1."""
+        self.each = each
         self._first = self._stop = 0
         self.size = count * each
 
     @property
     def in_order(self) -> int:
-        """Bytes that were read one after the other up to now; a jump begins anew."""
+        """Bytes that were read sequentially up to now; a jump starts from 0."""
         return self._stop - self._first
 
-    async def read(self, start: int, stop: int) -> Buffer:
-        """Read across pieces."""
+    def read(self, start: int, stop: int) -> Coroutine[object, object, Buffer]:
+        """Note the request for `in_order`, then read across frames."""
         self.note(start, stop)
-        return await self.across(start, stop)
+        return self.across(start, stop)
 
+    @abstractmethod
     async def across(self, start: int, stop: int) -> Buffer:
-        """Do the same without noting it."""
-        parts = []
+        """Read across frames."""
+
+    def spans(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the index of each frame from *start* to *stop*, and the bytes of it from where to where."""
         while start < stop:
-            index, offset = divmod(start, self._each)
-            end = min(stop - start + offset, self._each)
-            parts.append(await self.part(index, offset, end))
+            index, offset = divmod(start, self.each)
+            end = min(stop - start + offset, self.each)
+            yield index, offset, end
             start += end - offset
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def note(self, start: int, stop: int) -> None:
-        """Note that this is read, for `in_order`."""
-        if not self._stop - _READ_AGAIN <= start <= self._stop + _SKIPPED:
+        """Note a request for `in_order`."""
+        if not self._stop - _MAX_STEP_BACK_BYTES <= start <= self._stop + _MAX_GAP_BYTES:
             self._first = self._stop = start
         self._stop = max(self._stop, stop)
 
+
+class PartialFrameRun(FrameRun):
+    """Equal frames of which any part can be had without the rest."""
+
+    __slots__ = ()
+
+    async def across(self, start: int, stop: int) -> Buffer:
+        """Read across frames."""
+        parts = [await self.part(index, begin, end) for index, begin, end in self.spans(start, stop)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @abstractmethod
     async def part(self, index: int, start: int, stop: int) -> Buffer:
-        """Give a part of one piece, which is made as a whole."""
-        data = await self._make(index)
-        if len(data) != self._each:
-            raise WrongSize(self._each, len(data))
-        return memoryview(data)[start:stop]
-
-    def close(self) -> None:
-        """Give back what the pieces are made from."""
-        if self._close is not None:
-            self._close()
+        """Return the bytes from *start* to *stop* of one frame."""
 
 
-class StoredRow(Row):
-    """Equal pieces of a source file, *each* bytes at the place that *offset* gives; only what is wanted is read.
+class NativeFrameRun(PartialFrameRun):
+    """Equal frames of a source file, of which only the requested bytes are read.
 
-    The file is opened with *open_source* when first read. *change* is applied to what was read, always whole words of
-    *word* bytes, and keeps their number.
+    The file is opened by the first read.
     """
 
-    __slots__ = ("_change", "_file", "_offset", "_open", "_word")
+    __slots__ = ("_file", "_word")
 
-    def __init__(
-        self,
-        count: int,
-        each: int,
-        offset: Callable[[int], int],
-        open_source: Callable[[], Awaitable[SourceFile]],
-        word: int = 1,
-        change: Callable[[Buffer], Buffer] | None = None,
-    ) -> None:
-        """Promise *count* pieces."""
-        super().__init__(count, each, self._whole)
-        self._offset = offset
-        self._open = open_source
+    def __init__(self, count: int, each: int, word: int = 1) -> None:
+        """Promise *count* frames of *each* bytes; `change` gets whole words of *word* bytes."""
+        super().__init__(count, each)
         self._word = word
-        self._change = change
         self._file: SourceFile | None = None
 
+    @abstractmethod
+    def offset(self, index: int) -> int:
+        """Return the offset of a frame in the file. Raises OSError where the frame is missing."""
+
+    @abstractmethod
+    async def open_source(self) -> SourceFile:
+        """Open the file."""
+
+    def change(self, data: Buffer) -> Buffer:
+        """Convert whole words without changing their number."""
+        return data
+
     async def part(self, index: int, start: int, stop: int) -> Buffer:
-        """Read a part of one piece."""
+        """Read whole words around the requested bytes."""
         first, last = start // self._word * self._word, -(-stop // self._word) * self._word
-        offset = self._offset(index) + first
+        offset = self.offset(index) + first
         data = await read_source(self._file or await self._opened(), last - first, offset)
         if len(data) != last - first:
             raise WrongSize(last - first, len(data))
-        if self._change is not None:
-            data = self._change(data)
+        data = self.change(data)
         return data if last - first == stop - start else memoryview(data)[start - first : stop - first]
 
     def close(self) -> None:
@@ -249,83 +235,88 @@ class StoredRow(Row):
             self._file.close()
 
     async def _opened(self) -> SourceFile:
-        file = await self._open()
+        file = await self.open_source()
         if self._file is None:
             self._file = file
         else:
-            file.close()  # another reader was faster
+            file.close()  # a concurrent read has opened it meanwhile
         return self._file
 
-    async def _whole(self, index: int) -> Buffer:
-        return await self.part(index, 0, self._each)
 
+class UpsideDown(PartialFrameRun):
+    """The frames of another run, each with its rows in reverse order; only the requested rows are read."""
 
-class Flipped(Row):
-    """The pieces of *row*, each with its *lines* in the opposite order; only those that are wanted are read."""
+    __slots__ = ("_frames", "_row_bytes")
 
-    __slots__ = ("_line", "_row")
-
-    def __init__(self, row: Row, count: int, each: int, lines: int) -> None:
-        """Turn *count* pieces of *each* bytes over."""
-        super().__init__(count, each, self._whole, row.close)
-        self._row = row
-        self._line = each // lines
+    def __init__(self, frames: FrameRun, count: int, rows: int) -> None:
+        """Reverse the *rows* of each of *count* frames."""
+        super().__init__(count, frames.each)
+        self._frames = frames
+        self._row_bytes = frames.each // rows
 
     def note(self, start: int, stop: int) -> None:
-        """Have the row know how far it is read: within a piece, it is read backwards."""
-        self._row.note(start, stop)
+        """Let the other run know how far it is read: within a frame, it is read backwards."""
+        self._frames.note(start, stop)
 
     async def part(self, index: int, start: int, stop: int) -> Buffer:
-        """Read the lines in which the part is, and turn them over."""
-        line, each = self._line, self._each
-        first, last = start // line, -(-stop // line)
-        data = await self._row.across((index + 1) * each - last * line, (index + 1) * each - first * line)
-        turned = np.frombuffer(data, np.uint8).reshape(-1, line)[::-1].tobytes()
-        return memoryview(turned)[start - first * line : stop - first * line]
-
-    async def _whole(self, index: int) -> Buffer:
-        return await self.part(index, 0, self._each)
-
-
-class Content:
-    """A row of pieces, read as one; `close` gives back what the pieces hold."""
-
-    __slots__ = ("_close", "_pieces", "_starts", "size")
-
-    def __init__(self, pieces: Sequence[Piece], close: Callable[[], None] | None = None) -> None:
-        """Put *pieces* end to end."""
-        self._pieces = pieces
-        self._starts = [0, *accumulate(piece.size for piece in pieces)]
-        self._close = close
-        self.size = self._starts[-1]
-
-    async def read(self, offset: int, length: int) -> Buffer:
-        """Read up to *length* bytes at *offset*; fewer only at the end."""
-        stop = min(offset + length, self.size)
-        if offset >= stop:
-            return b""
-        index = bisect_right(self._starts, offset) - 1
-        parts = []
-        while offset < stop:
-            start, end = self._starts[index], self._starts[index + 1]
-            if offset < end:
-                part = await self._pieces[index].read(offset - start, min(stop, end) - start)
-                if len(part) != min(stop, end) - offset:
-                    # The kernel would take it for the end of the file.
-                    raise WrongSize(min(stop, end) - offset, len(part))
-                parts.append(part)
-                offset = min(stop, end)
-            index += 1
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        """Read the rows that contain the requested bytes, and reverse them."""
+        row, each = self._row_bytes, self.each
+        first, last = start // row, -(-stop // row)
+        data = await self._frames.across((index + 1) * each - last * row, (index + 1) * each - first * row)
+        turned = np.frombuffer(data, np.uint8).reshape(-1, row)[::-1].tobytes()
+        return memoryview(turned)[start - first * row : stop - first * row]
 
     def close(self) -> None:
-        """Give back what the pieces hold."""
-        if self._close is not None:
-            self._close()
+        """Close the other run."""
+        self._frames.close()
+
+
+class Concatenation(Content):
+    """Parts end to end, read as one; closing it closes them and the resources that it owns."""
+
+    __slots__ = ("_owned", "_parts", "_starts")
+
+    def __init__(self, parts: Sequence[Content], *owned: Closable) -> None:
+        """Join *parts*; *owned* are files that the parts read."""
+        self._parts = parts
+        self._starts = [0, *accumulate(part.size for part in parts)]
+        self._owned = owned
+        self.size = self._starts[-1]
+
+    async def read(self, start: int, stop: int) -> Buffer:
+        """Read across parts. Raises WrongSize where a part returns too few bytes."""
+        index = bisect_right(self._starts, start) - 1
+        pieces = []
+        while start < stop:
+            begin, end = self._starts[index], self._starts[index + 1]
+            if start < end:
+                last = min(stop, end)
+                piece = await self._parts[index].read(start - begin, last - begin)
+                if len(piece) != last - start:
+                    # The kernel would take a short answer for the end of the file.
+                    raise WrongSize(last - start, len(piece))
+                pieces.append(piece)
+                start = last
+            index += 1
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """Close the parts, then what is owned."""
+        for part in self._parts:
+            part.close()
+        for resource in self._owned:
+            resource.close()
+
+
+def part_of(data: Buffer, promised: int, start: int, stop: int) -> Buffer:
+    """Slice what was made as a whole. Raises WrongSize where it is not as long as *promised*."""
+    if len(data) != promised:
+        raise WrongSize(promised, len(data))
+    return memoryview(data)[start:stop]
 
 
 async def read_source(file: SourceFile, length: int, offset: int) -> Buffer:
-    """Read a source file: at once what is in the page cache, from a thread what would have to wait for a disk."""
+    """Read a source file: at once what is in the page cache, in a thread what has to wait for a disk."""
     data = file.pread_cached(length, offset)
     if data is not None:
         return data
@@ -333,6 +324,6 @@ async def read_source(file: SourceFile, length: int, offset: int) -> Buffer:
 
 
 def reverse_words(data: Buffer, word: int) -> bytes:
-    """Reverse the bytes of each *word*; a rest shorter than a word stays as it is."""
+    """Reverse the bytes of each *word*; a remainder shorter than a word keeps its order."""
     whole = len(data) // word * word
     return np.frombuffer(data, f">u{word}", whole // word).astype(f"<u{word}").tobytes() + bytes(data[whole:])

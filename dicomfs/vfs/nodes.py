@@ -1,5 +1,6 @@
 """What a file system is made of: files, directories, and their attributes. Nothing here knows FUSE or DICOM."""
 
+import math
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -9,8 +10,16 @@ from typing import NamedTuple, overload
 
 from dicomfs.vfs.content import Content
 
-# What a node with its name and content costs in memory, about.
 NODE_BYTES = 800
+"""What a node with its name and content costs in memory, about."""
+
+Wanted = Callable[[], bool]
+"""Whether the client that has asked for something still waits for it."""
+
+
+def always() -> bool:
+    """Wait without end."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,10 @@ class Node:
     async def current(self) -> Attributes:
         """Give the attributes as they are now, with their size; may raise OSError where the source is gone."""
         return self.attributes
+
+    async def find_size(self, wanted: Wanted = always, limit: float = math.inf) -> int:
+        """Return the exact size, if need be by building the file, as `File.open` does."""
+        return self.attributes.size
 
     async def extended(self) -> Mapping[bytes, bytes]:
         """Give the extended attributes."""
@@ -76,13 +89,17 @@ class Unknown(Node):
 
 
 class File(Node, ABC):
-    """Something that can be read."""
+    """Something that can be read. A *slow* one may take minutes to open, since it is built as a whole then."""
 
     __slots__ = ()
+    slow = False
 
     @abstractmethod
-    async def open(self) -> Content:
-        """Make the content ready; its size is the one that `attributes` shows. The caller closes it."""
+    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
+        """Return the content, of the size that `attributes` states. The caller closes it.
+
+        What must be built is built as long as *wanted* answers true, and for at most *limit* seconds. Raises OSError.
+        """
 
 
 class Child(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomfs.formats.png import shape_chunk, write_png
-from dicomfs.video.protocol import Daemon, Unusable, opened, packets
+from dicomfs.video.protocol import HostClient, Unusable, opened, packets
 from dicomfs.video.remux import DEMUXERS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _BT601, _BT709, _UNKNOWN = 5, 1, (0, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Still:
+class PosterFrame:
     """A picture of *rows* x *columns* of a stream of *size* bytes of *kind*.
 
     *stated* is how large the header says that the pictures are, and *physical* what it says of their pixels, as a chunk
@@ -46,19 +46,19 @@ class Still:
     stated: tuple[int, int]
     physical: bytes
 
-    def run(self, daemon: Daemon) -> None:
+    def run(self, host: HostClient) -> None:
         """Decode as little as possible, and write the file."""
         import av.error
 
         try:
-            with opened(daemon, self.size, SEEN[self.kind], {}) as container:
+            with opened(host, self.size, SEEN[self.kind], {}) as container:
                 stream = next((one for one in container.streams.video if one.codec_context), None)
                 if stream is None:
                     raise Unusable("there are no pictures in the stream")
                 frame = next(_whole_pictures(container, stream), None)
                 if frame is None:
                     raise Unusable("no picture of the video can be decoded by itself")
-                daemon.write(0, self._file(frame, stream.sample_aspect_ratio))
+                host.write(0, self._file(frame, stream.sample_aspect_ratio))
         except av.error.FFmpegError as error:
             raise Unusable(f"the stream is damaged so that no picture can be found ({type(error).__name__})") from None
 

@@ -1,7 +1,7 @@
-"""Films in a process of their own: frames are encoded to MP4, and stored videos are put into MP4 or looked at.
+"""The process for films: it encodes cine loops, puts stored videos into MP4, and draws posters of them.
 
-PyAV, which does it all, is not part of the package: its wheels contain encoders under the GPL. The process is forked
-like a decoder and shut in like one (see `sandbox`) before it sees anything of a file.
+PyAV does all of that. The process is forked like a decoder and shut in like one (see `workers.sandbox`) before it sees
+anything of a file.
 """
 
 import importlib
@@ -9,145 +9,14 @@ import mmap
 import pickle
 import pkgutil
 import socket
-from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from dicomfs.video.film_size import Effort
-from dicomfs.video.poster import Still
-from dicomfs.video.protocol import CALL, DONE, FAILED, Daemon, Unusable, mp4
+from dicomfs.video.encode import Encode
+from dicomfs.video.poster import PosterFrame
+from dicomfs.video.protocol import CALL, DONE, FAILED, HostClient, Unusable
 from dicomfs.video.remux import Remux
 
-if TYPE_CHECKING:
-    from av.container import OutputContainer
-    from av.video.frame import VideoFrame
-    from av.video.reformatter import VideoReformatter
-    from av.video.stream import VideoStream
-
-_MICROSECONDS = Fraction(1, 1_000_000)
-
-# Text on the pictures stays sharp. Without frames that refer to later ones, times are what they are, and players find
-# any frame quickly. Frames that stand alone are little better than the others (ipratio), and none is worse because it
-# is not referred to (mbtree), so that all frames of a noisy film are as good as its rate allows.
-_OPTIONS = {"preset": "veryfast", "bf": "0", "g": "30", "aq-strength": "0.5", "x264-params": "mbtree=0:ipratio=1.1"}
-# The encoder's clock: one frame takes as long as any other, so that it gets as many bits, however long it is shown.
-_RATE = 25
-_TICKS = 1_000_000 // _RATE
-# ITU-T H.273: the primaries, the transfer function and the matrix of BT.709, and values from 16 to 235.
-_BT709, _LIMITED = 1, 1
-# Luma of each level of grey.
-_LEVELS = np.round(16 + np.arange(256) * (219 / 255)).astype(np.uint8)
-# One thread, on every machine: bytes depend on how many there are, and a buffer that several of them draw on gives
-# other bytes each time. Other processors decode meanwhile.
-_THREADS = "1"
-
-
-@dataclass(frozen=True, slots=True)
-class Encode:
-    """A film of *times*, in microseconds, each of a frame but the last, which is the end.
-
-    Pictures have *samples* of 8 bits, 1 or 3, a pixel; *aspect* is the width and height of a pixel; *effort* is what
-    the encoder may spend.
-    """
-
-    columns: int
-    rows: int
-    samples: int
-    aspect: tuple[int, int]
-    times: tuple[int, ...]
-    effort: Effort
-
-    def run(self, daemon: Daemon) -> None:
-        """Encode frame by frame. What is broken is left out: the frame before it stays, the first one comes earlier."""
-        with mp4(daemon) as container:
-            stream = self._stream(container)
-            shown = array("q")
-            last = None  # held back until it is known how long it is shown
-            for frame in self._frames(daemon, shown):
-                for packet in stream.encode(frame):
-                    time = shown[_known(packet.pts) // _TICKS]
-                    packet.time_base, packet.pts, packet.dts = _MICROSECONDS, time, time
-                    if last is not None:
-                        last.duration = time - _known(last.pts)
-                        container.mux(last)
-                    last = packet
-            if last is None:
-                raise Unusable("no frame of the film can be decoded")
-            last.duration = self.times[-1] - _known(last.pts)
-            container.mux(last)
-
-    def _stream(self, container: "OutputContainer") -> "VideoStream":
-        """Begin the stream of pictures."""
-        stream = container.add_stream("libx264", options=_OPTIONS | _limits(self.effort) | {"threads": _THREADS})
-        stream.width, stream.height = self.columns + self.columns % 2, self.rows + self.rows % 2
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.time_base = _MICROSECONDS
-        # Tells the encoder the level, of which more frames a second need a higher one.
-        context.framerate = Fraction(max(_RATE, -(-(len(self.times) - 1) * 1_000_000 // self.times[-1])))
-        context.sample_aspect_ratio = Fraction(*self.aspect)
-        context.color_primaries = context.color_trc = context.colorspace = _BT709
-        context.color_range = _LIMITED
-        return stream
-
-    def _frames(self, daemon: Daemon, shown: "array[int]") -> "Iterator[VideoFrame | None]":
-        """Get the frames that are not broken, on the encoder's clock, then None; their times are added to *shown*."""
-        from av.video.reformatter import VideoReformatter
-
-        converter = VideoReformatter()
-        for index, time in enumerate(self.times[:-1]):
-            picture = daemon.frame(index)
-            if picture is not None:
-                frame = self._frame(picture, converter)
-                frame.time_base, frame.pts = _MICROSECONDS, _TICKS * len(shown)
-                shown.append(time if shown else 0)
-                yield frame
-        if shown:
-            yield None
-
-    def _frame(self, picture: memoryview, converter: "VideoReformatter") -> "VideoFrame":
-        """Convert a picture, its last column and row repeated where their number is odd."""
-        from av.video.frame import VideoFrame
-        from av.video.reformatter import Interpolation
-
-        shape = (self.rows, self.columns, self.samples)[: 2 if self.samples == 1 else 3]
-        values = np.frombuffer(picture, np.uint8).reshape(shape)
-        if self.rows % 2 or self.columns % 2:
-            values = np.pad(values, [(0, self.rows % 2), (0, self.columns % 2), (0, 0)][: values.ndim], "edge")
-        if self.samples == 1:
-            # By hand: the library leaves grey not quite without colour.
-            neutral = np.full((values.shape[0] // 2, values.shape[1]), 128, np.uint8)
-            return VideoFrame.from_ndarray(np.concatenate([_LEVELS[values], neutral]), "yuv420p")
-        # In the way that gives the same on every processor.
-        return converter.reformat(
-            VideoFrame.from_ndarray(values, "rgb24"),
-            format="yuv420p",
-            dst_colorspace=_BT709,
-            dst_color_range=_LIMITED,
-            interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT,
-            threads=1,  # more would wait for those of the encoder
-        )
-
-
-Job = Encode | Remux | Still
-"""What such a process is asked to do: it has a method `run`, which raises Unusable and whatever PyAV raises."""
-
-
-def _known(time: int | None) -> int:
-    assert time is not None  # noqa: S101 - the frame had one
-    return time
-
-
-def _limits(effort: Effort) -> dict[str, str]:
-    """Say to the encoder what it may spend, by the second of its clock."""
-    if not effort.frame_bits:
-        return {"qp": str(effort.factor)}
-    rate = {"maxrate": str(effort.frame_bits * _RATE), "bufsize": str(effort.buffer_bits)}
-    return {"crf": str(effort.factor), **rate}
+Job = Encode | Remux | PosterFrame
+"""What the process is asked to do: it has a method `run`, which raises Unusable and whatever PyAV raises."""
 
 
 def prepare() -> None:
@@ -165,7 +34,7 @@ def serve(channel: socket.socket, slot: mmap.mmap, described: int) -> None:
     job: Job = pickle.loads(slot[:described])  # noqa: S301  from the daemon
     end, reason = FAILED, ""
     try:
-        job.run(Daemon(channel, slot))
+        job.run(HostClient(channel, slot))
         end = DONE
     except Unusable as error:
         reason = str(error)

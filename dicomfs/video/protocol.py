@@ -1,14 +1,15 @@
-"""The daemon as a process for films sees it: the calls over their channel, and files for PyAV that are made of them.
+"""The daemon as the process for films sees it: the calls over their channel, and files for PyAV made of them.
 
-Such a process opens nothing. It calls the daemon for each frame and each stretch of a stream, and hands over what it
-has written, in a slot of shared memory. Only this module opens containers with PyAV.
+The process opens nothing. It calls the daemon for each frame and each stretch of a stream, and hands over what it has
+written, in a slot of shared memory. Only this module opens containers with PyAV.
 """
 
 import mmap
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     import av
@@ -29,6 +30,14 @@ ROOM = 1 << 20
 """Bytes that a slot must have at least."""
 
 
+class Call(NamedTuple):
+    """What the process wants: *wanted* is one of the constants above, *place* and *length* are *a* and *b*."""
+
+    wanted: int
+    place: int
+    length: int
+
+
 class Stopped(Exception):
     """The daemon does not answer any more."""
 
@@ -37,8 +46,8 @@ class Unusable(Exception):
     """The job cannot be done; the text says why."""
 
 
-class Daemon:
-    """The other end of the channel, as a job sees it."""
+class HostClient:
+    """The daemon at the other end of the channel (`film_host.FilmHost`), as a job sees it."""
 
     __slots__ = ("_channel", "_slot")
 
@@ -48,7 +57,7 @@ class Daemon:
         self._slot = slot
 
     def frame(self, index: int) -> memoryview | None:
-        """Get the picture of a frame, in rows, which is there until the next call; None when it is broken."""
+        """Return the display image of a frame, in rows, valid until the next call; None if the frame is broken."""
         length = self._call(FRAME, index, 0)
         return memoryview(self._slot)[:length] if length else None
 
@@ -57,18 +66,18 @@ class Daemon:
         return self._slot[: self._call(READ, offset, min(length, len(self._slot)))]
 
     def read_back(self, offset: int, length: int) -> bytes:
-        """Read what was written."""
+        """Read back what was written."""
         return self._slot[: self._call(READ_BACK, offset, min(length, len(self._slot)))]
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Have *data* written."""
+        """Write *data* to the file."""
         for start in range(0, len(data), len(self._slot)):
             part = data[start : start + len(self._slot)]
             self._slot[: len(part)] = part
             self._call(WRITE, offset + start, len(part))
 
     def leave_out(self, streams: int) -> None:
-        """Say that so many streams of a video are not in its film."""
+        """Report that so many streams of a video are not in its MP4."""
         self._call(LEFT_OUT, streams, 0)
 
     def _call(self, wanted: int, first: int, second: int) -> int:
@@ -112,35 +121,42 @@ class _File:
         """Nothing is open."""
 
 
-def mp4(daemon: Daemon) -> "av.container.OutputContainer":
-    """Begin an MP4 whose index comes first, so that players can begin before they have all of it."""
+def _no_reading(*_: object) -> NoReturn:
+    raise Unusable("the file is not there to be read")
+
+
+def _no_writing(*_: object) -> NoReturn:
+    raise Unusable("the stream is not there to be written")
+
+
+def _no_other_file(*_: object) -> NoReturn:
+    raise Unusable("the stream is not all of the video")
+
+
+def _reopened(read_back: Callable[[int, int], bytes], *_: object) -> _File:
+    """Open the MP4 that is being written, to move its index to the front."""
+    return _File(read_back, _no_reading, 0)
+
+
+def mp4(host: HostClient) -> "av.container.OutputContainer":
+    """Begin an MP4 whose index comes first, so that players can start before they have all of it."""
     import av
-
-    def refuse(*_: object) -> NoReturn:
-        raise Unusable("the file is not there to be read")
-
-    def reopen(*_: object) -> _File:
-        return _File(daemon.read_back, refuse, 0)
 
     options = {"movflags": "faststart", "fflags": "+bitexact", "flush_packets": "0"}
-    file = _File(refuse, daemon.write, 0)
-    return av.open(file, "w", format="mp4", options=options, buffer_size=ROOM, io_open=reopen)
+    file = _File(_no_reading, host.write, 0)
+    return av.open(
+        file, "w", format="mp4", options=options, buffer_size=ROOM, io_open=partial(_reopened, host.read_back)
+    )
 
 
-def opened(daemon: Daemon, size: int, demuxer: str, options: dict[str, str]) -> "av.container.InputContainer":
-    """Open the stream of *size* bytes as what *demuxer* reads, with *options* of that, and nothing else."""
+def opened(host: HostClient, size: int, demuxer: str, options: dict[str, str]) -> "av.container.InputContainer":
+    """Open the stream of *size* bytes with the *demuxer* and its *options*, and nothing else."""
     import av
 
-    def refuse(*_: object) -> NoReturn:
-        raise Unusable("the stream is not all of the video")
-
-    def write(*_: object) -> NoReturn:
-        raise Unusable("the stream is not there to be written")
-
-    file = _File(daemon.read, write, size)
-    # Titles in whatever character set, which nobody looks at, shall not matter.
+    file = _File(host.read, _no_writing, size)
+    # Nobody looks at titles, so their character set does not matter.
     return av.open(
-        file, "r", format=demuxer, options=options, buffer_size=ROOM, io_open=refuse, metadata_errors="replace"
+        file, "r", format=demuxer, options=options, buffer_size=ROOM, io_open=_no_other_file, metadata_errors="replace"
     )
 
 

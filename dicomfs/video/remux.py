@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dicomfs.video.picture_order import H264Order, HevcOrder, Unreadable, units
-from dicomfs.video.protocol import Daemon, Unusable, mp4, opened, packets
+from dicomfs.video.protocol import HostClient, Unusable, mp4, opened, packets
 from dicomfs.video.timeline import MISSING, Clock, WrongOrder, decoding, growing, in_order
 
 if TYPE_CHECKING:
@@ -82,28 +82,28 @@ class Remux:
     size: int
     rate: Fraction
 
-    def run(self, daemon: Daemon) -> None:
+    def run(self, host: HostClient) -> None:
         """Look, then copy."""
         import av.error
 
         try:
             try:
-                parts = self._look(daemon, ordered=self.kind in ("h264", "h265"))
+                parts = self._look(host, ordered=self.kind in ("h264", "h265"))
             except _Untimed:
-                parts = self._look(daemon, ordered=True)
-            self._copy(daemon, parts, _times(parts))
+                parts = self._look(host, ordered=True)
+            self._copy(host, parts, _times(parts))
         except (av.error.FFmpegError, WrongOrder) as error:
             raise Unusable(
                 f"the stream is damaged so that it cannot be put into an MP4 ({type(error).__name__})"
             ) from None
 
-    def _open(self, daemon: Daemon) -> "InputContainer":
+    def _open(self, host: HostClient) -> "InputContainer":
         rate = {"framerate": f"{self.rate.numerator}/{self.rate.denominator}"} if self.kind in _BARE else {}
-        return opened(daemon, self.size, DEMUXERS[self.kind], _PROBED | rate)
+        return opened(host, self.size, DEMUXERS[self.kind], _PROBED | rate)
 
-    def _look(self, daemon: Daemon, *, ordered: bool) -> dict[int, _Part]:
+    def _look(self, host: HostClient, *, ordered: bool) -> dict[int, _Part]:
         """Read all packets; give what there is to know of each part. Raises _Untimed unless *ordered*."""
-        with self._open(daemon) as container:
+        with self._open(host) as container:
             parts = {stream.index: part for stream in container.streams if (part := _part(stream))}
             if not any(part.video for part in parts.values()):
                 raise Unusable("there are no pictures in the stream that an MP4 could hold")
@@ -142,13 +142,13 @@ class Remux:
                 part.sets = part.sets or found
                 part.changing |= not found <= part.sets
 
-    def _copy(self, daemon: Daemon, parts: dict[int, _Part], times: dict[int, _Times]) -> None:
+    def _copy(self, host: HostClient, parts: dict[int, _Part], times: dict[int, _Times]) -> None:
         """Write the MP4."""
-        with self._open(daemon) as container, mp4(daemon) as film:
+        with self._open(host) as container, mp4(host) as film:
             left_out = sorted({_codec(stream) for stream in container.streams if stream.index not in times})
             if left_out:
                 film.metadata["comment"] = f"left out, as MP4 does not hold it: {', '.join(left_out)}"
-                daemon.leave_out(len(container.streams) - len(times))
+                host.leave_out(len(container.streams) - len(times))
             _carry(container, film, parts, times)
 
 

@@ -1,52 +1,56 @@
-"""Decoded frames on demand: a cache in front of the worker processes, and what they make while nobody waits."""
+"""The frame cache: results of workers by their requests, in memory and, where they are expensive, on disk.
+
+A request is the key of its result, and prepares the task that a worker does for it. Every frame that is decoded comes
+through here, so that its memory is accounted for in one place.
+"""
 
 import contextlib
 import hashlib
 import pickle
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from typing import NamedTuple, Protocol
 
 import trio
 
 from dicomfs.cache.disk import DiskCache
 from dicomfs.cache.edition import edition
-from dicomfs.cache.memory import Lru
+from dicomfs.cache.memory import Lru, Making
 from dicomfs.codecs.registry import CODECS
-from dicomfs.resources.descriptors import Descriptors
-from dicomfs.resources.nursery import side_by_side
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.workers.decoder_process import Task
-from dicomfs.workers.pool import DecodeError, Pool, WorkerEnded
+from dicomfs.workers.memory_account import MemoryAccount
+from dicomfs.workers.pool import DecodeError, WorkerEnded, WorkerPool
 from dicomfs.workers.processes import Buffer
-from dicomfs.workers.sandbox import GIB
 
-# Finds out what to do when it is really to be done: most results are in the cache.
-Make = Callable[[], Awaitable[tuple[Task, Buffer]]]
+WORKING_BYTES = 64 << 20
+"""Memory for each worker, beside the cache, that frames take while they are made and open files are read from them."""
 
-# Frames that are made ahead of a reader beyond one for each worker, so that none waits while the reader takes one away.
-_FURTHER = 2
-# Seconds after which a frame that was made ahead and not fetched makes room for others: its reader has left.
-_LEFT = 2.0
-# Seconds that making one ahead may take, of which most are for a source that does not answer.
-_PATIENCE = 60.0
-# Frames that are not tried ahead again because they failed.
-_FAILURES = 64
-# Readers whose wishes wait. More at once keep all workers busy without any, and may have left before one is idle.
-_READERS = 8
-
+# Frames that are prefetched beyond one for each worker, so that no worker waits while the client takes one away.
+_EXTRA_DEPTH = 2
+# Seconds after which a prefetched frame that nobody has fetched gives way to others: its client has left.
+_UNFETCHED_SECONDS = 2.0
 # Workers that end one after another at the same frame before that is its own fault: nobody kills so many by chance.
-_LOST_IN_A_ROW = 3
+_MAX_LOST_WORKERS = 3
 
 
-class Wish(NamedTuple):
-    """A result of *size* bytes that will probably be wanted: the arguments of a `get` to come."""
+class Request(Hashable, Protocol):
+    """What is wanted of a frame: equal requests have equal results."""
 
-    key: Hashable
-    make: Make
-    size: int
-    owner: Hashable = None
+    @property
+    def owner(self) -> Hashable:
+        """The object whose bytes are decoded (see `WorkerPool.run`)."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the result, at most."""
+
+    @property
+    def room(self) -> int:
+        """Bytes of memory that are needed while it is made."""
+
+    async def prepare(self) -> tuple[Task, Buffer]:
+        """Read the encoded bytes from the source, and describe what a worker makes of them. Raises OSError."""
 
 
 class _Unfetched(NamedTuple):
@@ -54,218 +58,187 @@ class _Unfetched(NamedTuple):
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What a Decoder has done since its start: *replaced* counts workers that did not end by themselves."""
+class FrameCache:
+    """Results of a pool of workers: kept, held for open files, or prefetched and not fetched yet.
 
-    decoded: int
-    failed: int
-    replaced: int
-    cache_hits: int
-
-
-class Decoder(Pool):
-    """A pool of worker processes, and a cache of what they made.
-
-    Results of `get` are kept up to *cache_bytes*, those of slow codecs in *disk* too.
+    Results are kept up to *cache_bytes*, those of slow codecs in *disk* too. `memory` accounts for all others.
     """
 
-    def __init__(
-        self,
-        workers: int,
-        timeout: float = 10.0,
-        cache_bytes: int = 32 << 20,
-        memory: int = 2 * GIB,
-        disk: DiskCache | None = None,
-        descriptors: Descriptors | None = None,
-    ) -> None:
-        """Prepare, without starting a process."""
-        super().__init__(workers, timeout, memory, descriptors)
-        self.depth = workers + _FURTHER
-        self._cache: Lru[bytes] = Lru(cache_bytes, len)
+    def __init__(self, pool: WorkerPool, cache_bytes: int = 32 << 20, disk: DiskCache | None = None) -> None:
+        """Start empty."""
+        self.pool = pool
+        self.depth = pool.workers + _EXTRA_DEPTH
+        self.memory = MemoryAccount(pool.workers * WORKING_BYTES, self._drop_held)
+        self.demand = 0
+        self._kept: Lru[bytes] = Lru(cache_bytes, len)
         self._cache_bytes = cache_bytes
         self._disk = disk
-        # What open files are being read from, whatever has become of it in the cache; as many as are made at a time.
-        self._served: OrderedDict[Hashable, bytes] = OrderedDict()
-        self._nursery: trio.Nursery | None = None
-        self._wishes: OrderedDict[Hashable, deque[Wish]] = OrderedDict()
-        self._making = 0
-        # What was made ahead and nobody has fetched yet, the oldest first; bytes of all that and of what is being made
-        # ahead; what could not be made.
-        self._unfetched: OrderedDict[Hashable, _Unfetched] = OrderedDict()
-        self._reserved = 0
-        self._failed_ahead: OrderedDict[Hashable, None] = OrderedDict()
-
-    async def look_ahead(self) -> None:
-        """Let `ahead` work for as long as this is not cancelled."""
-        async with side_by_side() as nursery:
-            self._nursery = nursery
-            try:
-                await trio.sleep_forever()
-            finally:
-                self._nursery = None
+        # Results that open files are read from, the one used last at the end.
+        self._held: OrderedDict[Request, bytes] = OrderedDict()
+        # Prefetched results that nobody has fetched, the oldest first.
+        self._unfetched: OrderedDict[Request, _Unfetched] = OrderedDict()
+        self._unfetched_bytes = 0
+        self._when_free: list[Callable[[], None]] = []
 
     @property
-    def stats(self) -> Stats:
-        """What was done so far."""
-        return Stats(self._decoded, self._failed, self._replaced, self._cache.hits)
+    def hits(self) -> int:
+        """Number of results that were in the cache."""
+        return self._kept.hits
 
-    async def run(self, task: Task, data: Buffer, owner: Hashable = None, *, lasting: bool = False) -> bytes:
-        """Have a worker do *task*, as `Pool.run` does; nothing is kept."""
-        running = super().run(task, data, owner, lasting=lasting)
-        del data  # see there
-        with self._at_work():
-            return await running
+    @property
+    def held(self) -> tuple[Request, ...]:
+        """Requests whose results are held for open files, the one used last at the end."""
+        return tuple(self._held)
 
-    async def get(self, key: Hashable, make: Make, owner: Hashable = None) -> bytes:
-        """Give the result kept under *key*, or have the task that *make* gives done once for all who ask.
+    @property
+    def unfetched_bytes(self) -> int:
+        """Bytes of all prefetched results that nobody has fetched."""
+        return self._unfetched_bytes
 
-        *owner* is the object whose bytes are decoded (see `Pool.run`).
+    def __len__(self) -> int:
+        """Count the results kept in memory."""
+        return len(self._kept)
+
+    def __contains__(self, request: Request) -> bool:
+        """Whether the result is kept in memory."""
+        return request in self._kept
+
+    def coming(self, request: Request) -> bool:
+        """Whether the result is kept in memory or being made."""
+        return self._kept.coming(request)
+
+    def when_free(self, call: Callable[[], None]) -> None:
+        """Have *call* called whenever a worker may have nothing to do."""
+        self._when_free.append(call)
+
+    async def get(self, request: Request, *, hold: bool = False, needed: bool = False) -> bytes:
+        """Return the result of *request*, made once for all who ask. Raises DecodeError and OSError of the source.
+
+        A client that reads an open file piece by piece has the result *held* until `left`, also where it is too large
+        for the cache; more than `depth` results, or more than there is memory for, are not held. A result that is
+        *needed* to prepare another frame waits for no memory.
         """
+        result = self._held.get(request)
+        if result is not None:
+            self._held.move_to_end(request)
+            return result
+        result = await self._kept.found(request)
+        if result is None:
+            with Making(self._kept, request) as making, self.busy():
+                making.value = result = await self._make(request, hold=hold, waits=not needed)
+        elif hold and request not in self._held:
+            self.memory.hold(len(result))
+            self._hold(request, result)
+        if self._fetched(request):
+            self._kept.demote(request)  # results that are still to be fetched must outlive it
+        return result
 
-        async def result() -> bytes:
-            with self._at_work():
-                return await self._made(make, owner)
+    async def verdict(self, request: Request, *, needed: bool = False) -> bytes:
+        """Return the result as `get` does, where a failure decides about more than this read.
 
-        made = await self._cache.get(key, result)
-        if self._release(key):
-            self._cache.demote(key)  # those that are still to be fetched shall outlive it
-        return made
-
-    async def serve(self, key: Hashable, make: Make, owner: Hashable = None) -> bytes:
-        """Give what `get` gives to an open file that is read piece by piece, and calls this for each piece.
-
-        The last results stay for that, one for each frame that may be made at a time, also where they are too large
-        for the cache. Readers beyond that share the cache.
+        Raises NoAnswer where chance may have had a hand in it, and any other DecodeError where the frame itself is at
+        fault, so that it will fail the next time too. A frame at which worker after worker ends is at fault.
         """
-        made = self._served.get(key)
-        if made is None:
-            made = self._served[key] = await self.get(key, make, owner)
-            if len(self._served) > self.depth:
-                self._served.popitem(last=False)
-        else:
-            self._served.move_to_end(key)
-        return made
+        for _ in range(_MAX_LOST_WORKERS):
+            with contextlib.suppress(WorkerEnded):
+                return await self.get(request, needed=needed)
+        raise DecodeError("decoders end unexpectedly at this frame")
 
-    def left(self, key: Hashable) -> None:
-        """Note that the file is closed that the result of *key* was served to."""
-        self._served.pop(key, None)
+    async def make(self, request: Request) -> bytes:
+        """Return a result that goes into a file that outlives the mount; it is not kept here."""
+        with self.busy():
+            return await self._make(request, lasting=True)
+
+    async def prefetch(self, request: Request) -> None:
+        """Have the result made and kept until it is fetched, unless that is under way. Raises as `get` does."""
+        if await self._kept.found(request) is None:
+            with Making(self._kept, request) as making:
+                making.value = await self._make(request)
+                self._fetched(request)  # it may have been prefetched before, and dropped from the cache
+                self._unfetched[request] = _Unfetched(request.size, trio.current_time())
+                self._unfetched_bytes += request.size
+
+    def can_prefetch(self, request: Request, reserved: int) -> bool:
+        """Whether there is memory for one more result next to those still to be fetched, *reserved* bytes and one read.
+
+        Results that were prefetched for clients who have left are dropped.
+        """
+        wanted = reserved + 2 * request.size
+        long_ago = trio.current_time() - _UNFETCHED_SECONDS
+        while self._unfetched_bytes + wanted > self._cache_bytes and self._unfetched:
+            oldest, unfetched = next(iter(self._unfetched.items()))
+            if unfetched.since > long_ago:
+                break
+            self.spent(oldest)
+        return self._unfetched_bytes + wanted <= self._cache_bytes and self.memory.has_room(request.room)
+
+    def left(self, request: Request) -> None:
+        """Note that a file was closed that the result was held for."""
+        result = self._held.pop(request, None)
+        if result is not None:
+            self.memory.release(len(result))
+
+    def spent(self, request: Request) -> None:
+        """Drop a result that was read to its end: the kernel keeps what it was sent.
+
+        Memory that is reused at once costs far less than fresh memory.
+        """
+        self._fetched(request)
+        self._kept.forget(request)
 
     @contextlib.contextmanager
-    def _at_work(self) -> Iterator[None]:
-        """Count one who uses a worker or will soon."""
-        self._making += 1
-        self._grant()
+    def busy(self) -> Iterator[None]:
+        """Count one who uses a worker or soon will."""
+        self.demand += 1
         try:
             yield
         finally:
-            self._making -= 1
-            self._grant()
+            self.demand -= 1
+            for call in self._when_free:
+                call()
 
-    def spent(self, key: Hashable) -> None:
-        """Keep the result of *key* no longer: somebody has read all of it, and the kernel keeps what it was sent.
+    async def _make(self, request: Request, *, lasting: bool = False, hold: bool = False, waits: bool = True) -> bytes:
+        """Have the result made, or take it from the disk cache."""
+        async with self.memory.room(request.room, waits=waits) as room:
+            self.memory.reading(room)
+            task, data = await request.prepare()
+            self.memory.read(room)
+            codec = CODECS.get(task.fmt.transfer_syntax)
+            disk = None if lasting or task.at_most or codec is None or not codec.slow else self._disk
+            key, result = b"", None
+            if disk is not None:
+                key = _lasting_key(task, data)
+                result = await run(Purpose.DISK, disk.load, key, task.size)
+            if result is None:
+                running = self.pool.run(task, data, request.owner, lasting=lasting or disk is not None)
+                del data  # it need not be kept next to the result
+                result = await running
+                if disk is not None:
+                    await run(Purpose.DISK, disk.store, key, result)
+            if hold:
+                self.memory.hold_of(room, len(result))
+                self._hold(request, result)
+            return result
 
-        Memory that is used again at once costs far less than fresh memory.
-        """
-        self._release(key)
-        self._cache.forget(key)
+    def _hold(self, request: Request, result: bytes) -> None:
+        """Hold a result for an open file; it is accounted for."""
+        self._held[request] = result
+        if len(self._held) > self.depth:
+            self.left(next(iter(self._held)))
 
-    async def verdict(self, key: Hashable, make: Make, owner: Hashable = None) -> bytes:
-        """Give what `get` gives, where a failure decides about more than this read.
+    def _drop_held(self) -> int:
+        """Drop the held result that was not used for the longest time; return its bytes."""
+        return len(self._held.popitem(last=False)[1]) if self._held else 0
 
-        Raises NoAnswer where chance may have had a hand in it, and any other DecodeError where it is the frame's own
-        fault, so that it will be the same next time. A frame at which worker after worker ends is such a one.
-        """
-        for _ in range(_LOST_IN_A_ROW):
-            with contextlib.suppress(WorkerEnded):
-                return await self.get(key, make, owner)
-        raise DecodeError("decoders end unexpectedly at this frame")
+    def _fetched(self, request: Request) -> bool:
+        """Count a result as fetched; tell whether it was waiting for that."""
+        unfetched = self._unfetched.pop(request, None)
+        self._unfetched_bytes -= unfetched.size if unfetched else 0
+        return unfetched is not None
 
-    async def _made(self, make: Make, owner: Hashable) -> bytes:
-        task, data = await make()
-        codec = CODECS.get(task.fmt.transfer_syntax)
-        if self._disk is None or codec is None or not codec.slow or task.at_most:
-            making = super().run(task, data, owner)
-        else:
-            making = self._kept(self._disk, task, data, owner)
-        del data  # it need not be kept beside what is made of it
-        return await making
 
-    async def _kept(self, disk: DiskCache, task: Task, data: Buffer, owner: Hashable) -> bytes:
-        """Take a result from the disk cache, or add it. Its key is a digest of all that it is made of and with."""
-        digest = hashlib.blake2b(pickle.dumps((edition(), task)), digest_size=20)
-        digest.update(data)
-        key = digest.digest()
-        result = await run(Purpose.DISK, disk.load, key, task.size)
-        if result is None:
-            running = super().run(task, data, owner, lasting=True)
-            del data
-            result = await running
-            await run(Purpose.DISK, disk.store, key, result)
-        return result
-
-    def ahead(self, reader: Hashable, wishes: Iterable[Wish]) -> None:
-        """Have made what *reader* will probably want, the nearest first, in place of what was said of it before.
-
-        Only workers that have nothing else to do take wishes, while one more is read from its file, and only if there
-        is room to keep the result beside all that was made ahead and is still to be fetched, and what is being read.
-        """
-        self._wishes.pop(reader, None)
-        if self._nursery is not None and (waiting := deque(wishes)):
-            self._wishes[reader] = waiting
-            if len(self._wishes) > _READERS:
-                self._wishes.popitem(last=False)
-            self._grant()
-
-    def _grant(self) -> None:
-        """Begin with what is wished, as far as there are workers and room."""
-        while self._nursery is not None and self._wishes and self._making <= self.workers:
-            reader, waiting = self._wishes.popitem(last=False)
-            wish = waiting.popleft()
-            if waiting:
-                self._wishes[reader] = waiting  # behind all others: everybody gets one in turn
-            if self._cache.coming(wish.key) or wish.key in self._failed_ahead or not self._has_room(2 * wish.size):
-                continue
-            self._making += 1
-            self._reserved += wish.size
-            self._nursery.start_soon(self._try, wish)
-
-    def _has_room(self, size: int) -> bool:
-        """Tell whether *size* bytes are left; what was made for those who have left goes first."""
-        long_ago = trio.current_time() - _LEFT
-        while self._reserved + size > self._cache_bytes and self._unfetched:
-            key, oldest = next(iter(self._unfetched.items()))
-            if oldest.since > long_ago:
-                break
-            self._release(key)
-            self._cache.forget(key)
-        return self._reserved + size <= self._cache_bytes
-
-    def _release(self, key: Hashable) -> bool:
-        """Give back the room of a result that waits to be fetched; tell whether it did wait."""
-        waiting = self._unfetched.pop(key, None)
-        self._reserved -= waiting.size if waiting else 0
-        return waiting is not None
-
-    async def _try(self, wish: Wish) -> None:
-        async def result() -> bytes:
-            made = await self._made(wish.make, wish.owner)
-            self._release(wish.key)  # it may have been made ahead before, and dropped from the cache
-            self._unfetched[wish.key] = _Unfetched(wish.size, trio.current_time())
-            self._reserved += wish.size
-            return made
-
-        try:
-            # A reader who joins has a limit of its own, after which it tries again; that must not be this one again.
-            with trio.move_on_after(_PATIENCE):
-                await self._cache.get(wish.key, result)
-        except trio.Cancelled:
-            raise
-        except BaseException:  # noqa: BLE001 - whoever really wants the frame gets the same error, and is told
-            self._failed_ahead[wish.key] = None
-            if len(self._failed_ahead) > _FAILURES:
-                self._failed_ahead.popitem(last=False)
-        finally:
-            self._making -= 1
-            self._reserved -= wish.size
-            self._grant()
+def _lasting_key(task: Task, data: Buffer) -> bytes:
+    """Return a digest of everything that a result is made of and with."""
+    digest = hashlib.blake2b(pickle.dumps((edition(), task)), digest_size=20)
+    digest.update(data)
+    return digest.digest()

@@ -8,17 +8,20 @@ import contextlib
 import errno
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import AsyncIterator, Hashable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import trio
 
 from dicomfs.resources.descriptors import Descriptors
-from dicomfs.video.process import Job
 from dicomfs.workers.decoder_process import Task
-from dicomfs.workers.processes import Buffer, ForkServer, Serve, Worker, WorkerLost
+from dicomfs.workers.processes import Buffer, ForkServer, Worker, WorkerLost
 from dicomfs.workers.sandbox import GIB
+
+SLOT_BYTES = 64 << 20
+"""Memory that all idle workers together go on sharing with the daemon, so that the next frame finds it."""
 
 # Loading the decoders from a cold disk takes seconds; a machine that needs longer has other troubles.
 _START_TIMEOUT = 60.0
@@ -31,9 +34,8 @@ _SECONDS_PER_PIXEL = 1 / 50e6
 # And where the frame is encoded, and decoded once more to be sure: 1 s per 2 million.
 _SECONDS_PER_ENCODED_PIXEL = 1 / 2e6
 
-# Address space for an encoder, which looks at a dozen frames at a time, and seconds within which it takes the next.
+# Address space for an encoder, which looks at a dozen frames at a time.
 _FILM_MEMORY = 4 * GIB
-_SILENCE = 60.0
 
 # Workers that are tried before a task is given up for want of one.
 _ATTEMPTS = 3
@@ -55,8 +57,17 @@ class WorkerEnded(NoAnswer):
     """The worker ended while it was at the frame."""
 
 
-class Pool:
-    """Worker processes that make pictures and arrays of encoded frames.
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Tasks since the start, and workers that were *replaced* because they did not end by themselves."""
+
+    decoded: int
+    failed: int
+    replaced: int
+
+
+class WorkerPool:
+    """Worker processes that make display images and arrays of encoded frames.
 
     *workers* frames are decoded at a time, each within *timeout* seconds and 1 s per 50 million pixels, and with
     *memory* bytes of address space.
@@ -74,6 +85,7 @@ class Pool:
         self._idle: deque[Worker] = deque()
         self._busy: set[Worker] = set()
         self._permits = trio.Semaphore(workers)
+        self._slot_bytes = SLOT_BYTES // max(1, workers)
         self._decoded = self._failed = self._replaced = 0
         self._protections: tuple[str, ...] = ()
 
@@ -87,8 +99,12 @@ class Pool:
             return
         self._server = ForkServer()
         for _ in range(self.workers):
-            if worker := self._server.engage(self._memory):  # else the first task finds out why not
-                self._idle.append(worker)
+            if worker := self._server.engage(self._memory):  # otherwise the first task finds out why not
+                self.adopt(worker)
+
+    def adopt(self, worker: Worker) -> None:
+        """Take over a worker that gets ready, or is; it is the first to be used."""
+        self._idle.append(worker)
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -116,6 +132,16 @@ class Pool:
         """Names of the protections that are in force in the workers; empty before the first one was used."""
         return self._protections
 
+    @property
+    def stats(self) -> Stats:
+        """What was done so far."""
+        return Stats(self._decoded, self._failed, self._replaced)
+
+    @property
+    def busy(self) -> int:
+        """Number of workers that are at a task."""
+        return len(self._busy)
+
     async def run(self, task: Task, data: Buffer, owner: Hashable = None, *, lasting: bool = False) -> bytes:
         """Have a worker do *task* on the encoded frame *data* of *owner*: as many bytes as it says, or DecodeError.
 
@@ -134,7 +160,8 @@ class Pool:
                     with trio.move_on_after(patience) as limit:
                         self._descriptors.opening_at_once(worker.request, task, data, owner)
                         del data  # the worker has it, and frames may be large
-                        answer = await worker.answer(task)
+                        answer = worker.understand(await worker.receive(), task)
+                        worker.shrink(self._slot_bytes)
                 except WorkerLost:
                     raise WorkerEnded("the decoder ended unexpectedly") from None
                 except OSError as error:
@@ -155,10 +182,11 @@ class Pool:
         self._decoded += 1
         return answer.payload
 
-    async def direct(self, job: Job, room: int, serve: Serve) -> None:
-        """Have a process of its own do *job*, and answer its calls with *serve* and a slot of *room* bytes or more.
+    @contextlib.asynccontextmanager
+    async def film_process(self, job: bytes, room: int) -> AsyncIterator[Worker]:
+        """Start a process for films (see `video.film_host.FilmPool`); it ends with the context.
 
-        Raises DecodeError, and what *serve* raises.
+        Raises DecodeError where it does not start, or has ended before that.
         """
         worker = self._engage(filming=True)
         self._busy.add(worker)
@@ -166,14 +194,13 @@ class Pool:
             await _greeted(worker)
             if not worker.ready:
                 raise NoAnswer("the process for films does not start")
-            reason = await worker.direct(job, room, serve, _SILENCE)
+            worker.begin(job, room)
+            yield worker
         except WorkerLost:
             raise WorkerEnded("the process for films ended unexpectedly") from None
         finally:
             self._busy.discard(worker)
             worker.dispose()
-        if reason:
-            raise DecodeError(reason)
 
     async def _take(self, owner: Hashable, *, lasting: bool) -> Worker:
         """Wait for a worker that is ready for *owner*, passing over those that have ended."""
@@ -241,7 +268,7 @@ class Pool:
     def _put_back(self, worker: Worker, *, sound: bool, retires: bool) -> None:
         """Have *worker* ready for the next task, or another in its place."""
         if sound and not retires and self._server is not None:
-            self._idle.append(worker)
+            self.adopt(worker)
             return
         worker.dispose()
         if not retires:

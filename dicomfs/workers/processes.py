@@ -15,37 +15,21 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import trio
 
 import dicomfs
 from dicomfs.dicom.printable import printable
-from dicomfs.video.process import Job
-from dicomfs.video.protocol import CALL, DONE, FAILED, REPLY
 from dicomfs.workers.decoder_process import ANSWER, REASON_LIMIT, REQUEST, START, Task
 
 Buffer = bytes | bytearray | memoryview
 
-# A slot is made anew when it is too small, and given back when it is larger than this.
-_SLOT_KEPT = 32 << 20
+# A slot is made anew when it is too small; its size is a multiple of this.
 _SLOT_STEP = 1 << 20
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-
-
-class Call(NamedTuple):
-    """What a worker for films wants (see `process`): *wanted* one of its constants, and two numbers."""
-
-    wanted: int
-    place: int
-    length: int
-
-
-Serve = Callable[[Call, mmap.mmap], Awaitable[int]]
-"""Does what a Call wants, with data in the slot; returns how many bytes it has put there."""
 
 
 class WorkerLost(Exception):
@@ -162,40 +146,30 @@ class Worker:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    async def answer(self, task: Task) -> Answer:
-        """Wait for the result of *task*, which was requested; raises WorkerLost when there is no sound answer."""
-        return self._understand(await self._receive(), task)
-
-    async def direct(self, job: Job, room: int, serve: Serve, patience: float) -> str:
-        """Have a worker for films do *job*; answer its calls with *serve* and a slot of *room* bytes or more.
-
-        It may be silent for *patience* seconds. Returns why it failed; nothing if it did not. Raises WorkerLost, and
-        what *serve* raises.
-        """
-        described = pickle.dumps(job, pickle.HIGHEST_PROTOCOL)
-        descriptors = self._fit_slot(max(len(described), room))
-        assert self._slot is not None  # noqa: S101  it fits now
-        self._slot.memory[: len(described)] = described
+    def begin(self, job: bytes, room: int) -> None:
+        """Have a process for films begin a pickled *job*, with a slot of *room* bytes or more. Raises WorkerLost."""
+        descriptors = self._fit_slot(max(len(job), room))
         try:
-            self._send(REQUEST.pack(0, len(described), 0, self._slot.size), descriptors)
+            self.memory[: len(job)] = job
+            self.send(REQUEST.pack(0, len(job), 0, len(self.memory)), descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        while True:
-            with trio.move_on_after(patience) as limit:
-                message = await self._receive()
-            if limit.cancelled_caught or len(message) < CALL.size:
-                raise WorkerLost
-            call = Call(*CALL.unpack_from(message))
-            if call.wanted == DONE:
-                return ""
-            if call.wanted == FAILED:
-                return _reason(message[CALL.size :]) or "the film could not be made"
-            if call.length > self._slot.size:
-                raise WorkerLost
-            self._send(REPLY.pack(await serve(call, self._slot.memory)))
 
-    def _send(self, message: bytes, descriptors: list[int] | None = None) -> None:
+    @property
+    def memory(self) -> mmap.mmap:
+        """The slot that is shared with the process, once it was asked for anything."""
+        assert self._slot is not None  # noqa: S101  a request was sent
+        return self._slot.memory
+
+    async def receive_within(self, seconds: float) -> bytes:
+        """Wait for a message, but no longer than that. Raises WorkerLost."""
+        with trio.move_on_after(seconds):
+            return await self.receive()
+        raise WorkerLost
+
+    def send(self, message: bytes, descriptors: list[int] | None = None) -> None:
+        """Send a message, with the descriptors that go along. Raises WorkerLost."""
         try:
             socket.send_fds(self._channel, [message], descriptors or [])
         except OSError as error:
@@ -209,7 +183,8 @@ class Worker:
         self._slot = _Slot(needed)
         return [self._slot.hand_over()]
 
-    async def _receive(self) -> bytes:
+    async def receive(self) -> bytes:
+        """Wait for a message of the worker. Raises WorkerLost where the connection is broken."""
         while True:
             try:
                 # Without room for ancillary data the kernel drops descriptors that a worker might send.
@@ -219,7 +194,8 @@ class Worker:
             except OSError as error:
                 raise WorkerLost from error
 
-    def _understand(self, message: bytes, task: Task) -> Answer:
+    def understand(self, message: bytes, task: Task) -> Answer:
+        """Take the result of *task* out of the slot. Raises WorkerLost where *message* is no sound answer to it."""
         try:
             sequence, length, made, retires = ANSWER.unpack_from(message)
         except struct.error:
@@ -229,9 +205,12 @@ class Worker:
         if sequence != self._sequence or (made and wrong):
             raise WorkerLost
         payload = self._slot.memory[:length] if made else None
-        if self._slot.size > _SLOT_KEPT:
-            self._free_slot()
         return Answer(payload, _reason(message[ANSWER.size :]), bool(retires))
+
+    def shrink(self, size: int) -> None:
+        """Give the slot back if it is larger than *size* bytes; the next request makes another."""
+        if self._slot is not None and self._slot.size > size:
+            self._free_slot()
 
     def _free_slot(self) -> None:
         if self._slot is not None:

@@ -1,30 +1,34 @@
-"""Which frames will probably be wanted next: those behind the ones that somebody is reading in order."""
+"""Sequential access: which frames a client will probably read next."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
 
-# Objects whose readers are remembered. More at once are not read by one person, nor by one copy.
-_REMEMBERED = 64
+# Sequences whose clients are remembered. More at a time are not read by one person, nor by one copy.
+_MAX_SEQUENCES = 64
 
 
-class Ahead:
-    """Watch which frame of which object is wanted, and guess the next ones.
+class SequentialAccess:
+    """Watch which frame of which sequence is read, and predict the next ones.
 
-    One frame says nothing. From the second in a row on, the guess grows with the row, up to *most* frames, so that
-    looking at a single frame, or at every tenth, never makes work.
+    One frame predicts nothing. From the second in a row on, the prediction grows with the row, up to *depth* frames, so
+    that looking at a single frame, or at every tenth, never makes work.
     """
 
-    def __init__(self, most: int) -> None:
-        """Guess at most *most* frames."""
-        self._most = most
+    def __init__(self, depth: int) -> None:
+        """Predict at most *depth* frames."""
+        self._depth = depth
         self._rows: OrderedDict[Hashable, tuple[int, int]] = OrderedDict()
 
-    def after(self, subject: Hashable, frame: int) -> range:
-        """Note that *frame* of *subject* is wanted; give the frames to make meanwhile, the nearest first."""
-        last, row = self._rows.pop(subject, (frame, 0))
-        if frame != last:
-            row = row + 1 if frame == last + 1 else 0
-        self._rows[subject] = frame, row
-        if len(self._rows) > _REMEMBERED:
+    def __len__(self) -> int:
+        """Count the sequences that are remembered."""
+        return len(self._rows)
+
+    def after(self, sequence: Hashable, index: int) -> range:
+        """Note that frame *index* of *sequence* is read; return the frames to make meanwhile, the nearest first."""
+        last, row = self._rows.pop(sequence, (index, 0))
+        if index != last:
+            row = row + 1 if index == last + 1 else 0
+        self._rows[sequence] = index, row
+        if len(self._rows) > _MAX_SEQUENCES:
             self._rows.popitem(last=False)
-        return range(frame + 1, frame + 1 + min(row, self._most))
+        return range(index + 1, index + 1 + min(row, self._depth))

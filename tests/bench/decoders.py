@@ -16,7 +16,7 @@ from dicomfs.formats.png import png_size
 from dicomfs.instance.instance import load
 from dicomfs.iod.image_display import display_of
 from dicomfs.workers.decoder_process import Task, perform
-from dicomfs.workers.frame_cache import Decoder
+from dicomfs.workers.pool import WorkerPool
 
 Work = tuple[Task, bytes]
 Do = Callable[[Task, bytes], Awaitable[bytes]]
@@ -62,8 +62,8 @@ def _tasks(file: Path) -> list[Work]:
 
 
 async def _processes(work: list[Work], cores: int, late: list[float]) -> float:
-    async with Decoder(cores, cache_bytes=0) as decoder:
-        return await _all(decoder.run, work, cores, late)
+    async with WorkerPool(cores) as pool:
+        return await _all(pool.run, work, cores, late)
 
 
 async def _threads(work: list[Work], cores: int, late: list[float]) -> float:

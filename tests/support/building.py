@@ -24,7 +24,7 @@ from dicomfs.entries.dependence import Depends
 from dicomfs.fuse import operations
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
-from dicomfs.tree import mirror
+from dicomfs.tree import instance_directory
 from dicomfs.vfs import builds
 from support import script
 from support.archives import PYDICOM
@@ -142,7 +142,8 @@ class ToldFile:
 
 if __name__ == "__main__":
     place = Path(os.environ["DICOMFS_TEST_CONTROL"])
-    mirror.VIRTUAL_FILES = (*mirror.VIRTUAL_FILES, *((ToldFile(name, place), True) for name in SIZES))
+    told = [(ToldFile(name, place), True) for name in SIZES]
+    instance_directory.VIRTUAL_FILES = (*instance_directory.VIRTUAL_FILES, *told)
     for module, name, file in ((operations, "BUILD_LIMIT", place / "limit"), (builds, "LINGER", place / "linger")):
         if file.exists():
             setattr(module, name, float(file.read_text()))

@@ -18,12 +18,13 @@ from typing import TypeVar
 import trio
 
 from dicomfs.instance.entry_selection import ALL, Selection
-from dicomfs.instance.handle import Services
+from dicomfs.instance.services import Services
+from dicomfs.instance.view_options import ViewOptions
 from dicomfs.rendering.render import Window
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
 from dicomfs.vfs.nodes import Directory, File, Node, NumberedChildren
-from dicomfs.workers.frame_cache import Decoder
+from support.decoding import Decoding, read_at
 
 T = TypeVar("T")
 PATIENCE = 30.0
@@ -31,7 +32,7 @@ EVERYTHING = Selection(show=frozenset((ALL,)))
 
 
 class Loop:
-    """A trio loop in a thread, with one Decoder that the tests of a module share."""
+    """A trio loop in a thread, with workers that the tests of a module share."""
 
     def __init__(self) -> None:
         self._started = threading.Event()
@@ -42,7 +43,7 @@ class Loop:
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
-        async with Decoder(workers=2) as self.decoder:
+        async with Decoding(workers=2) as self.decoder:
             self._started.set()
             await self._stop.wait()
 
@@ -51,7 +52,7 @@ class Loop:
         return trio.from_thread.run(act, *args, trio_token=self._token)
 
     def close(self) -> None:
-        """End the loop and the Decoder."""
+        """End the loop and the workers."""
         trio.from_thread.run_sync(self._stop.set, trio_token=self._token)
         self._thread.join()
 
@@ -66,9 +67,10 @@ def tree_of(
     selection: Selection = EVERYTHING,
 ) -> Iterator[Directory]:
     """Give the tree of an archive, with caches of its own; all else is as options say."""
-    source = Source(str(archive))
+    source = LocalSource(str(archive))
     try:
-        yield root(Services.of(source, loop.decoder, window, every_film=every_film, selection=selection))
+        view = ViewOptions(window, every_film, selection)
+        yield root(Services.of(source, loop.decoder.prefetcher, view))
     finally:
         source.close()
 
@@ -94,7 +96,7 @@ async def read_all(file: File) -> bytes:
     content = await file.open()
     try:
         parts, offset = [], 0
-        while data := bytes(await content.read(offset, 1 << 20)):
+        while data := bytes(await read_at(content, offset, 1 << 20)):
             parts.append(data)
             offset += len(data)
         return b"".join(parts)
