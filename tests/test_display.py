@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from dicomfs.codecs.pixel_format import PixelFormat
-from dicomfs.dicom.part10_reader import Parsed, parse
+from dicomfs.dicom.part10_reader import DicomFile, parse
 from dicomfs.dicom.stream import Memory
 from dicomfs.iod.image_display import GroupMissing, check_groups, display_of, wants_automatic_window
 from dicomfs.iod.image_pixel import PixelsUnusable, pixel_format
@@ -39,7 +39,7 @@ def image(**attributes: object) -> Dataset:
     return dataset
 
 
-def stored(dataset: Dataset, syntax: str = LITTLE) -> Parsed:
+def stored(dataset: Dataset, syntax: str = LITTLE) -> DicomFile:
     """Write a data set as a file and parse that."""
     dataset.add_new(0x7FE00010, "OW", dataset.get("PixelData", bytes(12)))
     file = io.BytesIO()

@@ -499,13 +499,13 @@ def constant(name: str) -> float:
 def test_numbers_are_those_of_the_code() -> None:
     limits = " ".join(chapter("Limits").split())
     for number, text in (
-        (constant("MOST_FRAMES"), "{:,.0f} frames are listed"),
-        (constant("MOST_FRAGMENTS"), "{:,.0f} fragments"),
-        (constant("MOST_SAMPLES"), "{:,.0f} samples"),
-        (constant("MOST_ELEMENTS"), "{:,.0f} elements"),
-        (constant("MOST_ITEMS"), "{:,.0f} Items"),
-        (constant("MOST_DEPTH"), "{:.0f} levels of sequences"),
-        (constant("MOST_INFLATED") / (1 << 30), "{:.0f} GiB inflated"),
+        (constant("MAX_FRAMES"), "{:,.0f} frames are listed"),
+        (constant("MAX_FRAGMENTS"), "{:,.0f} fragments"),
+        (constant("MAX_SAMPLES"), "{:,.0f} samples"),
+        (constant("MAX_ELEMENTS"), "{:,.0f} elements"),
+        (constant("MAX_ITEMS"), "{:,.0f} Items"),
+        (constant("MAX_DEPTH"), "{:.0f} levels of sequences"),
+        (constant("MAX_INFLATED_BYTES") / (1 << 30), "{:.0f} GiB inflated"),
         (constant("MIRROR_SECONDS"), "after {:.0f} seconds"),
         (constant("TIME_LIMIT_SECONDS"), "within {:.0f} seconds"),
         (constant("BUILD_LIMIT_SECONDS") / 60, "fails after {:.0f} minutes"),
@@ -516,10 +516,11 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"may take {defaults['timeout']:g} seconds" in limits
     assert f"{defaults['memory'] >> 30} GiB of memory" in limits
     assert f"longer than {constant('LONGEST_ATTRIBUTE'):.0f} bytes have none" in chapter("Extended attributes")
-    assert f"above {constant('INLINE') / 1024:.0f} KiB or text above {constant('KEEP') / 1024:.0f} KiB" in REFERENCE
+    long = constant("MAX_KEPT_VALUE_BYTES") / 1024
+    assert f"above {constant('INLINE') / 1024:.0f} KiB or text above {long:.0f} KiB" in REFERENCE
     broken = " ".join(chapter("When a file is broken").split())
-    assert f"or more than {constant('MOST_DESCRIBED'):,.0f} |" in chapter("What a DICOM file holds")
-    assert f"more than {constant('MOST_MISSING'):.0f} are missing" in broken
+    assert f"or more than {constant('MAX_DESCRIBED_FRAMES'):,.0f} |" in chapter("What a DICOM file holds")
+    assert f"more than {constant('MAX_MISSING_FRAMES'):.0f} are missing" in broken
 
 
 def test_messages_of_ours_are_those_of_the_code() -> None:

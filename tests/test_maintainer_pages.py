@@ -30,6 +30,27 @@ def test_parts_that_follow_from_code_are_those_of_the_code(page: str) -> None:
     assert (DOCS / page).read_text() == written(page), "run `make docs`"
 
 
+def methods() -> dict[str, set[str]]:
+    """Map each class of dicomfs to the names that it defines or inherits within its module."""
+    found: dict[str, set[str]] = {}
+    for path in (PROJECT / "dicomfs").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                inherited = [found.get(ast.unparse(base), set()) for base in node.bases]
+                own = {child.name for child in node.body if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)}
+                found[node.name] = own.union(*inherited)
+    return found
+
+
+def test_classes_and_methods_that_the_architecture_names_exist() -> None:
+    classes = methods()
+    named = re.findall(r"`([A-Z]\w+[a-z]\w*)(?:\.(\w+))?`", (DOCS / "architecture.md").read_text())
+    assert len(named) >= 6
+    for name, method in named:
+        assert name in classes or name == "OSError", name
+        assert not method or method in classes[name], f"{name}.{method}"
+
+
 def test_every_promise_names_a_test() -> None:
     promises = re.split(r"^\* ", (DOCS / "semantics.md").read_text(), flags=re.MULTILINE)[1:]
     assert len(promises) > 50

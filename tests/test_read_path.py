@@ -21,7 +21,7 @@ from dicomfs.dicom.uids import JPEG2000Lossless
 from dicomfs.fuse.operations import Operations
 from dicomfs.instance.services import MountServices
 from dicomfs.pixeldata.offset_tables import EncapsulatedFrames
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
 from dicomfs.workers.processes import Worker
 
@@ -60,7 +60,7 @@ def read(archive: Path, path: str, act: Callable[[Operations, int], Awaitable[No
     """Open a file of an archive whose header has been parsed, and have *act* read it."""
 
     async def main() -> None:
-        source = Source(str(archive))
+        source = LocalSource(str(archive))
         async with Decoding(1) as decoding:
             operations = Operations(root(MountServices.of(source, decoding.prefetcher)), source.free_space)
             context: Any = Context()

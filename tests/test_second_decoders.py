@@ -33,8 +33,7 @@ from dicomfs.codecs.remarks import LONGEST, Remark, read
 from dicomfs.formats.png import png_size, text_of, text_size
 from dicomfs.rendering.render import Display
 from dicomfs.workers.decoder_process import Task
-from dicomfs.workers.frame_cache import Decoder
-from dicomfs.workers.pool import WorkerEnded
+from dicomfs.workers.pool import WorkerEnded, WorkerPool
 
 ONLY_IMAGECODECS = {Kind.JPEG_12, Kind.JPEG_LOSSLESS, Kind.JPEG_LS, Kind.JPEG_XL}
 PAGE = Path(__file__).parent.parent / "docs" / "decoders.md"
@@ -272,7 +271,7 @@ def made(task: Task, data: bytes) -> tuple[bytes, int]:
     """Have a worker make something; give that, and how many workers were lost."""
 
     async def make() -> tuple[bytes, int]:
-        async with Decoder(workers=1, cache_bytes=0) as decoder:
+        async with WorkerPool(1) as decoder:
             return await decoder.run(task, data), decoder.stats.replaced
 
     return trio.run(make)

@@ -14,7 +14,7 @@ from dicomfs.codecs.registry import CODECS
 from dicomfs.codecs.remarks import LONGEST, read
 from dicomfs.dicom import tags
 from dicomfs.dicom.dictionary import is_known_uid, uid_name
-from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.part10_reader import DicomFile
 from dicomfs.dicom.printable import frame_list, printable
 from dicomfs.formats.png import text_of
 from dicomfs.instance.instance import Instance, load
@@ -116,7 +116,7 @@ async def _said(picture: File) -> tuple[str, ...]:
         content.close()
 
 
-def _identity(parsed: Parsed) -> Iterator[str]:
+def _identity(parsed: DicomFile) -> Iterator[str]:
     sop_class = parsed.dataset.text(tags.SOPClassUID) or parsed.meta.text(tags.MediaStorageSOPClassUID)
     yield _line("SOP class", _uid(sop_class))
     yield _line("modality", _term(parsed.dataset.text(tags.Modality), MODALITIES))

@@ -31,14 +31,14 @@ from dicomfs.dicom.stream import Stream
 from dicomfs.dicom.values import CHARSET_TEXT, decode_text, text_fault
 
 # Values up to here are kept in memory; longer ones stay in the stream.
-KEEP = 64 * 1024
+MAX_KEPT_VALUE_BYTES = 64 * 1024
 # Of the outermost data set so many, and as many in all sequences together but for long ones, which are indexed.
-MOST_ELEMENTS = 1_000_000
-MOST_ITEMS = 200_000
-MOST_DEPTH = 64
+MAX_ELEMENTS = 1_000_000
+MAX_ITEMS = 200_000
+MAX_DEPTH = 64
 # Of all values together: beyond, those above 1 KiB stay in the stream; at twice as much the walk ends.
-MOST_KEPT = 32 * 1024 * 1024
-SHORT = 1024
+MAX_KEPT_BYTES = 32 * 1024 * 1024
+MAX_SHORT_BYTES = 1024
 # What an Element and a DataSet cost in memory besides values.
 _ELEMENT_BYTES, _ITEM_BYTES = 250, 400
 
@@ -52,9 +52,9 @@ _new_element: Callable[[type[Element], tuple[Any, ...]], Element] = tuple.__new_
 
 # The first look takes in most headers whole; reading on in sequence, the window grows. Behind a value that was
 # jumped over, only the next few headers are wanted.
-_FIRST_WINDOW = 32 * 1024
-_WINDOW_AFTER_JUMP = 4 * 1024
-_LARGEST_WINDOW = 512 * 1024
+_FIRST_WINDOW_BYTES = 32 * 1024
+_WINDOW_AFTER_JUMP_BYTES = 4 * 1024
+_MAX_WINDOW_BYTES = 512 * 1024
 
 
 class _Header(NamedTuple):
@@ -92,20 +92,20 @@ class Reader:
         self.stopped = False
         self._buffer = b""
         self._base = 0
-        self._window = _FIRST_WINDOW
-        self._elements_left = MOST_ELEMENTS
-        self._outermost_left = MOST_ELEMENTS
+        self._window = _FIRST_WINDOW_BYTES
+        self._elements_left = MAX_ELEMENTS
+        self._outermost_left = MAX_ELEMENTS
         self._indexed = 0
         self._spent = False
-        self._items_left = MOST_ITEMS
-        self._kept_left = MOST_KEPT
+        self._items_left = MAX_ITEMS
+        self._kept_left = MAX_KEPT_BYTES
 
     @property
     def weight(self) -> int:
         """Bytes of memory that everything read so far costs, roughly."""
-        elements, items = MOST_ELEMENTS - self._elements_left, MOST_ITEMS - self._items_left
-        elements += MOST_ELEMENTS - self._outermost_left
-        return elements * _ELEMENT_BYTES + items * _ITEM_BYTES + MOST_KEPT - self._kept_left + self._indexed
+        elements, items = MAX_ELEMENTS - self._elements_left, MAX_ITEMS - self._items_left
+        elements += MAX_ELEMENTS - self._outermost_left
+        return elements * _ELEMENT_BYTES + items * _ITEM_BYTES + MAX_KEPT_BYTES - self._kept_left + self._indexed
 
     def flag(self, problem: str) -> None:
         """Report something wrong."""
@@ -116,9 +116,12 @@ class Reader:
         start = position - self._base
         if start < 0 or start + length > len(self._buffer):
             ahead = position - (self._base + len(self._buffer))
-            self._window = min(self._window * 2, _LARGEST_WINDOW) if -length <= ahead <= 0 else _WINDOW_AFTER_JUMP
             if not self._buffer:
-                self._window = _FIRST_WINDOW
+                self._window = _FIRST_WINDOW_BYTES
+            elif -length <= ahead <= 0:
+                self._window = min(self._window * 2, _MAX_WINDOW_BYTES)
+            else:
+                self._window = _WINDOW_AFTER_JUMP_BYTES
             self._buffer = self.stream.pread(max(self._window, length), position)
             self._base, start = position, 0
         return self._buffer[start : start + length]
@@ -205,7 +208,7 @@ class Reader:
         at, limit, elements = position - base, min(len(buffer), end - base), here.elements
         unpack = EXPLICIT[big_endian].unpack_from if explicit else IMPLICIT[big_endian].unpack_from
         left = elements_left = self._elements_left if depth else self._outermost_left
-        kept_left, ascending = self._kept_left, max(last, 0)
+        kept_left, ascending, most = self._kept_left, max(last, 0), MAX_KEPT_VALUE_BYTES
         while 0 <= at <= limit - 12 and left:
             if explicit:
                 group, number, code, length = unpack(buffer, at)
@@ -219,7 +222,7 @@ class Reader:
             stop = start + length
             if vr is None or tag in _SPECIAL or not ascending < tag < _FIRST_DELIMITER:
                 break
-            if stop > limit or length > KEEP or length > kept_left or (only_group is not None and group != only_group):
+            if stop > limit or length > most or (only_group is not None and group != only_group) or length > kept_left:
                 break
             value = buffer[start:stop]
             if vr in CHARSET_TEXT and (not value.isascii() or b"\x1b" in value):
@@ -242,11 +245,11 @@ class Reader:
         if depth:
             self._elements_left -= 1
             if self._elements_left < 0:
-                self._stop(f"sequences hold more than {MOST_ELEMENTS} elements; those beyond are not read (L2)")
+                self._stop(f"sequences hold more than {MAX_ELEMENTS} elements; those beyond are not read (L2)")
         else:
             self._outermost_left -= 1
             if self._outermost_left < 0:
-                self._stop(f"the file has more than {MOST_ELEMENTS} elements; the rest is not read (L2)")
+                self._stop(f"the file has more than {MAX_ELEMENTS} elements; the rest is not read (L2)")
         return not self.stopped
 
     def _lose(self, problem: str) -> None:
@@ -337,15 +340,15 @@ class Reader:
 
     def _value(self, start: int, length: int) -> bytes | None:
         """Read a value that is short enough to keep."""
-        if length > KEEP:
+        if length > MAX_KEPT_VALUE_BYTES:
             return None
         self._kept_left -= length
         if self._kept_left < 0:
-            if length > SHORT:
+            if length > MAX_SHORT_BYTES:
                 self._kept_left += length
                 return None
-            if self._kept_left < -MOST_KEPT:
-                self._stop(f"the header holds more than {MOST_KEPT >> 19} MiB; the rest is not read (L2)")
+            if self._kept_left < -MAX_KEPT_BYTES:
+                self._stop(f"the header holds more than {MAX_KEPT_BYTES >> 19} MiB; the rest is not read (L2)")
         offset = start - self._base
         if offset >= 0 and offset + length <= len(self._buffer):
             return self._buffer[offset : offset + length]
@@ -410,8 +413,8 @@ class Reader:
     ) -> tuple[Sequence[DataSet], int]:
         """Read Items from *position* to *end* or to the delimiter; say where the sequence ended (PS3.5 7.5)."""
         items: list[DataSet] = []
-        if depth >= MOST_DEPTH:
-            self._stop(f"sequences are nested more than {MOST_DEPTH} deep; the rest is not read (L2)")
+        if depth >= MAX_DEPTH:
+            self._stop(f"sequences are nested more than {MAX_DEPTH} deep; the rest is not read (L2)")
         # One without a stated length is long when it does not end; then it is looked at again from its start.
         start, left = position, (self._items_left, self._elements_left, self._kept_left)
         looked = depth > 0
@@ -452,7 +455,7 @@ class Reader:
         """Read one Item and say where the next one starts."""
         self._items_left -= 1
         if self._items_left < 0:
-            self._stop(f"sequences hold more than {MOST_ITEMS} Items; those beyond are not read (L2)")
+            self._stop(f"sequences hold more than {MAX_ITEMS} Items; those beyond are not read (L2)")
             return DataSet(*encoding, outer.charset, outer.signed, outer.stream), position
         undefined = length == UNDEFINED
         stop = end if undefined else position + length

@@ -14,10 +14,10 @@ from dicomfs.entries.frame_values import Output, frame_size, frame_values, pixel
 from dicomfs.formats import tiff
 from dicomfs.formats.npy import npy_head
 from dicomfs.instance.handle import InstanceHandle
-from dicomfs.instance.instance import MOST_IN_TIFF, Instance
+from dicomfs.instance.instance import MAX_TIFF_FRAME_BYTES, Instance
 from dicomfs.iod.image_display import display_of
 from dicomfs.iod.pixel_size import spacings
-from dicomfs.pixeldata.pixel_data import Pixels
+from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.rendering.render import WHITE
 from dicomfs.sources.source import SourceFile
 from dicomfs.vfs.content import Concatenation, Content, Literal, Wanted, always
@@ -58,7 +58,7 @@ class StoredDirectory:
     def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve one file a frame; its size follows from the shape."""
         pixels = instance.pixels
-        if pixels is None or not len(pixels.frames) or pixels.format.values_bytes > MOST_IN_TIFF:
+        if pixels is None or not len(pixels.frames) or pixels.format.values_bytes > MAX_TIFF_FRAME_BYTES:
             return None
         file = partial(_TiffFile, handle.file(tiff_size(pixels.format)), handle)
         return ReadyDirectory(handle.directory(), NumberedChildren(len(pixels.frames), file, ".tif"))
@@ -75,7 +75,7 @@ class _ArrayFile(File):
 
     __slots__ = ("_handle", "_head", "_output")
 
-    def __init__(self, pixels: Pixels, handle: InstanceHandle, output: Output) -> None:
+    def __init__(self, pixels: PixelData, handle: InstanceHandle, output: Output) -> None:
         fmt, count = pixels.format, len(pixels.frames)
         self._handle = handle
         self._output = output
@@ -127,7 +127,7 @@ def _photometric(fmt: PixelFormat) -> int:
     return tiff.RGB if fmt.samples == 3 and fmt.photometric != "HSV" else tiff.GREY
 
 
-def _palette(_: SourceFile, pixels: Pixels) -> bytes:
+def _palette(_: SourceFile, pixels: PixelData) -> bytes:
     """Make the colour map, grey without a usable palette."""
     indices = np.arange(tiff.PALETTE_ENTRIES, dtype=np.uint8)
     palette = display_of(pixels.dataset, 0, pixels.format)[0].palette

@@ -15,7 +15,7 @@ from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.automatic_window import chosen, frames_alike, kind_of, stated_range
 from dicomfs.iod.image_display import check_groups, frame_display, has_groups
-from dicomfs.pixeldata.pixel_data import Pixels
+from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.rendering.render import Display, Window, automatic_window
 from dicomfs.sources.source import SourceFile
 from dicomfs.workers.decoder_process import RANGE, Task
@@ -54,14 +54,14 @@ class RangeVariant:
         return await settled(handle, task)
 
 
-async def automatic_window_of(handle: InstanceHandle, pixels: Pixels, frame: int) -> Window | None:
+async def automatic_window_of(handle: InstanceHandle, pixels: PixelData, frame: int) -> Window | None:
     """Find the window of all frames like *frame*; None where they have no values. Raises OSError."""
     key = (handle.version, "window", kind_of(pixels.dataset, frame))
     low, high = RANGE.unpack(await handle.services.texts.get(key, partial(_range, handle, pixels, frame)))
     return None if math.isnan(low) else automatic_window(low, high)
 
 
-async def _range(handle: InstanceHandle, pixels: Pixels, frame: int) -> bytes:
+async def _range(handle: InstanceHandle, pixels: PixelData, frame: int) -> bytes:
     """Find the range of the values of frames like *frame*, in as many of them as are cheap, as a worker writes it."""
     batches, ranges = await handle.read(_plan, pixels, frame)
     for batch in batches:
@@ -80,7 +80,7 @@ async def _range(handle: InstanceHandle, pixels: Pixels, frame: int) -> bytes:
     return RANGE.pack(min(low for low, _ in ranges), max(high for _, high in ranges))
 
 
-def _plan(_: SourceFile, pixels: Pixels, frame: int) -> tuple[list[tuple[int, ...]], list[tuple[float, float]]]:
+def _plan(_: SourceFile, pixels: PixelData, frame: int) -> tuple[list[tuple[int, ...]], list[tuple[float, float]]]:
     """Choose the frames that tell the window of *frame*, in batches for one worker each; and ranges that are known.
 
     The range that the file states counts where all frames are of one kind and not all of them are looked at.

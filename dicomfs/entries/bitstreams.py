@@ -73,7 +73,7 @@ async def _find_raw(handle: InstanceHandle) -> Children:
 
 def _raw_children(source: SourceFile, instance: Instance, handle: InstanceHandle) -> Children:
     """Read the first and last bytes of every frame, and return the files."""
-    raw = _RawFrames(instance.inflated or source, instance, handle)
+    raw = _RawFrames(instance.stream_in(source), instance, handle)
     # Two codes, two numbers for each fragment and one for each frame.
     return NumberedChildren(raw.count, raw.file, raw.extension, weight=26 * raw.count)
 

@@ -23,7 +23,7 @@ from dicomfs.iod.image_display import check_groups, frame_display, wants_automat
 from dicomfs.iod.pixel_size import physical
 from dicomfs.iod.voi_lut import UNUSABLE
 from dicomfs.pixeldata.overlays import Overlay
-from dicomfs.pixeldata.pixel_data import Pixels
+from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.rendering.render import Display, Window
 from dicomfs.rendering.resize import Placed, Shrunk
 from dicomfs.vfs.content import Buffer, Content, Wanted, always, part_of
@@ -223,7 +223,7 @@ class DisplayImage(ImageContent):
             request.handle.services.remark_log.note(request.handle.version, remarks)
 
 
-def shown_pixels(instance: Instance, *, icon: bool = False) -> Pixels:
+def shown_pixels(instance: Instance, *, icon: bool = False) -> PixelData:
     """Return the pixels, or the icon, of an object of which a file with images was made."""
     pixels = instance.icon if icon else instance.pixels
     assert pixels is not None  # noqa: S101 - the object has not changed since

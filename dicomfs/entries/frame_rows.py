@@ -12,13 +12,13 @@ from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.on_demand import on_demand
 from dicomfs.iod.cine import Timing
-from dicomfs.iod.frame_location import MAX_INTEGER_DIGITS, place_of, places_alike
+from dicomfs.iod.frame_location import MAX_INTEGER_DIGITS, location_of, locations_alike
 from dicomfs.iod.functional_groups import distinct_frames, in_groups, some_frame_has
 from dicomfs.iod.image_plane import plane_of, planes_alike
-from dicomfs.iod.real_world_values import Mapping, has_own_mappings, own_mappings
+from dicomfs.iod.real_world_values import RealWorldValueMapping, has_own_mappings, own_mappings
 from dicomfs.pixeldata.frame_status import LONGEST, Status, needs_look
 from dicomfs.pixeldata.frames import Frames
-from dicomfs.pixeldata.pixel_data import Pixels
+from dicomfs.pixeldata.pixel_data import PixelData
 
 # The longest that Python writes a floating-point number: -2.2250738585072014e-308.
 _NUMBER_WIDTH = 24
@@ -39,7 +39,7 @@ _LOCATION = ("number", "tile", "focal_plane", "optical_path", "segment")
 class FrameRows:
     """The rows of one object; *stream_size* bounds the offsets and lengths of extents."""
 
-    pixels: Pixels
+    pixels: PixelData
     timing: Timing | None
     stream_size: int
 
@@ -70,7 +70,7 @@ class FrameRows:
 
     @on_demand
     def _alike(self) -> bool:
-        return planes_alike(self.pixels.dataset) and places_alike(self.pixels.dataset)
+        return planes_alike(self.pixels.dataset) and locations_alike(self.pixels.dataset)
 
     @on_demand
     def _first_own(self) -> list[str]:
@@ -112,7 +112,7 @@ class FrameRows:
         return width + _location_width(dataset, count) + _mappings_width(dataset, count)
 
 
-def describe_mappings(mappings: tuple[Mapping, ...]) -> list[dict[str, object]]:
+def describe_mappings(mappings: tuple[RealWorldValueMapping, ...]) -> list[dict[str, object]]:
     """Describe real world value mappings by what they state."""
     return [
         {
@@ -133,7 +133,7 @@ def own_members(dataset: DataSet, frame: int) -> dict[str, object]:
         "pixel_spacing": plane.spacing,
         "slice_thickness": plane.thickness,
     }
-    place = place_of(dataset, frame)
+    place = location_of(dataset, frame)
     described |= {name: getattr(place, name) for name in _LOCATION}
     described = {name: value for name, value in described.items() if value}
     if mappings := own_mappings(dataset, frame):
@@ -168,7 +168,7 @@ def _numbers_width(name: str, numbers: int) -> int:
 
 
 def _location_width(dataset: DataSet, count: int) -> int:
-    """Characters at most of what `place_of` finds; of objects that state none of it, none."""
+    """Characters at most of what `location_of` finds; of objects that state none of it, none."""
     longest = "9" * MAX_INTEGER_DIGITS
     numbers = {"number": longest, "tile": f"[{longest}, {longest}]", "focal_plane": longest, "segment": longest}
     tiled = dataset.text(tags.DimensionOrganizationType) == "TILED_FULL"

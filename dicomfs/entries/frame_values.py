@@ -20,7 +20,7 @@ from dicomfs.instance.instance import Instance
 from dicomfs.iod.rescale import scale_of
 from dicomfs.pixeldata.frame_status import looked_at
 from dicomfs.pixeldata.frames import Frames, NativeFrames
-from dicomfs.pixeldata.pixel_data import NATIVE, Pixels
+from dicomfs.pixeldata.pixel_data import NATIVE, PixelData
 from dicomfs.sources.source import SourceFile
 from dicomfs.vfs.content import Buffer, FrameRun, NativeFrameRun, UpsideDown, part_of
 from dicomfs.workers.decoder_process import GREYS, REPAIRS, Task
@@ -83,13 +83,13 @@ def frame_values(
     return UpsideDown(values, len(indices), pixels.format.rows) if flip else values
 
 
-def pixels_of(instance: Instance) -> Pixels:
+def pixels_of(instance: Instance) -> PixelData:
     """Return the pixels of an object of which a file with frames was made."""
     assert instance.pixels is not None  # noqa: S101 - the object has not changed since
     return instance.pixels
 
 
-def is_straight(pixels: Pixels, output: Output) -> bool:
+def is_straight(pixels: PixelData, output: Output) -> bool:
     """Whether each sample of the source is a value: native, not packed, not planar, without conversion."""
     fmt = pixels.format
     if fmt.transfer_syntax not in NATIVE or fmt.bits_allocated in (1, 12) or fmt.word > 1:
@@ -100,7 +100,7 @@ def is_straight(pixels: Pixels, output: Output) -> bool:
     return fmt.samples == 1 or not (fmt.planar or fmt.halved or converted)
 
 
-def _native_run(handle: InstanceHandle, pixels: Pixels, indices: Sequence[int]) -> "_NativeValues":
+def _native_run(handle: InstanceHandle, pixels: PixelData, indices: Sequence[int]) -> "_NativeValues":
     """Serve extents of the source. All frames are one extent when they are there, end to end, and in their own order.
 
     Frames that are declared and missing come last; some writers leave padding between frames.
@@ -121,7 +121,9 @@ class _NativeValues(NativeFrameRun):
 
     __slots__ = ("_fmt", "_frames", "_handle", "_indices", "_plain")
 
-    def __init__(self, handle: InstanceHandle, pixels: Pixels, indices: Sequence[int], count: int, each: int) -> None:
+    def __init__(
+        self, handle: InstanceHandle, pixels: PixelData, indices: Sequence[int], count: int, each: int
+    ) -> None:
         fmt = pixels.format
         self._plain = not fmt.big_endian and fmt.bits_stored == fmt.bits_allocated
         super().__init__(count, each, 1 if self._plain else fmt.dtype.itemsize)
@@ -192,7 +194,7 @@ class ValueVariant:
         pixels = pixels_of(instance)
         data = encoded_frame(pixels.frames, frame, stream)
         scale = scale_of(pixels.dataset, frame, pixels.format) if self.output == "rescaled" else None
-        copy = instance.plain if self.output == "copy" else None
+        copy = instance.uncompressed_format if self.output == "copy" else None
         fmt = source_format(pixels.format) if copy else pixels.format
         return Task(fmt, pixels.frames.bit_offset(frame), self.output, None, self.size, scale=scale, copy=copy), data
 

@@ -24,11 +24,12 @@ from dicomfs.entries.frame_rows import FrameRows, describe_mappings
 from dicomfs.entries.frame_values import MeasureVariant
 from dicomfs.entries.written_text import write_parts
 from dicomfs.instance.handle import ContentFile, InstanceHandle
-from dicomfs.instance.instance import MOST_DESCRIBED, Instance, Pixels
+from dicomfs.instance.instance import MAX_DESCRIBED_FRAMES, Instance
 from dicomfs.iod.cine import Timing, timing_of
 from dicomfs.iod.image_plane import is_mosaic
 from dicomfs.iod.real_world_values import dose_of, shared_mappings
-from dicomfs.pixeldata.frame_status import UNDECODED, Status, mended, status
+from dicomfs.pixeldata.frame_status import UNDECODED, Status, repaired_status, status
+from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.vfs.content import Content, Literal
 from dicomfs.vfs.nodes import Node
 from dicomfs.workers.pool import DecodeError, NoAnswer
@@ -48,7 +49,7 @@ class FramesJson:
 
     def node(self, instance: Instance, subject: InstanceHandle) -> Node | None:
         """Serve it where there are frames. Its size follows from the header."""
-        if instance.parsed is None or instance.pixels is None or len(instance.pixels.frames) > MOST_DESCRIBED:
+        if instance.parsed is None or instance.pixels is None or len(instance.pixels.frames) > MAX_DESCRIBED_FRAMES:
             return None
         head, rows = _layout(instance)
         size = len(head) + rows.size + len(_END)
@@ -74,7 +75,7 @@ class FramesJson:
 
 async def _all_statuses(subject: InstanceHandle, instance: Instance) -> list[Status]:
     """Find the status of each frame, by its first and last bytes or, where these do not tell, by decoding it."""
-    statuses = await subject.read(lambda file: _statuses(instance, instance.inflated or file))
+    statuses = await subject.read(lambda file: _statuses(instance, instance.stream_in(file)))
     unsure = [frame for frame, reported in enumerate(statuses) if not reported.decisive]
     for number, frame in enumerate(unsure):
         statuses[frame] = await _decoded(subject, frame) if number < _MAX_DECODED else UNDECODED
@@ -100,7 +101,7 @@ async def _decoded(subject: InstanceHandle, frame: int) -> Status:
         raise
     except DecodeError as error:
         return Status("error", (str(error.strerror),))
-    return mended(tuple(said.decode().rstrip().splitlines()))
+    return repaired_status(tuple(said.decode().rstrip().splitlines()))
 
 
 def _layout(instance: Instance) -> tuple[bytes, FrameRows]:
@@ -120,7 +121,7 @@ def _parts(instance: Instance, statuses: Sequence[Status]) -> Iterator[bytes]:
     yield _END
 
 
-def _shared(instance: Instance, dataset: DataSet, pixels: Pixels, timing: Timing | None) -> dict[str, object]:
+def _shared(instance: Instance, dataset: DataSet, pixels: PixelData, timing: Timing | None) -> dict[str, object]:
     fmt = pixels.format
     shared: dict[str, object] = {
         "transfer_syntax": {"uid": fmt.transfer_syntax, "name": uid_name(fmt.transfer_syntax)},

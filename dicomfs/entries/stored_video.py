@@ -10,7 +10,7 @@ import trio
 
 from dicomfs.dicom import tags
 from dicomfs.dicom.fragments import JoinedStream
-from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.part10_reader import DicomFile
 from dicomfs.entries.built_file import BuiltFile, Recipe
 from dicomfs.entries.dependence import Depends
 from dicomfs.formats.mp4 import fill_up
@@ -137,8 +137,8 @@ async def _stream(handle: InstanceHandle) -> Content:
     return Concatenation([JoinedExtents(source, video.joined, video.size)], source)
 
 
-async def _video(handle: InstanceHandle) -> tuple[Video, Parsed]:
-    """Return what a file whose pixels are a video is."""
+async def _video(handle: InstanceHandle) -> tuple[Video, DicomFile]:
+    """Return the video and the file of an object that is one."""
     instance = await handle.instance()
     assert instance.video is not None and instance.parsed is not None  # noqa: S101, PT018 - the caller looked
     return instance.video, instance.parsed

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
-from dicomfs.instance.cine_loop import film_problems
+from dicomfs.instance.cine_loop import cine_loop_problems
 from dicomfs.instance.stages import Stages
-from dicomfs.instance.uncompressed_format import LONGEST_VALUE, NOT_WHOLE, TOO_LONG, value_length
+from dicomfs.instance.uncompressed_format import MAX_VALUE_BYTES, NOT_WHOLE, TOO_LONG, value_length
 from dicomfs.iod.pixels_elsewhere import pixels_elsewhere
 from dicomfs.iod.window_check import frame_findings
 from dicomfs.pixeldata.frame_status import problems as problems_of_frames
@@ -12,9 +12,9 @@ from dicomfs.pixeldata.frames import NativeFrames
 from dicomfs.pixeldata.pixel_data import has_pixel_data
 
 # Frames that frames.json describes: a few hundred bytes each.
-MOST_DESCRIBED = 200_000
+MAX_DESCRIBED_FRAMES = 200_000
 # Bytes of a frame in a TIFF, whose offsets have 32 bits; its head takes less than what is left.
-MOST_IN_TIFF = (1 << 32) - 4096
+MAX_TIFF_FRAME_BYTES = (1 << 32) - 4096
 
 
 def _parser(opened: Stages) -> Iterator[str]:
@@ -64,23 +64,24 @@ def _volume(opened: Stages) -> Iterator[str]:
 
 def _cine_loop(opened: Stages) -> Iterator[str]:
     if opened.pixels is not None:
-        yield from film_problems(opened.pixels)
+        yield from cine_loop_problems(opened.pixels)
 
 
 def _copies(opened: Stages) -> Iterator[str]:
     """Report which copies are left out."""
+    fmt, pixels = opened.uncompressed_format, opened.pixels
     if opened.parsed is not None and not opened.parsed.whole:
         yield NOT_WHOLE
-    elif opened.plain and opened.pixels and value_length(opened.plain, len(opened.pixels.frames)) > LONGEST_VALUE:
+    elif fmt and pixels and value_length(fmt, len(pixels.frames)) > MAX_VALUE_BYTES:
         yield TOO_LONG
 
 
 def _limits(opened: Stages) -> Iterator[str]:
     """Report which other entries are left out because of their size."""
     pixels = opened.pixels
-    if pixels is not None and len(pixels.frames) > MOST_DESCRIBED:
-        yield f"frames.json is left out: it describes no more than {MOST_DESCRIBED} frames"
-    if pixels is not None and pixels.format.values_bytes > MOST_IN_TIFF:
+    if pixels is not None and len(pixels.frames) > MAX_DESCRIBED_FRAMES:
+        yield f"frames.json is left out: it describes no more than {MAX_DESCRIBED_FRAMES} frames"
+    if pixels is not None and pixels.format.values_bytes > MAX_TIFF_FRAME_BYTES:
         yield "stored/ is left out: a frame is larger than a TIFF can be (4 GiB)"
 
 

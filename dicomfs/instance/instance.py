@@ -7,13 +7,12 @@ from dicomfs.dicom.on_demand import on_demand
 from dicomfs.dicom.part10_reader import NotDicom, parse
 from dicomfs.dicom.printable import printable
 from dicomfs.dicom.stream import Stream
-from dicomfs.instance.checks import CHECKS, MOST_DESCRIBED, MOST_IN_TIFF
+from dicomfs.instance.checks import CHECKS, MAX_DESCRIBED_FRAMES, MAX_TIFF_FRAME_BYTES
 from dicomfs.instance.stages import Stages
-from dicomfs.pixeldata.pixel_data import Pixels
 
-__all__ = ["LONGEST_PROBLEM", "MOST_DESCRIBED", "MOST_IN_TIFF", "Instance", "Pixels", "load"]
+__all__ = ["MAX_DESCRIBED_FRAMES", "MAX_PROBLEM_LENGTH", "MAX_TIFF_FRAME_BYTES", "Instance", "load"]
 
-LONGEST_PROBLEM = 500
+MAX_PROBLEM_LENGTH = 500
 """Characters of a sentence on what is wrong with a file."""
 
 
@@ -23,7 +22,7 @@ class Instance(Stages):
     @on_demand
     def problems(self) -> tuple[str, ...]:
         """A sentence for whatever is wrong, each once. Runs all checks, some of which read the stream."""
-        found = (printable(sentence, LONGEST_PROBLEM) for check in CHECKS for sentence in check(self))
+        found = (printable(sentence, MAX_PROBLEM_LENGTH) for check in CHECKS for sentence in check(self))
         return tuple(dict.fromkeys(found))
 
 

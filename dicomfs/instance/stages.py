@@ -11,12 +11,12 @@ from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom import tags
 from dicomfs.dicom.fragments import Fragments
 from dicomfs.dicom.on_demand import on_demand
-from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.part10_reader import DicomFile
 from dicomfs.dicom.stream import Stream
-from dicomfs.instance.uncompressed_format import uncompressed
+from dicomfs.instance.uncompressed_format import uncompressed_format_of
 from dicomfs.iod.icc_profile import Profile, profile_of
 from dicomfs.pixeldata.overlays import Overlay, overlays_of
-from dicomfs.pixeldata.pixel_data import FoundPixels, Pixels, find_pixels, icon_of
+from dicomfs.pixeldata.pixel_data import FoundPixels, PixelData, find_pixels, icon_of
 from dicomfs.pixeldata.video_stream import Video
 from dicomfs.volume.volume import Volume, volume_of
 
@@ -32,7 +32,7 @@ class Stages:
     *inflated* is the data set of a deflated file, which all extents then refer to.
     """
 
-    def __init__(self, parsed: Parsed | None, inflated: Stream | None = None, unreadable: str = "") -> None:
+    def __init__(self, parsed: DicomFile | None, inflated: Stream | None = None, unreadable: str = "") -> None:
         """Start with the data set alone."""
         self.parsed = parsed
         self.inflated = inflated
@@ -50,7 +50,7 @@ class Stages:
         return find_pixels(self.parsed) if self.parsed else FoundPixels()
 
     @on_demand
-    def pixels(self) -> Pixels | None:
+    def pixels(self) -> PixelData | None:
         """The frames; None where they cannot be told apart, or there are none."""
         pixels = self.found.pixels
         if pixels is not None and any(overlay.frames is None for overlay in self.overlays):
@@ -73,7 +73,7 @@ class Stages:
         return self.overlays_found[0]
 
     @property
-    def icon(self) -> Pixels | None:
+    def icon(self) -> PixelData | None:
         """The icon, which has one frame."""
         return self.icon_found[0]
 
@@ -88,11 +88,11 @@ class Stages:
         return self.volume_found[0]
 
     @on_demand
-    def plain(self) -> PixelFormat | None:
+    def uncompressed_format(self) -> PixelFormat | None:
         """How frames are stored in an uncompressed copy; None where there is none. Reads the first frame's header."""
         if self.parsed is None or self.pixels is None:
             return None
-        return uncompressed(self.parsed.stream, self.pixels.format, self.pixels.frames)
+        return uncompressed_format_of(self.parsed.stream, self.pixels.format, self.pixels.frames)
 
     @on_demand
     def overlays_found(self) -> tuple[tuple[Overlay, ...], tuple[str, ...]]:
@@ -104,7 +104,7 @@ class Stages:
         return overlays_of(self.parsed.dataset, *image)
 
     @on_demand
-    def icon_found(self) -> tuple[Pixels | None, tuple[str, ...]]:
+    def icon_found(self) -> tuple[PixelData | None, tuple[str, ...]]:
         """The icon, and what is wrong with it."""
         return icon_of(self.parsed) if self.parsed else (None, ())
 
@@ -118,16 +118,20 @@ class Stages:
         """The volume, and why there is none or what had to be assumed."""
         return volume_of(self.pixels) if self.pixels else (None, ())
 
+    def stream_in(self, file: Stream) -> Stream:
+        """Return the stream that extents refer to: the inflated data set, where there is one, otherwise *file*."""
+        return self.inflated or file
+
     def settle(self) -> None:
         """Find all that reading frames needs and the stream must be read for, so that nothing waits for it later."""
-        _ = self.plain, self.profile
+        _ = self.uncompressed_format, self.profile
         if self.pixels is not None:
             _ = self.pixels.doubtful_colours
 
     @property
     def is_settled(self) -> bool:
         """Whether `settle` has nothing left to do."""
-        return Stages.profile_found.known(self) and Stages.plain.known(self)
+        return Stages.profile_found.known(self) and Stages.uncompressed_format.known(self)
 
     @property
     def is_begun(self) -> bool:
@@ -135,7 +139,7 @@ class Stages:
         return Stages.found.known(self)
 
 
-def _weight(parsed: Parsed | None) -> int:
+def _weight(parsed: DicomFile | None) -> int:
     """Bytes of memory that an object costs, roughly, once all its stages have been asked for."""
     if parsed is None:
         return 0

@@ -15,7 +15,7 @@ _MAX_INTEGER = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FrameLocation:
     """Where a frame belongs; None or empty where the object does not say.
 
     *tile* is the column and the row of the frame's first pixel in the total pixel matrix, counted from 1;
@@ -30,7 +30,7 @@ class Place:
     segment: int | None
 
 
-def place_of(dataset: DataSet, frame: int) -> Place:
+def location_of(dataset: DataSet, frame: int) -> FrameLocation:
     """Find the place of *frame*, counted from 0, in its groups or by the order that TILED_FULL implies."""
     offset = _integer(dataset, tags.ConcatenationFrameOffsetNumber)
     offset = offset if offset is not None and offset >= 0 else None
@@ -50,7 +50,7 @@ def place_of(dataset: DataSet, frame: int) -> Place:
     )
     path = functional_group(dataset, frame, tags.OpticalPathIdentificationSequence)
     segment = functional_group(dataset, frame, tags.SegmentIdentificationSequence)
-    return Place(
+    return FrameLocation(
         number,
         None if column is None or row is None else (column, row),
         None,
@@ -59,7 +59,7 @@ def place_of(dataset: DataSet, frame: int) -> Place:
     )
 
 
-def places_alike(dataset: DataSet) -> bool:
+def locations_alike(dataset: DataSet) -> bool:
     """Tell whether all frames certainly have one place, as where neither groups nor their order say anything."""
     return not any(
         tag in dataset
@@ -71,7 +71,7 @@ def places_alike(dataset: DataSet) -> bool:
     )
 
 
-def _implied(dataset: DataSet, index: int, number: int | None) -> Place | None:
+def _implied(dataset: DataSet, index: int, number: int | None) -> FrameLocation | None:
     """Count through the tiles: along a row, then the rows, focal planes, and optical paths or segments last.
 
     PS3.3 C.7.6.17.3. None where the sizes that this takes are not there.
@@ -101,7 +101,7 @@ def _implied(dataset: DataSet, index: int, number: int | None) -> Place | None:
             ),
             "",
         )
-    return Place(number, (column * columns + 1, row * rows + 1), plane + 1, path, segment)
+    return FrameLocation(number, (column * columns + 1, row * rows + 1), plane + 1, path, segment)
 
 
 def _integer(dataset: DataSet, tag: int) -> int | None:

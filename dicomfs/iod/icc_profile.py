@@ -13,7 +13,7 @@ from dicomfs.dicom.data_set import DataSet
 _HEADER = 128
 _COLOURS = {b"RGB ": 3, b"GRAY": 1}
 
-LONGEST = 4 << 20
+MAX_PROFILE_BYTES = 4 << 20
 """Bytes of a profile that go into each picture; those of slide scanners reach some hundred thousand."""
 
 
@@ -46,7 +46,7 @@ def _examined(holder: DataSet) -> tuple[Profile, tuple[str, ...]]:
     length = struct.unpack_from(">L", header)[0] if len(header) == _HEADER else 0
     if element.length - length not in (0, 1) or header[36:40] != b"acsp":
         return Profile(element.offset, element.length, 0), ("the ICC profile is damaged; pictures go without (G18)",)
-    if length > LONGEST:
+    if length > MAX_PROFILE_BYTES:
         return Profile(element.offset, length, 0), ("the ICC profile is too long; pictures go without (L9)",)
     return Profile(element.offset, length, _COLOURS.get(header[16:20], 0)), ()
 
@@ -54,6 +54,6 @@ def _examined(holder: DataSet) -> tuple[Profile, tuple[str, ...]]:
 def _value(holder: DataSet) -> bytes:
     """Return a value for comparison; of what is too long for display images, the offset is enough."""
     element = holder.elements[tags.ICCProfile]
-    if element.length > LONGEST:
+    if element.length > MAX_PROFILE_BYTES:
         return struct.pack(">Q", element.offset)
-    return holder.value(tags.ICCProfile, LONGEST)
+    return holder.value(tags.ICCProfile, MAX_PROFILE_BYTES)

@@ -12,10 +12,10 @@ from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.rendering.render import Lut, Palette
 
-MOST_ENTRIES = 65536
+MAX_ENTRIES = 65536
 """Entries that a table can have (PS3.3 C.11.1.1.1)."""
 # What is read of a segmented table, whose segments may be longer than the entries that they stand for.
-_MAX_TABLE_BYTES = 4 * MOST_ENTRIES
+_MAX_TABLE_BYTES = 4 * MAX_ENTRIES
 
 _DESCRIPTORS = (
     tags.RedPaletteColorLookupTableDescriptor,
@@ -57,7 +57,7 @@ def read_descriptor(dataset: DataSet, tag: int, inputs: tuple[float, float]) -> 
     first = values[1] & 0xFFFF
     if first > 0x7FFF and (inputs[0] < 0 or first > inputs[1]):
         first -= 0x10000
-    return Descriptor((values[0] & 0xFFFF) or MOST_ENTRIES, first, values[2] & 0xFFFF)
+    return Descriptor((values[0] & 0xFFFF) or MAX_ENTRIES, first, values[2] & 0xFFFF)
 
 
 def read_lut(dataset: DataSet, inputs: tuple[float, float]) -> Lut | None:
@@ -157,15 +157,15 @@ def _segments(dataset: DataSet, tag: int, bits: int) -> np.ndarray:
 def _expand(units: np.ndarray) -> np.ndarray:
     """Expand segments to a table (PS3.3 C.7.9.2), as far as they make sense."""
     entries: list[int] = []
-    _expand_segments(units.tolist(), 0, MOST_ENTRIES, units.dtype.itemsize, entries)
-    return np.array(entries[:MOST_ENTRIES], "<u2")
+    _expand_segments(units.tolist(), 0, MAX_ENTRIES, units.dtype.itemsize, entries)
+    return np.array(entries[:MAX_ENTRIES], "<u2")
 
 
 def _expand_segments(
     units: list[int], at: int, segments: int, size: int, entries: list[int], nested: bool = False
 ) -> None:
     """Append the entries of *segments* segments from unit *at*; an indirect segment may not hold another one (L8)."""
-    while segments and at + 2 <= len(units) and len(entries) < MOST_ENTRIES:
+    while segments and at + 2 <= len(units) and len(entries) < MAX_ENTRIES:
         opcode, length = units[at], units[at + 1]
         at += 2
         segments -= 1

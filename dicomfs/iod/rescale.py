@@ -15,7 +15,7 @@ from dicomfs.dicom.data_set import DataSet
 from dicomfs.iod.functional_groups import distinct_frames, frames_with_groups, own_items, some_frame_has
 from dicomfs.iod.image_display import check_groups, whole_segment
 from dicomfs.iod.modality import is_colour, modality_lut, rescaling
-from dicomfs.iod.real_world_values import Mapping, has_own_mappings, mappings_of
+from dicomfs.iod.real_world_values import RealWorldValueMapping, has_own_mappings, mappings_of
 from dicomfs.rendering.rescale import Scale
 
 
@@ -84,7 +84,7 @@ def _alike(one: Sequence[DataSet], other: Sequence[DataSet]) -> bool:
     )
 
 
-def _mapped(mapping: Mapping, item: DataSet) -> Scale:
+def _mapped(mapping: RealWorldValueMapping, item: DataSet) -> Scale:
     """Turn one mapping into a scale; *item* states it, and holds its table where it has one."""
     if mapping.slope is not None and mapping.intercept is not None:
         return Scale(mapping.slope, mapping.intercept, None, mapping.first, mapping.last)

@@ -11,9 +11,9 @@ from dicomfs.dicom.stream import Extent
 
 # How many frames that are declared but not there are listed (each reading as an error). Beyond that the
 # declaration is nonsense and only what is there is listed.
-MOST_MISSING = 1000
+MAX_MISSING_FRAMES = 1000
 # More numbered files than this no tool lists; frames of a few bits could claim billions.
-MOST_FRAMES = 10_000_000
+MAX_FRAMES = 10_000_000
 
 
 class Frames(Protocol):
@@ -161,4 +161,4 @@ def _whole_frames(length: int, frame_bits: int, pitch: int, word: int) -> int:
 
 def listed(there: int, declared: int) -> int:
     """Give the number of frames to list: a missing one reads as an error rather than being dropped in silence."""
-    return min(MOST_FRAMES, declared if there < declared <= there + MOST_MISSING else there)
+    return min(MAX_FRAMES, declared if there < declared <= there + MAX_MISSING_FRAMES else there)

@@ -13,7 +13,7 @@ from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.fragments import Fragments, scan_fragments
 from dicomfs.dicom.on_demand import on_demand
-from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.part10_reader import DicomFile
 from dicomfs.dicom.stream import Extent, Stream
 from dicomfs.iod.image_display import palette_of
 from dicomfs.iod.image_pixel import PixelsUnusable, pixel_format
@@ -41,7 +41,7 @@ NATIVE = frozenset(
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelData:
     """The frames of an Instance, or its icon: how they are stored, where, and how many samples a pixel has when shown.
 
     *dataset* says how they are shown.
@@ -63,7 +63,7 @@ class Pixels:
 class FoundPixels:
     """What Pixel Data is: *pixels* where frames can be told apart, *fragments* where there are Items, or a *video*."""
 
-    pixels: Pixels | None = None
+    pixels: PixelData | None = None
     fragments: Fragments | None = None
     video: Video | None = None
     problems: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ def has_pixel_data(dataset: DataSet) -> bool:
     return any(tag in dataset for tag in PIXEL_TAGS)
 
 
-def find_pixels(parsed: Parsed) -> FoundPixels:
+def find_pixels(parsed: DicomFile) -> FoundPixels:
     """Find the pixels of a data set. Reads offset tables and the first bytes of codestreams, and judges no frame."""
     dataset, syntax = parsed.dataset, parsed.transfer_syntax
     present = [tag for tag in PIXEL_TAGS if tag in dataset]
@@ -126,7 +126,7 @@ def find_pixels(parsed: Parsed) -> FoundPixels:
             fmt, frames, wrong = _native(syntax, fmt, extent, declared)
     except Unplaced as error:
         return FoundPixels(None, fragments, None, (*problems, str(error.strerror)))
-    pixels = Pixels(dataset, fmt, frames, _display_samples(dataset, fmt))
+    pixels = PixelData(dataset, fmt, frames, _display_samples(dataset, fmt))
     return FoundPixels(pixels, fragments, None, (*problems, *wrong))
 
 
@@ -148,7 +148,7 @@ def _native(
 
 
 def _encapsulated(
-    parsed: Parsed, fmt: PixelFormat, fragments: Fragments, declared: int
+    parsed: DicomFile, fmt: PixelFormat, fragments: Fragments, declared: int
 ) -> tuple[PixelFormat, Frames, tuple[str, ...]]:
     table = _table(parsed, tags.ExtendedOffsetTable, fragments, declared)
     lengths = _table(parsed, tags.ExtendedOffsetTableLengths, fragments, declared)
@@ -176,7 +176,7 @@ def _fits_native(fmt: PixelFormat, frames: Frames) -> bool:
     )
 
 
-def icon_of(parsed: Parsed) -> tuple[Pixels | None, tuple[str, ...]]:
+def icon_of(parsed: DicomFile) -> tuple[PixelData | None, tuple[str, ...]]:
     """Find the icon: an image without frames, native or encapsulated on its own (PS3.3 C.7.6.1.1.6, N22)."""
     item = next(iter(parsed.dataset.items(tags.IconImageSequence)), None)
     element = item.get(tags.PixelData) if item else None
@@ -198,7 +198,7 @@ def icon_of(parsed: Parsed) -> tuple[Pixels | None, tuple[str, ...]]:
         frames, _ = native_frames(Extent(element.offset, element.length), fmt.frame_bits, 1, fmt.word)
     if not frames or not frames.extents(0):
         return None, ("the icon is cut short",)
-    return Pixels(item, fmt, frames, _display_samples(item, fmt)), ()
+    return PixelData(item, fmt, frames, _display_samples(item, fmt)), ()
 
 
 def _syntax_of_content(stream: Stream, frames: Frames) -> str:
@@ -211,7 +211,7 @@ def _syntax_of_content(stream: Stream, frames: Frames) -> str:
     return uids.EncapsulatedUncompressedExplicitVRLittleEndian
 
 
-def _holds_items(parsed: Parsed, element: Element) -> bool:
+def _holds_items(parsed: DicomFile, element: Element) -> bool:
     """Whether Pixel Data of a stated length begins with the Item of a Basic Offset Table and ends as Items do."""
     head = parsed.stream.pread(8, element.offset)
     if element.length < 16 or head[:4] != b"\xfe\xff\x00\xe0":
@@ -221,7 +221,7 @@ def _holds_items(parsed: Parsed, element: Element) -> bool:
     return 8 + table < element.length and behind == b"\xfe\xff\x00\xe0"
 
 
-def _table(parsed: Parsed, tag: int, fragments: Fragments, declared: int) -> bytes | None:
+def _table(parsed: DicomFile, tag: int, fragments: Fragments, declared: int) -> bytes | None:
     """Read a value of 64-bit numbers, one a frame, as far as it can be of use."""
     if tag not in parsed.dataset:
         return None
