@@ -507,8 +507,8 @@ def test_numbers_are_those_of_the_code() -> None:
         (constant("MAX_DEPTH"), "{:.0f} levels of sequences"),
         (constant("MAX_INFLATED_BYTES") / (1 << 30), "{:.0f} GiB inflated"),
         (constant("MIRROR_SECONDS"), "after {:.0f} seconds"),
-        (constant("TIME_LIMIT"), "within {:.0f} seconds"),
-        (constant("BUILD_LIMIT") / 60, "fails after {:.0f} minutes"),
+        (constant("TIME_LIMIT_SECONDS"), "within {:.0f} seconds"),
+        (constant("BUILD_LIMIT_SECONDS") / 60, "fails after {:.0f} minutes"),
         (1e-6 / constant("_SECONDS_PER_PIXEL"), "1 second more for each {:.0f} million pixels"),
     ):
         assert text.format(number) in limits

@@ -1,14 +1,14 @@
-"""What the kernel was told of sizes that nothing but making the file tells.
+"""Sizes that were reported to the kernel for files that must be built to be measured.
 
-It holds on to a size for as long as it holds the number of the file, and shares what it read by it: so the size that it
-was told first stays the size, also when the file had to be made a second time.
+The kernel keeps a size for as long as it holds the inode number, and shares its pages by that number. So the size that
+was reported first stays the size, even when the file has to be built again.
 """
 
 from dicomfs.vfs.content import WrongSize
 
 
-class ToldSizes:
-    """The sizes of files whose listing tells none, by number, for as long as the kernel holds them."""
+class ReportedSizes:
+    """Sizes of files whose listings state none, by inode number, for as long as the kernel holds them."""
 
     def __init__(self) -> None:
         """Start with none."""
@@ -16,7 +16,7 @@ class ToldSizes:
         self._sizes: dict[int, int] = {}
 
     def hold(self, inode: int) -> int | None:
-        """Count one lookup, which `forget` takes back; give the size, if it was told."""
+        """Count one lookup, which `forget` takes back; return the size, if one was reported."""
         self._held[inode] = self._held.get(inode, 0) + 1
         return self._sizes.get(inode)
 
@@ -32,11 +32,11 @@ class ToldSizes:
             self._sizes.pop(inode, None)
 
     def get(self, inode: int) -> int | None:
-        """Give the size, if it was told."""
+        """Return the size, if it was told."""
         return self._sizes.get(inode)
 
     def tell(self, inode: int, size: int) -> int:
-        """Note the size that the kernel is going to be told. Raises WrongSize where it was told another."""
+        """Note the size that is reported to the kernel. Raises WrongSize where another one was reported before."""
         told = self._sizes.setdefault(inode, size)
         if told != size:
             raise WrongSize(told, size)
