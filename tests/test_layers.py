@@ -24,7 +24,7 @@ FOLDERS = (
     Folder(
         "fuse",
         "The mount: the only folder that knows pyfuse3, the kernel and signals.",
-        "session operations fusermount systemd daemonize told_sizes inodes requester",
+        "session operations fusermount systemd daemonize reported_sizes inodes requester",
     ),
     Folder(
         "tree",

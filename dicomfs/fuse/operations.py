@@ -21,8 +21,8 @@ import trio
 
 from dicomfs.dicom.xattrs import PREFIX
 from dicomfs.fuse.inodes import InodeTable
+from dicomfs.fuse.reported_sizes import ReportedSizes
 from dicomfs.fuse.requester import Client
-from dicomfs.fuse.told_sizes import ToldSizes
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Space
 from dicomfs.vfs.content import Content
@@ -117,7 +117,7 @@ class Operations(pyfuse3.Operations):
         """Serve *root*, with extended attributes if asked for; *space* measures the archive's storage."""
         super().__init__()
         self.inodes = InodeTable(root)
-        self._sizes = ToldSizes()
+        self._sizes = ReportedSizes()
         self.statistics = Statistics()
         self.started = trio.Event()
         self._space = space
@@ -161,7 +161,7 @@ class Operations(pyfuse3.Operations):
             scope.deadline = math.inf
             size = self._sizes.get(inode)
             if size is None:
-                size = self._sizes.tell(inode, await node.find_size(Client(ctx.pid).waits, BUILD_LIMIT))
+                size = self._sizes.report(inode, await node.find_size(Client(ctx.pid).waits, BUILD_LIMIT))
             return _entry(inode, replace(node.attributes, size=size, sized=True))
         raise trio.TooSlowError
 
@@ -232,7 +232,7 @@ class Operations(pyfuse3.Operations):
             content = await node.open(Client(ctx.pid).waits if node.slow else always, BUILD_LIMIT)
         if not node.attributes.sized:
             try:
-                self._sizes.tell(inode, content.size)
+                self._sizes.report(inode, content.size)
             except OSError:
                 content.close()
                 raise

@@ -127,6 +127,7 @@ class FilmHost:
         """
         if call.length > len(slot):
             raise FilmFailed("the process for films wants more than it has room for")
+        data: bytes | memoryview
         if call.wanted == FRAME:
             data = await self._frame(call.place)
         else:
