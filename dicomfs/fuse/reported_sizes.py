@@ -1,7 +1,7 @@
 """The sizes reported to the kernel of files that must be made to be measured.
 
-The kernel keeps a size as long as it holds the inode number, and caches pages by it. So the first size that was reported
-stays the size, even when the file is made a second time.
+The kernel keeps a size as long as it holds the inode number, and caches pages by it. So the first size that was
+reported stays the size, even when the file is made a second time.
 """
 
 from dicomfs.vfs.content import WrongSize
