@@ -8,7 +8,7 @@ WORKERS = -n auto --dist loadfile
 PYTEST = .venv/bin/python -m pytest $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow soak lint bench clean
+.PHONY: help setup demo test test-slow soak lint docs package bench clean
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -17,7 +17,9 @@ help:
 	@echo "make test       run the tests (all but the slow ones; every kind of sample, not every sample)"
 	@echo "make test-slow  run the slow tests, and the others over every sample"
 	@echo "make soak       run what takes half an hour: thousands of objects, few descriptors, a long life"
-	@echo "make lint       check style and types"
+	@echo "make lint       check style, types, spelling and shell scripts"
+	@echo "make docs       write the parts of docs/ that follow from code"
+	@echo "make package    build sdist and wheel, install the wheel in a fresh environment, use it"
 	@echo "make bench      compare with what one would run instead, in one table (15 minutes)"
 	@echo "make clean      unmount the demo, remove it and the caches (.venv stays)"
 
@@ -46,8 +48,15 @@ soak: test-ready
 
 lint:
 	@.ci/setup lint
-	@.venv/bin/python -m ruff check
-	@.venv/bin/python -m mypy
+	@.ci/lint
+
+package:
+	@.ci/setup demo
+	@.ci/package
+
+docs:
+	@.ci/setup test
+	@cd tests && ../.venv/bin/python -m support.pages
 
 bench:
 	@.ci/setup test

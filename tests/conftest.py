@@ -3,13 +3,26 @@
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.archives import CORPUS
+from support.hidden_library import hide_imagecodecs_from_dicomfs
 from support.mounting import Loop
 from support.oracles import REPORTS, TABLE
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that shows what second decoders are worth."""
+    parser.addoption("--without-imagecodecs", action="store_true", help="hide imagecodecs from dicomfs")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide imagecodecs where that is asked for."""
+    if config.getoption("--without-imagecodecs"):
+        hide_imagecodecs_from_dicomfs(Path(tempfile.mkdtemp(prefix="dicomfs-stubs-")))
 
 
 @pytest.fixture(scope="session")

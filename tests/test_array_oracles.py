@@ -23,7 +23,7 @@ from support.oracles import REPORTS
 from dicomfs.vfs.nodes import Directory, File
 
 # Of objects with more frames than this the first ones stand for all, but for the slow tests.
-MOST_FRAMES = 4
+MAX_FRAMES = 4
 # Samples of a frame that were rounded otherwise: lossy colour is computed with real numbers.
 ROUNDED = {
     "VL4_J2KI": "two builds of OpenJPEG round one sample in a million differently",
@@ -177,7 +177,7 @@ DICOM = [path for path in SAMPLES if pydicom.misc.is_dicom(path)]
 
 @pytest.mark.parametrize("path", swept(DICOM))
 def test_samples_equal_pydicom(path: Path, loop: Loop, report: Report) -> None:
-    check(path, loop, report, MOST_FRAMES)
+    check(path, loop, report, MAX_FRAMES)
 
 
 @pytest.mark.slow

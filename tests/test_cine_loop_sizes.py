@@ -175,6 +175,7 @@ def test_ultrasound_keeps_its_quality(
     assert used(data) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 10, 40])
 def test_ordinary_films_use_their_room(count: int, loop: Loop, tmp_path: Path) -> None:
     frames = np.stack([np.maximum(scene(number), speckle(count)[number][:, :, None] // 2) for number in range(count)])

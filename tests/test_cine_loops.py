@@ -230,7 +230,7 @@ def test_without_pyav_there_is_none_and_the_doctor_says_so(tmp_path: Path) -> No
     assert "video.mp4" not in run("ls", path).split()
     assert "PyAV" not in run("info", path)
     assert "problems.txt" not in run("ls", path).split()
-    assert "--  films (video.mp4): PyAV is not installed: pip install 'dicomfs[video]'" in run("doctor")
+    assert "--  films (video.mp4): PyAV is not installed: pip install av" in run("doctor")
 
 
 # Pictures

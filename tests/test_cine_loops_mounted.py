@@ -186,7 +186,11 @@ def test_two_readers_one_encode(tmp_path: Path) -> None:
         assert not encoders(mount)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    ids=lambda number: number.name,
+)
 def test_an_encode_ends_with_its_last_reader(number: int, tmp_path: Path) -> None:
     archive = archive_in(tmp_path, short=jpeg_film(10))
     endless(archive / "long.dcm")
@@ -229,6 +233,7 @@ def test_a_reader_killed_in_the_middle_of_its_bytes(tmp_path: Path) -> None:
         assert answer_of_path(path) == hashlib.sha256(film).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_daemon_killed_while_it_encodes_leaves_nothing(tmp_path: Path) -> None:
     archive = archive_in(tmp_path)
     endless(archive / "long.dcm")
@@ -262,6 +267,7 @@ def test_the_daemon_ends_while_it_encodes(tmp_path: Path) -> None:
 # The disk cache
 
 
+@pytest.mark.slow
 def test_a_film_is_found_again_after_a_restart(tmp_path: Path) -> None:
     archive = archive_in(tmp_path, a=jpeg_film(COUNT))
     path = tmp_path / "mnt" / "a.dcm" / VIDEO

@@ -193,6 +193,7 @@ def test_info(name: str, lines: list[str]) -> None:
         assert line in shown
 
 
+@pytest.mark.slow
 def test_info_of_every_sample() -> None:
     for folder in (PYDICOM, PYDICOM_DATA):
         for path in sorted(folder.glob("*.dcm"))[::8]:

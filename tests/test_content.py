@@ -17,9 +17,9 @@ from dicomfs.vfs.content import (
     Buffer,
     Concatenation,
     Content,
-    FrameRun,
     Literal,
     NativeFrameRun,
+    PartialFrameRun,
     SourceExtent,
     UpsideDown,
     WrongSize,
@@ -78,7 +78,7 @@ def rotating(data: bytes) -> Callable[[int], Awaitable[bytes]]:
     return make
 
 
-class Made(FrameRun):
+class Made(PartialFrameRun):
     """Frames that a function makes."""
 
     __slots__ = ("_make",)

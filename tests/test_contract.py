@@ -30,7 +30,7 @@ from dicomfs.sources.source import Kind
 from dicomfs.vfs.nodes import File
 
 # Of objects with more frames than this, the first two, the middle and the last frame stand for all.
-MOST_FRAMES = 12
+MAX_FRAMES = 12
 # Larger files (arrays and copies of a colour film) are read whole by one test alone.
 MOST_BYTES = 64 << 20
 # Of samples that are larger than this nothing is built: tests of their own do.
@@ -74,8 +74,8 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Path, Moun
 def test_size_slices_and_repetition(sample: Path, loop: Loop) -> None:
     async def check() -> None:
         with tree_of(loop, sample) as top, tree_of(loop, sample) as again:
-            files = await files_below(top, frames=MOST_FRAMES)
-            others = dict(await files_below(again, frames=MOST_FRAMES))
+            files = await files_below(top, frames=MAX_FRAMES)
+            others = dict(await files_below(again, frames=MAX_FRAMES))
             assert [path for path, _ in files] == list(others)
             files = small(files, sys.maxsize)
             chance = random.Random(str(sample))
@@ -121,7 +121,7 @@ def test_eight_readers_at_once(sample: Path, loop: Loop) -> None:
 def test_the_mount_shows_the_same(sample: Path, loop: Loop, mounts: dict[Path, Mount]) -> None:
     async def expected() -> dict[bytes, str]:
         with tree_of(loop, sample) as top:
-            return {path: await answer(file) for path, file in small(await files_below(top, frames=MOST_FRAMES))}
+            return {path: await answer(file) for path, file in small(await files_below(top, frames=MAX_FRAMES))}
 
     base = PYDICOM if sample.is_relative_to(PYDICOM) else PYDICOM_DATA
     place = mounts[base].path / sample.relative_to(base)
@@ -143,12 +143,13 @@ def length(path: bytes) -> int:
         return sum(len(data) for data in iter(lambda: file.read(1 << 20), b""))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_few_and_explained(loop: Loop) -> None:
     """Every frame of the samples is shown, but for files that are broken on purpose."""
 
     async def failures(sample: Path) -> list[bytes]:
         with tree_of(loop, sample) as top:
-            files = small(await files_below(top, frames=MOST_FRAMES))
+            files = small(await files_below(top, frames=MAX_FRAMES))
             return [path for path, file in files if await answer(file) == "EIO"]
 
     def frames_of(sample: str) -> list[bytes]:
@@ -170,7 +171,7 @@ def test_listing_decodes_nothing(sample: Path, loop: Loop) -> None:
         before = loop.decoder.stats
         with tree_of(loop, sample) as top:
             names = [child.name.decode() for child in await top.listing()]
-            await files_below(top, frames=MOST_FRAMES)
+            await files_below(top, frames=MAX_FRAMES)
         after = loop.decoder.stats
         assert (after.decoded, after.failed) == (before.decoded, before.failed)
         order = [virtual.name for virtual, _ in VIRTUAL_FILES]
@@ -193,6 +194,7 @@ def test_ls_of_the_whole_mount_decodes_nothing(tmp_path: Path) -> None:
         assert mount.statistics()["decoded"] == 0
 
 
+@pytest.mark.slow
 def test_a_search_for_dicom_finds_each_object_once(tmp_path: Path) -> None:
     """Whoever looks into every file, as ITK and dcm2niix do, finds the objects of the archive, each once."""
 

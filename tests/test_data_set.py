@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pydicom.dataelem import RawDataElement
 from support.archives import CORPUS, corpus_files, swept
 
-from dicomfs.dicom.element_reader import MOST_DEPTH, MOST_ITEMS
-from dicomfs.dicom.part10_reader import KEEP, DataSet, NotDicom, Parsed, parse
+from dicomfs.dicom.element_reader import MAX_DEPTH, MAX_ITEMS
+from dicomfs.dicom.part10_reader import MAX_KEPT_VALUE_BYTES, DataSet, DicomFile, NotDicom, parse
 from dicomfs.dicom.stream import Memory
 
 PYDICOM = Path(pydicom.__file__).parent / "data"
@@ -36,7 +36,7 @@ def _samples() -> Iterator[tuple[str, Path]]:
                 yield f"{name}/{path.relative_to(root)}", path
 
 
-def parsed_or_none(path: Path) -> Parsed | None:
+def parsed_or_none(path: Path) -> DicomFile | None:
     try:
         return parse(Memory(path.read_bytes()))
     except NotDicom:
@@ -76,7 +76,7 @@ def dicom_file(body: bytes, syntax: str = "1.2.840.10008.1.2.1") -> bytes:
     return bytes(128) + b"DICM" + element(0x00020000, "UL", struct.pack("<L", len(meta))) + meta + body
 
 
-def read(body: bytes, syntax: str = "1.2.840.10008.1.2.1") -> Parsed:
+def read(body: bytes, syntax: str = "1.2.840.10008.1.2.1") -> DicomFile:
     return parse(Memory(dicom_file(body, syntax)))
 
 
@@ -136,7 +136,7 @@ def test_reads_what_pydicom_reads(path: Path) -> None:
     check_text_and_numbers(parsed, path)
 
 
-def check_elements(parsed: Parsed, path: Path) -> None:
+def check_elements(parsed: DicomFile, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # pydicom does not skip a stray first byte (H7).
@@ -151,7 +151,7 @@ def check_elements(parsed: Parsed, path: Path) -> None:
             assert sorted(parsed.meta.elements) == sorted(theirs.file_meta.keys())
 
 
-def check_text_and_numbers(parsed: Parsed, path: Path) -> None:
+def check_text_and_numbers(parsed: DicomFile, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = pydicom.dcmread(path, force=True)
@@ -393,8 +393,8 @@ def test_h19_long_values_stay_in_the_stream() -> None:
     assert (long.value, long.length) == (None, 50_000_000)
     assert parsed.dataset.text(0x00100010) == "A^B"
     assert stream.read < 200_000
-    kept = read(element(0x00081080, "UT", b"x" * KEEP))
-    assert kept.dataset.elements[0x00081080].value == b"x" * KEEP
+    kept = read(element(0x00081080, "UT", b"x" * MAX_KEPT_VALUE_BYTES))
+    assert kept.dataset.elements[0x00081080].value == b"x" * MAX_KEPT_VALUE_BYTES
 
 
 def test_pixel_data_is_never_read_and_what_follows_it_is() -> None:
@@ -485,7 +485,7 @@ def test_deflated_in_name_only() -> None:
 
 
 def test_l3_a_deflate_bomb_is_capped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicomfs.dicom.deflated.MOST_INFLATED", 8 << 20)
+    monkeypatch.setattr("dicomfs.dicom.deflated.MAX_INFLATED_BYTES", 8 << 20)
     packer = zlib.compressobj(9, wbits=-15)
     bomb = packer.compress(element(0x00081080, "UT", b"", 1 << 30))
     bomb += b"".join(packer.compress(bytes(1 << 20)) for _ in range(400)) + packer.flush()
@@ -521,7 +521,7 @@ def test_l1_a_file_cut_anywhere_is_told(cut: int) -> None:
 
 def test_l2_two_million_empty_items() -> None:
     parsed = read(element(0x00081140, "SQ", item(b"") * 2_000_000, UNDEFINED))
-    assert len(parsed.dataset.items(0x00081140)) <= MOST_ITEMS + 1
+    assert len(parsed.dataset.items(0x00081140)) <= MAX_ITEMS + 1
     assert any("(L2)" in problem for problem in parsed.problems)
 
 
@@ -531,18 +531,18 @@ def test_l2_a_thousand_nested_sequences() -> None:
     depth, dataset = 0, parsed.dataset
     while dataset.items(0x00081140):
         depth, dataset = depth + 1, dataset.items(0x00081140)[0]
-    assert depth == MOST_DEPTH
+    assert depth == MAX_DEPTH
     assert any("(L2)" in problem for problem in parsed.problems)
 
 
 def test_l2_elements_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicomfs.dicom.element_reader.MOST_ELEMENTS", 1000)
+    monkeypatch.setattr("dicomfs.dicom.element_reader.MAX_ELEMENTS", 1000)
     parsed = read(element(0x00280010, "US", b"ab") * 5000)
     assert any("(L2)" in problem for problem in parsed.problems)
 
 
 def test_l2_values_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicomfs.dicom.element_reader.MOST_KEPT", 1 << 20)
+    monkeypatch.setattr("dicomfs.dicom.element_reader.MAX_KEPT_BYTES", 1 << 20)
     long = read(b"".join(element(0x00100000 + number, "UT", b"y" * 60_000) for number in range(100)))
     assert sum(len(each.value or b"") for each in long.dataset) <= 1 << 20
     assert len(long.dataset) == 100
@@ -575,7 +575,7 @@ def test_windows_are_small_however_far_values_lie_apart() -> None:
 # --- any bytes --------------------------------------------------------------------------------------------------
 
 
-def survives(data: bytes) -> Parsed | None:
+def survives(data: bytes) -> DicomFile | None:
     """Parse *data* and look at everything; only NotDicom may come out."""
     try:
         parsed = parse(Memory(data))

@@ -414,6 +414,7 @@ def test_two_thousand_objects_with_256_descriptors(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.slow
 def test_who_holds_too_many_copies_is_refused_and_nobody_else(tmp_path: Path) -> None:
     archive = many_copies(tmp_path / "archive", 120, directory_size=20)
     with mounted(archive, tmp_path, under=("prlimit", "--nofile=128:128"), warn=True) as mount:

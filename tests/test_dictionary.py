@@ -1,8 +1,10 @@
 """The data dictionary beside pydicom's own way of asking it."""
 
 import random
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 from pydicom.datadict import (
     DicomDictionary,
@@ -12,8 +14,23 @@ from pydicom.datadict import (
     get_private_entry,
     private_dictionaries,
 )
+from pydicom.uid import UID_dictionary
 
-from dicomfs.dicom.dictionary import keyword, private_name, private_vr, public_vr
+from dicomfs.dicom.dictionary import keyword, private_name, private_vr, public_vr, uid_keyword, uid_name
+
+MAKER = Path(__file__).parent.parent / "tools" / "make_dictionary.py"
+
+
+def test_the_table_is_what_pydicom_has() -> None:
+    """A newer pydicom may know more: run `python tools/make_dictionary.py` and commit what that changes."""
+    maker = runpy.run_path(str(MAKER))
+    assert maker["TABLE"].read_text(encoding="utf-8") == maker["table"]()
+
+
+def test_uids() -> None:
+    for uid, (name, _, _, _, word) in UID_dictionary.items():
+        assert (uid_keyword(uid), uid_name(uid)) == (word, name)
+    assert (uid_keyword("1.2.3"), uid_name("1.2.3")) == ("", "1.2.3")
 
 
 def test_public_tags_and_repeating_groups() -> None:
@@ -45,7 +62,7 @@ def test_private_tags_in_any_block() -> None:
     assert private_vr(0x00091001, "NOBODY") == private_name(0x00091001, "NOBODY") == ""
 
 
-def test_the_rest_of_pydicom_is_not_loaded() -> None:
+def test_pydicom_is_not_loaded() -> None:
     script = (
         "import sys, dicomfs.fuse.session; print([name for name in sys.modules if name.partition('.')[0] == 'pydicom'])"
     )

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from dicomfs.codecs.pixel_format import PixelFormat
-from dicomfs.dicom.part10_reader import Parsed, parse
+from dicomfs.dicom.part10_reader import DicomFile, parse
 from dicomfs.dicom.stream import Memory
 from dicomfs.iod.image_display import GroupMissing, check_groups, display_of, wants_automatic_window
 from dicomfs.iod.image_pixel import PixelsUnusable, pixel_format
@@ -39,7 +39,7 @@ def image(**attributes: object) -> Dataset:
     return dataset
 
 
-def stored(dataset: Dataset, syntax: str = LITTLE) -> Parsed:
+def stored(dataset: Dataset, syntax: str = LITTLE) -> DicomFile:
     """Write a data set as a file and parse that."""
     dataset.add_new(0x7FE00010, "OW", dataset.get("PixelData", bytes(12)))
     file = io.BytesIO()
@@ -54,7 +54,7 @@ def stored(dataset: Dataset, syntax: str = LITTLE) -> Parsed:
 def shown(dataset: Dataset, frame: int = 0, syntax: str = LITTLE) -> tuple[Display, str]:
     """Read how a frame is shown, and the problems in one line."""
     parsed = stored(dataset, syntax)
-    display, problems = display_of(parsed.dataset, frame, pixel_format(parsed.dataset, syntax), parsed.stream)
+    display, problems = display_of(parsed.dataset, frame, pixel_format(parsed.dataset, syntax))
     return display, " ".join(problems)
 
 
@@ -488,7 +488,7 @@ def test_palettes_of_samples_equal_pydicom(name: str) -> None:
     path = Path(found.origin).parent / "data" / name
     parsed = parse(Memory(path.read_bytes()))
     fmt = pixel_format(parsed.dataset, parsed.transfer_syntax)
-    display, problems = display_of(parsed.dataset, 0, fmt, parsed.stream)
+    display, problems = display_of(parsed.dataset, 0, fmt)
     values = np.arange(256 if fmt.bits_stored == 8 else 65536, dtype=fmt.dtype)
     expected = apply_color_lut(values, pydicom.dcmread(path, force=True))
     if expected.dtype == np.uint16 and expected.max() > 255:

@@ -73,7 +73,7 @@ def grey_options(instance: Instance) -> tuple[list[str], Window | None] | None:
     """Say to DCMTK what the file says to us, else give both a window for all values; None where it cannot be told."""
     assert instance.pixels
     assert instance.parsed
-    display, _ = display_of(instance.pixels.dataset, 0, instance.pixels.format, instance.parsed.stream)
+    display, _ = display_of(instance.pixels.dataset, 0, instance.pixels.format)
     if display.padding is not None or display.palette is not None:
         return None  # DCMTK draws padding like any value, and no supplemental palettes
     if display.voi_lut is not None:
@@ -92,7 +92,7 @@ def tolerance(instance: Instance, window: Window | None) -> float:
     """Say by how many levels of grey roundings may differ: DCMTK cuts rescaled values to whole numbers."""
     assert instance.pixels
     assert instance.parsed
-    display, _ = display_of(instance.pixels.dataset, 0, instance.pixels.format, instance.parsed.stream)
+    display, _ = display_of(instance.pixels.dataset, 0, instance.pixels.format)
     shown = window or display.window
     if shown is None or (display.slope.is_integer() and display.intercept.is_integer()):
         return 1

@@ -16,7 +16,7 @@ from dicomfs.dicom.stream import Memory, Stream
 from dicomfs.instance.instance import Instance, load
 from dicomfs.pixeldata.frame_status import looked_at, status
 
-MOST_FRAMES = 5
+MAX_FRAMES = 5
 
 
 def compare(instance: Instance, stream: Stream, frame: int) -> str:
@@ -46,7 +46,7 @@ def check(path: Path) -> set[str]:
     if instance.pixels is None:
         return set()
     stream = instance.inflated or Memory(data)
-    return {compare(instance, stream, frame) for frame in range(min(MOST_FRAMES, len(instance.pixels.frames)))}
+    return {compare(instance, stream, frame) for frame in range(min(MAX_FRAMES, len(instance.pixels.frames)))}
 
 
 @pytest.mark.parametrize("path", swept(SAMPLES))
@@ -57,6 +57,7 @@ def test_samples(path: Path) -> None:
     assert errors == broken.get(path.name, set())
 
 
+@pytest.mark.slow
 def test_the_corpus() -> None:
     if CORPUS.is_dir():
         found = {path.name: check(path) for path in corpus_files()}

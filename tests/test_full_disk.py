@@ -93,6 +93,7 @@ def built(mount: Mount, name: str) -> list[Path]:
     return [*sorted(copies), mount.path / name / "video.mp4"]
 
 
+@pytest.mark.slow
 def test_films_and_copies_of_a_real_mount(small: Path, tmp_path: Path) -> None:
     archive = films(tmp_path / "archive", 4)
     with mounted(archive, tmp_path) as mount:

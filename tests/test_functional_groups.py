@@ -3,7 +3,7 @@
 import pytest
 from support.builders import PER_FRAME_GROUPS, SHARED_GROUPS, DataSet, Value, dicom, image
 
-from dicomfs.dicom.data_set import DataSet as Parsed
+from dicomfs.dicom.data_set import DataSet as DicomFile
 from dicomfs.dicom.part10_reader import parse
 from dicomfs.dicom.stream import Memory
 from dicomfs.iod.functional_groups import functional_group, in_group, in_groups
@@ -16,7 +16,7 @@ def measures(spacing: str | None) -> DataSet:
     return {} if spacing is None else {MEASURES: ("SQ", [{SPACING: ("DS", spacing)}])}
 
 
-def data_set(per_frame: list[str | None] | None, shared: str | None, top: str | None = None) -> Parsed:
+def data_set(per_frame: list[str | None] | None, shared: str | None, top: str | None = None) -> DicomFile:
     more: dict[int, tuple[str, Value]] = {}
     if per_frame is not None:
         more[PER_FRAME_GROUPS] = ("SQ", [measures(spacing) for spacing in per_frame])

@@ -32,7 +32,7 @@ from test_data_set import (
 )
 
 from dicomfs.dicom.json_model import BulkValue, bulk_values, header_json
-from dicomfs.dicom.part10_reader import NotDicom, Parsed, parse
+from dicomfs.dicom.part10_reader import DicomFile, NotDicom, parse
 from dicomfs.dicom.stream import Memory
 from dicomfs.dicom.text_dump import header_txt
 
@@ -65,7 +65,7 @@ def one(vr: str, value: bytes, tag: int = 0x00091001) -> dict[str, object]:
     return header(element(tag, vr, value))[f"{tag:08X}"]
 
 
-def bulk_bytes(parsed: Parsed, value: BulkValue) -> bytes:
+def bulk_bytes(parsed: DicomFile, value: BulkValue) -> bytes:
     """Read a bulk value in little endian order, as a file of the mount would."""
     data = parsed.stream.pread(value.length, value.offset)
     if value.swap == 1:
@@ -75,7 +75,7 @@ def bulk_bytes(parsed: Parsed, value: BulkValue) -> bytes:
     return b"".join(words) + data[whole:]
 
 
-def valid(parsed: Parsed) -> Json:
+def valid(parsed: DicomFile) -> Json:
     """Check all that must hold of every header, whatever the file."""
     data = header_json(parsed)
     assert data == header_json(parsed)
@@ -155,7 +155,7 @@ def _is_nothing(entry: dict[str, object]) -> bool:
 class Judge:
     """Compares our JSON of one file with DCMTK's, element by element."""
 
-    def __init__(self, parsed: Parsed) -> None:
+    def __init__(self, parsed: DicomFile) -> None:
         self.parsed = parsed
         self.bulk = {value.name: value for value in bulk_values(parsed)}
         self.compared = 0
@@ -217,7 +217,7 @@ DCMTK_CANNOT_CONVERT = (
 )
 
 
-def _for_dcmtk(parsed: Parsed, path: Path, folder: Path) -> tuple[Path, bool]:
+def _for_dcmtk(parsed: DicomFile, path: Path, folder: Path) -> tuple[Path, bool]:
     """Give a file that dcm2json can write: it refuses compressed pixel data, so that gets cut off."""
     pixels = parsed.dataset.get(0x7FE00010)
     if pixels is None or parsed.fragments is None:
@@ -237,7 +237,7 @@ def test_header_json_agrees_with_dcm2json_and_pydicom(
         check_against_pydicom(parsed, path)
 
 
-def check_against_dcm2json(parsed: Parsed, path: Path, tmp_path: Path, program: Callable[[str], str]) -> None:
+def check_against_dcm2json(parsed: DicomFile, path: Path, tmp_path: Path, program: Callable[[str], str]) -> None:
     source, cut = _for_dcmtk(parsed, path, tmp_path)
     done = subprocess.run([program("dcm2json"), "-fc", str(source)], capture_output=True, check=False)
     ours = valid(parsed)
@@ -271,7 +271,7 @@ def _doubles(dataset: pydicom.Dataset) -> list[tuple[int, object]]:
     return found
 
 
-def check_against_pydicom(parsed: Parsed, path: Path) -> None:
+def check_against_pydicom(parsed: DicomFile, path: Path) -> None:
     values = {f"bulk/{value.name}": bulk_bytes(parsed, value) for value in bulk_values(parsed)}
 
     def bulk(tag: str, vr: str, uri: str) -> bytes:

@@ -181,6 +181,7 @@ def test_names_on_a_terminal_are_harmless_and_in_a_pipe_as_they_are(options: lis
     assert b"a\x1b]0;title\x07\nb" in piped
 
 
+@pytest.mark.slow
 def test_complaints_about_hostile_names_are_one_harmless_line(named: Path, tmp_path: Path) -> None:
     evil = os.fsdecode(b"x\x1b]0;title\x07\ny")
     for arguments in (

@@ -8,7 +8,7 @@ import pytest
 from support.archives import SAMPLES
 from support.builders import EXPLICIT_BIG, IMPLICIT_LITTLE, PER_FRAME_GROUPS, SHARED_GROUPS, DataSet, dicom, image
 
-from dicomfs.dicom.data_set import DataSet as Parsed
+from dicomfs.dicom.data_set import DataSet as DicomFile
 from dicomfs.dicom.part10_reader import NotDicom, parse
 from dicomfs.dicom.stream import Memory
 from dicomfs.iod.image_plane import Plane, plane_of, planes_of
@@ -54,7 +54,7 @@ def test_positions_that_are_none(position: str) -> None:
     assert planes({POSITION: ("DS", position), THICKNESS: ("DS", "1e999")}) == [Plane((), (), (), None)]
 
 
-def assert_all_are_the_same(dataset: Parsed, frames: int) -> None:
+def assert_all_are_the_same(dataset: DicomFile, frames: int) -> None:
     """Compare what is read of all frames at once with what is read of each."""
     planes = planes_of(dataset, frames)
     for frame in range(frames):

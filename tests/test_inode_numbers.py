@@ -225,6 +225,7 @@ def test_the_source_knows_which_file_systems_keep_inodes(tmp_path: Path) -> None
     assert len({*there.values(), *here.values()}) == 2 * len(here) - 1
 
 
+@pytest.mark.slow
 def test_restic_finds_all_of_a_remounted_archive_unmodified(program: Callable[[str], str], tmp_path: Path) -> None:
     """Case 14: it compares size, times and inode numbers, and reads again whatever has another one."""
     restic, archive = program("restic"), small_archive(tmp_path)
@@ -247,6 +248,7 @@ def test_restic_finds_all_of_a_remounted_archive_unmodified(program: Callable[[s
     assert (summaries[1]["files_new"], summaries[1]["files_changed"], summaries[1]["data_blobs"]) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_borg_finds_all_of_a_remounted_archive_unchanged(program: Callable[[str], str], tmp_path: Path) -> None:
     borg, archive = program("borg"), small_archive(tmp_path)
     # It never trusts what is as new as the newest file.

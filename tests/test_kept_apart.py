@@ -84,6 +84,7 @@ def test_numbers_given_again_within_a_mount_mix_nothing_up(folder: Path, tmp_pat
         assert numbers == {2}
 
 
+@pytest.mark.slow
 def test_equal_headers_and_different_middles_are_two_contents(tmp_path: Path) -> None:
     """Nothing but the pixels in the middle differs: neither the header, nor path, size, times, number and ends."""
     pixels = bytearray(np.random.default_rng(1).bytes(2 * 64 * 64))

@@ -35,13 +35,14 @@ FOLDERS = (
         "entries",
         "What the directory of one instance holds: one module for each entry, and the one ordered list of them.",
         "frames header icon arrays bitstreams transcoded native_dcm overlays original cine_loop stored_video volume"
-        " frames_json dependence slide_thumbnail written_text built_file source_bytes display_images automatic_window"
-        " frame_values frame_request",
+        " frames_json frame_rows dependence slide_thumbnail written_text built_file source_bytes display_images"
+        " automatic_window frame_values frame_request",
     ),
     Folder(
         "instance",
         "One DICOM object opened: its parts put together, its problems, and a handle that outlives the cache.",
-        "handle services instance cine_loop uncompressed_format view_options entry_selection remark_log",
+        "handle services instance checks stages cine_loop uncompressed_format view_options entry_selection remark_log"
+        " version_stream",
     ),
     Folder("volume", "Slices to a regular grid in the patient.", "volume mosaic frame_traits stack"),
     Folder(
@@ -64,7 +65,7 @@ FOLDERS = (
         "What a data set says: one module for each module of PS3.3; data set in, frozen value out.",
         "automatic_window window_check rescale image_display display_problems pixel_size cine whole_slide voi_lut"
         " image_plane frame_times real_world_values frame_location ultrasound_regions pixels_elsewhere image_pixel"
-        " icc_profile lookup_tables functional_groups",
+        " icc_profile modality lookup_tables functional_groups",
     ),
     Folder(
         "rendering",
@@ -74,8 +75,9 @@ FOLDERS = (
     Folder(
         "codecs",
         "Encoded frame to stored values and back, for each transfer syntax; importable in a bare process.",
-        "encoders registry rle decoders damage codestream lossless_end jpeg2000 colour jpegxl jpeg native remarks"
-        " predictor codestream_ends bitstream pixel_format",
+        "encoders registry rle decoders damage decoder_table by_imagecodecs by_pillow by_pylibjpeg packbits encoded"
+        " codestream lossless_end jpeg2000 colour jpegxl jpeg native remarks predictor codestream_ends openjpeg_log"
+        " bitstream pixel_format",
     ),
     Folder(
         "vfs",
@@ -92,8 +94,9 @@ FOLDERS = (
     Folder(
         "dicom",
         "Bytes to data sets and back (PS3.5, PS3.6, PS3.10), their JSON and their text.",
-        "encapsulation text_dump part10_writer json_model xattrs part10_reader element_reader long_sequence data_set"
-        " fragments deflated encoding values recognition printable stream dictionary character_sets tags uids",
+        "encapsulation text_dump part10_writer json_model xattrs part10_reader element_reader long_sequence item_walk"
+        " item_layout data_set fragments deflated encoding values recognition printable problems on_demand stream"
+        " dictionary character_sets tags uids",
     ),
     Folder(
         "resources",

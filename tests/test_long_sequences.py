@@ -8,21 +8,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from bench import large_objects as large
 
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.json_model import bulk_values, header_json, json_parts
 from dicomfs.dicom.long_sequence import LongSequence
-from dicomfs.dicom.part10_reader import Parsed, parse
+from dicomfs.dicom.part10_reader import DicomFile, parse
 from dicomfs.dicom.stream import Memory
 from dicomfs.dicom.text_dump import header_txt, txt_parts
 from dicomfs.instance.instance import load
 from dicomfs.iod.functional_groups import each_frame_has, functional_items, in_groups, some_frame_has
-from tests.bench import large_objects as large
 
 GROUPS = 0x52009230
 
 
-def both(monkeypatch: pytest.MonkeyPatch, data: bytes) -> tuple[Parsed, Parsed]:
+def both(monkeypatch: pytest.MonkeyPatch, data: bytes) -> tuple[DicomFile, DicomFile]:
     """Parse with an object for each Item, and with an index."""
     whole = parse(Memory(data))
     monkeypatch.setattr("dicomfs.dicom.long_sequence.LONG", 1)
@@ -112,7 +112,7 @@ def test_more_items_than_the_budget_in_functional_groups() -> None:
 def test_what_is_beyond_the_budgets_is_skipped_to_find_pixel_data(
     stated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicomfs.dicom.element_reader.MOST_ITEMS", 20)
+    monkeypatch.setattr("dicomfs.dicom.element_reader.MAX_ITEMS", 20)
     item = large.sequence(0x00081140, large.element(0x00080060, "CS", b"MR"), stated=stated)
     body = large.sequence(0x00081115, *[item] * 100, stated=stated) + large.element(0x00100020, "LO", b"ID")
     body += large.sequence(0x00321064, item, stated=stated)
@@ -126,7 +126,7 @@ def test_what_is_beyond_the_budgets_is_skipped_to_find_pixel_data(
 
 
 def test_elements_in_sequences_do_not_use_up_those_of_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicomfs.dicom.element_reader.MOST_ELEMENTS", 50)
+    monkeypatch.setattr("dicomfs.dicom.element_reader.MAX_ELEMENTS", 50)
     item = b"".join([large.element(0x00100000 + number, "LO", b"x") for number in range(1, 30)])
     instance = load(Memory(elements(large.sequence(0x00081115, *[item] * 9), 2)))
     assert instance.pixels is not None
@@ -174,7 +174,7 @@ def test_a_disk_that_is_full_while_inflating_is_told(tmp_path: Path, monkeypatch
 def test_only_bombs_are_refused_for_their_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = large.inflated(16)
     assert load(Memory(zeros)).problems == ()
-    monkeypatch.setattr("dicomfs.dicom.deflated._SUSPICIOUS", 8 << 20)
+    monkeypatch.setattr("dicomfs.dicom.deflated._SUSPICIOUS_BYTES", 8 << 20)
     bomb = load(Memory(zeros))
     assert any("1000 times" in problem and "(L3)" in problem for problem in bomb.problems)
     assert not any("damage" in problem for problem in bomb.problems)
@@ -185,7 +185,7 @@ def test_only_bombs_are_refused_for_their_ratio(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_is_too_large_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicomfs.dicom.deflated.MOST_INFLATED", 8 << 20)
+    monkeypatch.setattr("dicomfs.dicom.deflated.MAX_INFLATED_BYTES", 8 << 20)
     problems = load(Memory(large.inflated(16))).problems
     assert any("larger than 8 MiB" in problem for problem in problems)
     assert not any("damage" in problem for problem in problems)

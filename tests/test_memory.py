@@ -1,6 +1,8 @@
-"""Memory of the daemon: what the README states, and what is counted is what is taken."""
+"""Memory of the daemon: what the reference states, and what is counted is what is taken."""
 
+import concurrent.futures
 import contextlib
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +13,7 @@ from support.mounting import Mount, mounted, wait_for
 
 from dicomfs.fuse.session import HELD_BYTES
 from dicomfs.instance.services import CHILDREN_BYTES, HEADER_BYTES, TEXT_BYTES
+from dicomfs.workers.frame_cache import WORKING_BYTES
 
 MIB = 1 << 20
 
@@ -47,6 +50,31 @@ def test_open_files_keep_no_frame_each(memory: str, tmp_path: Path) -> None:
             assert mount.resident() - before < allowed
 
 
+def test_forty_clients_at_once_take_the_memory_of_a_few(tmp_path: Path) -> None:
+    """Each wants another frame of 18 MB at the same time: not all are read from the source to wait for a worker."""
+    archive, clients = tmp_path / "archive", 40
+    archive.mkdir()
+    colour_film(archive / "film.dcm", clients, 2000, 3000)
+    with mounted(archive, tmp_path, "--workers", "2", "--cache-memory", "0") as mount:
+        folder, most = mount.path / "film.dcm/frames", []
+        (folder / "0001.png").read_bytes()
+        before = mount.resident()
+        with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+            starts = [pool.submit(_start, folder / f"{number + 1:04}.png") for number in range(clients)]
+            while not all(start.done() for start in starts):
+                most.append(mount.resident() - before)
+        assert all(start.result().startswith(b"\x89PNG") for start in starts)
+        assert max(most) < 2 * WORKING_BYTES + 32 * MIB
+
+
+def _start(path: Path) -> bytes:
+    """Read the first bytes of a file, without the kernel's reading on."""
+    with open(path, "rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        return file.read(1000)
+
+
+@pytest.mark.slow
 def test_what_a_listing_leaves_is_what_is_counted(tmp_path: Path) -> None:
     """Objects cost what the caches take for them, and what the kernel holds."""
     count = 1200
@@ -61,7 +89,7 @@ def test_what_a_listing_leaves_is_what_is_counted(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_nine_thousand_objects(tmp_path: Path) -> None:
-    """The README: 80 MB for the processes, and at most 170 MB for headers and listings; a tenth more for chance."""
+    """The reference: 80 MB for the processes, and at most 170 MB for headers and listings; a tenth more for chance."""
     with mounted(many_copies(tmp_path / "archive", 9000), tmp_path, "--workers", "2") as mount:
         look_at_all(mount)
         look_at_all(mount)
@@ -73,8 +101,8 @@ def test_nine_thousand_objects(tmp_path: Path) -> None:
         assert mount.resident() < (80 + 170 + 34 + 10) * 10**6 * 1.1
 
 
-def test_the_readme_states_the_sum_of_the_caches() -> None:
-    text = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
+def test_the_reference_states_the_sum_of_the_caches() -> None:
+    text = " ".join((Path(__file__).parents[1] / "docs/reference.md").read_text().split())
     found = re.search(r"at most (\d+) MB", text)
     assert found
     assert int(found[1]) * 10**6 >= HEADER_BYTES + TEXT_BYTES + CHILDREN_BYTES

@@ -71,6 +71,7 @@ def packed(place: Path) -> list[Path]:
     return [zipped, gzipped, tarred, both]
 
 
+@pytest.mark.slow
 def test_packed_archives_and_urls_get_a_sentence_that_helps(tmp_path: Path) -> None:
     for path in packed(tmp_path):
         for words in (["mount", path, tmp_path], [path, tmp_path], [path], ["ls", path], ["cat", path / "IM0001.dcm"]):
@@ -217,6 +218,7 @@ def trap(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("user", [0, 65534])
 def test_no_verb_imports_from_the_working_directory(user: int, trap: Path, tmp_path: Path) -> None:
     mountpoint, log = trap / "mnt", trap / "mark" / "log"

@@ -114,6 +114,7 @@ def test_tar(option: str, mount: Mount, expected: dict[bytes, str], tmp_path: Pa
     assert digests(tmp_path / "out") == expected
 
 
+@pytest.mark.slow
 def test_sha256sum(mount: Mount, expected: dict[bytes, str]) -> None:
     for path, digest in expected.items():
         assert run("sha256sum", os.path.join(os.fsencode(mount.path), path)).lstrip(b"\\")[:64].decode() == digest
@@ -280,6 +281,7 @@ def test_listings_of_a_directory_are_stable_while_it_changes(tmp_path: Path) -> 
         assert len(os.listdir(mount.path)) == 500
 
 
+@pytest.mark.slow
 def test_forgotten_inodes_are_freed(archive: Path, tmp_path: Path) -> None:
     drop = Path("/proc/sys/vm/drop_caches")
     with mounted(archive, tmp_path) as mount:

@@ -41,7 +41,7 @@ from support.mounting import Loop, files_below, mounted, read_all, tree_of
 from support.object_directories import Shown
 from support.oracles import Ours, as_stored, ask_dcmtk, ask_gdcm, ours
 
-from dicomfs.instance.uncompressed_format import LONGEST_VALUE, NOT_WHOLE, TOO_LONG
+from dicomfs.instance.uncompressed_format import MAX_VALUE_BYTES, NOT_WHOLE, TOO_LONG
 
 # JPEG processes that are never lossless.
 LOSSY = [f"1.2.840.10008.1.2.4.{number}" for number in range(50, 57)]
@@ -467,7 +467,7 @@ def sparse(path: Path, elements: DataSet, length: int) -> None:
 def test_as_much_as_a_length_can_state(loop: Loop, tmp_path: Path) -> None:
     """The size is arithmetic: nothing of the 4 GiB is looked at. One frame more would pass them."""
     path, side = tmp_path / "large.dcm", 1 << 12
-    count = LONGEST_VALUE // (side * side)
+    count = MAX_VALUE_BYTES // (side * side)
     sparse(path, image(side, side, b"", frames=count), count * side * side)
     shown = Shown(loop, path)
     assert "native.dcm" in shown.names
@@ -487,13 +487,13 @@ def test_as_much_as_a_length_can_state(loop: Loop, tmp_path: Path) -> None:
 def test_more_than_a_length_can_state(loop: Loop, tmp_path: Path) -> None:
     """Compressed, it may well be there; so may the encapsulated copies."""
     stream = encoded(NOISE[0], JPEG_2000)
-    count = LONGEST_VALUE // NOISE[0].nbytes + 1
+    count = MAX_VALUE_BYTES // NOISE[0].nbytes + 1
     small = image(24, 20, encapsulated([stream]), frames=1, bits=16, stored=12, vr="OB")
     large = image(8192, 8192, b"", frames=32, bits=16)
     assert count > 1_000_000
     assert "native.dcm" in Shown.of(loop, tmp_path, dicom(small, JPEG_2000)).names
     path = tmp_path / "large.dcm"
-    sparse(path, large, LONGEST_VALUE)
+    sparse(path, large, MAX_VALUE_BYTES)
     shown = Shown(loop, path)
     assert "native.dcm" not in shown.names
     assert "transcoded/rle/large.dcm" in shown.names

@@ -21,9 +21,9 @@ from support.archives import SAMPLES
 from support.builders import ITEM, SEQUENCE_END, bits, codestream, items, offsets, pad, pieces
 from support.large_archives import Counting
 
-from dicomfs.dicom.fragments import MOST_FRAGMENTS, scan_fragments
+from dicomfs.dicom.fragments import MAX_FRAGMENTS, scan_fragments
 from dicomfs.dicom.stream import Extent, Memory
-from dicomfs.pixeldata.frames import MOST_FRAMES, MOST_MISSING, Frames, Unplaced, native_frames
+from dicomfs.pixeldata.frames import MAX_FRAMES, MAX_MISSING_FRAMES, Frames, Unplaced, native_frames
 from dicomfs.pixeldata.offset_tables import encapsulated_frames
 
 KINDS = ("jpeg", "j2k", "jp2", "jxl", "rle")
@@ -372,12 +372,12 @@ def test_l4_absurd_numbers_of_frames_list_what_is_there(declared: int) -> None:
 
 def test_l4_some_missing_frames_are_listed_and_no_more() -> None:
     frames = streams(3)
-    assert len(find(items(frames), 3 + MOST_MISSING)[0]) == 3 + MOST_MISSING
-    assert len(find(items(frames), 4 + MOST_MISSING)[0]) == 3
+    assert len(find(items(frames), 3 + MAX_MISSING_FRAMES)[0]) == 3 + MAX_MISSING_FRAMES
+    assert len(find(items(frames), 4 + MAX_MISSING_FRAMES)[0]) == 3
 
 
 def test_l4_frames_of_a_bit_are_capped() -> None:
-    assert len(native_frames(Extent(0, 1 << 40), 1, 1 << 40)[0]) == MOST_FRAMES
+    assert len(native_frames(Extent(0, 1 << 40), 1, 1 << 40)[0]) == MAX_FRAMES
 
 
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 0xFFFFFFFE, 0x80000000, 5000])
@@ -404,7 +404,7 @@ def test_l7_no_items_at_all() -> None:
 def test_l7_a_million_items_and_more_are_not_walked_one_read_each() -> None:
     stream = Counting(ITEM + bytes(4) + (ITEM + bytes(4)) * 1_200_000)
     fragments = scan_fragments(stream, 0)
-    assert len(fragments) == MOST_FRAGMENTS
+    assert len(fragments) == MAX_FRAGMENTS
     assert not fragments.delimited
     assert stream.reads < 2000
 
@@ -462,7 +462,7 @@ def test_any_bytes_give_frames_that_are_in_the_stream_and_do_not_overlap(
             position = offset + length
             assert position <= len(data)
     assert frames.bit_offset(0) == 0
-    assert len(frames) <= found + len(fragments) + MOST_MISSING
+    assert len(frames) <= found + len(fragments) + MAX_MISSING_FRAMES
     assert problems or found == declared == len(frames) or any(not frames.extents(n) for n in range(len(frames)))
     assert stream.reads < 40 + 6 * len(data)
 

@@ -1,55 +1,28 @@
-"""Options are declared once: the tables of the README, `argparse` and `-o` come from one table."""
+"""Options are declared once: the tables of the reference, `argparse` and `-o` come from one table."""
 
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support import pages
 from support.archives import PYDICOM
+from support.pages import DOCS
 
 from dicomfs.cli import main
 from dicomfs.cli.main import VERBS
 from dicomfs.cli.option_values import UsageError
-from dicomfs.cli.options import KERNEL_OPTIONS, MOUNT, OPTIONS, Option, options_of
+from dicomfs.cli.options import OPTIONS, Option, options_of
 from dicomfs.cli.parser import parse
 
-ROOT = Path(__file__).parent.parent
 PICTURE = str(PYDICOM / "CT_small.dcm" / "frames" / "0001.png")
-
-
-def code(*texts: str) -> str:
-    return ", ".join(f"`{text}`" for text in texts)
-
-
-def table_of(verb: str) -> str:
-    """The README's table of a verb; what it shares with `mount` is one row."""
-    own = [option for option in options_of(verb) if verb == MOUNT or MOUNT not in option.verbs]
-    shared = [option for option in options_of(verb) if option not in own]
-    rows = [f"| {code(*option.usage)} | {option.description} |" for option in own]
-    if shared:
-        usages = [usage for option in shared for usage in option.usage]
-        rows.append(f"| {code(*usages)} | As for `dicomfs mount`. |")
-    return "\n".join(["| option | meaning |", "|---|---|", *rows])
-
-
-def table_of_mount_options() -> str:
-    """The README's table of what `-o` takes."""
-    alike, different = [], []
-    for option in options_of(MOUNT):
-        if option.mountable:
-            (different if re.search("[/:]", option.example) else alike).append(option)
-    rows = [f"| {code(*(option.mount_usage for option in alike))} | As the options above. |"]
-    rows += [f"| `{option.example}` | As `--{option.name}`, but without commas. |" for option in different]
-    rows += [f"| {code(*kernel.words)} | {kernel.description} |" for kernel in KERNEL_OPTIONS]
-    return "\n".join(["| `-o` | meaning |", "|---|---|", *rows])
 
 
 @pytest.mark.parametrize("verb", [verb.name for verb in VERBS if any(options_of(verb.name))])
 def test_the_tables_of_options_are_those_of_the_code(verb: str) -> None:
-    pages = "".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))))
-    assert f"\n{table_of(verb)}\n\n" in pages
-    assert f"\n{table_of_mount_options()}\n\n" in pages
+    page = (DOCS / "reference.md").read_text()
+    assert f"\n{pages.options(verb)}\n\n" in page
+    assert f"\n{pages.mount_options()}\n\n" in page
 
 
 def test_help_has_the_words_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ from support.builders import (
     pad,
 )
 
-from dicomfs.dicom.part10_reader import NotDicom, Parsed, parse
+from dicomfs.dicom.part10_reader import DicomFile, NotDicom, parse
 from dicomfs.dicom.part10_writer import Change, Part, encode, encoded_size
 from dicomfs.dicom.stream import Memory
 
@@ -51,7 +51,7 @@ def written(data: bytes, change: Change | None = None) -> bytes:
     return whole
 
 
-def joined(parsed: Parsed, parts: list[Part]) -> bytes:
+def joined(parsed: DicomFile, parts: list[Part]) -> bytes:
     """Read the parts that are in the source as `Stored` does."""
     values = []
     for part in parts:

@@ -95,7 +95,11 @@ def seen(program: Callable[[str], str], path: Path, place: Path, *, served: bool
     return watched, chosen
 
 
-BROWSED = [*((name, True) for name in (*FILMS, *SAMPLES) if name != "window"), ("colour", False), ("grey", False)]
+_OTHERS = [*((name, True) for name in SAMPLES if name != "window"), ("colour", False), ("grey", False)]
+BROWSED = [
+    *((name, True) for name in FILMS if name != "window"),
+    *(pytest.param(*each, marks=pytest.mark.slow) for each in _OTHERS),
+]
 
 
 @pytest.mark.parametrize(

@@ -410,6 +410,7 @@ def write(path: Path, data: bytes) -> Path:
 # A real mount
 
 
+@pytest.mark.slow
 def test_files_of_a_mount_are_copied_and_sought_in(
     ffmpeg: str, ffprobe: str, program: Callable[[str], str], tmp_path: Path
 ) -> None:

@@ -265,7 +265,7 @@ def test_pictures_equal_dcmtk(path: Path, program: Callable[[str], str], tmp_pat
     parsed = parse(Memory(path.read_bytes()))
     dataset = parsed.dataset
     fmt = pixel_format(dataset, parsed.transfer_syntax)
-    display, _ = display_of(dataset, 0, fmt, parsed.stream)
+    display, _ = display_of(dataset, 0, fmt)
     display = replace(display, padding=None)  # DCMTK draws padding like any other value
     if display.voi_lut:
         choice = ["+Wl", "1"]

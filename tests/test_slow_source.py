@@ -84,7 +84,7 @@ def impatient(seconds: float) -> list[str]:
 # Listings that take long
 
 
-@pytest.mark.parametrize("at_once", [1, 512])
+@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.slow), 512])
 def test_a_listing_that_takes_longer_than_the_limit_comes_up(tmp_path: Path, files: Path, at_once: int) -> None:
     """Each try goes on where the last one stopped, whether the server answers one question at a time or many."""
     count = 250 if at_once == 1 else 2000

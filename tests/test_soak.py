@@ -173,6 +173,7 @@ def soak(tmp_path: Path, acts: int) -> None:
         assert "EMFILE" not in log
 
 
+@pytest.mark.slow
 def test_a_short_life(tmp_path: Path) -> None:
     soak(tmp_path, 30)
 

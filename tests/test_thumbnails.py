@@ -10,6 +10,8 @@ from support.builders import PER_FRAME_GROUPS, DataSet, dicom, encapsulated, ima
 from support.mounting import Loop
 from support.object_directories import Shown
 
+from dicomfs.rendering.resize import Shrunk
+
 REPRESENTATIVE = 0x00286010
 MATRIX_COLUMNS, MATRIX_ROWS, ORGANIZATION = 0x00480006, 0x00480007, 0x00209311
 SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -138,3 +140,12 @@ def test_a_level_of_very_many_tiles_has_its_icon_or_none(icon: bool, loop: Loop,
     assert ("thumbnail.png" in shown.names) == icon
     if icon:
         assert shown.read("thumbnail.png") == shown.read("icon.png")
+
+
+@pytest.mark.parametrize("factors", [(2, 2), (1, 4), (8, 2), (3, 2), (5, 7)])
+@pytest.mark.parametrize("samples", [(), (3,)])
+def test_a_shrunk_pixel_is_the_mean_of_its_block_rounded_half_up(factors: tuple[int, int], samples: tuple[int]) -> None:
+    down, across = factors
+    picture = np.random.default_rng(down).integers(0, 256, (24 * down, 31 * across, *samples), np.uint8)
+    means = picture.reshape(24, down, 31, across, *samples).astype(np.int64).sum(axis=(1, 3))
+    assert np.array_equal(Shrunk(24, 31).apply(picture), (2 * means + down * across) // (2 * down * across))

@@ -5,7 +5,7 @@ from support.builders import PER_FRAME_GROUPS, DataSet, dicom, image
 
 from dicomfs.dicom.part10_reader import parse
 from dicomfs.dicom.stream import Memory
-from dicomfs.iod.cine import Timing, film_timing, moves, timing_of, wrong_times
+from dicomfs.iod.cine import Timing, cine_loop_timing, moves, timing_of, wrong_times
 
 POINTER, FRAME_TIME, VECTOR = 0x00280009, 0x00181063, 0x00181065
 RECOMMENDED, CINE, DURATION = 0x00082144, 0x00180040, 0x00181242
@@ -177,4 +177,4 @@ def test_times_of_an_angiogram_that_no_film_has_are_told() -> None:
         dataset = parse(Memory(dicom(image(1, 1, b"ab", more=more)))).dataset
         told = [f"Frame Reference DateTime {said} and is not used"] if said else []
         assert list(wrong_times(dataset, 4)) == told
-        assert (film_timing(dataset, 4).stated_by == "default") == bool(said)
+        assert (cine_loop_timing(dataset, 4).stated_by == "default") == bool(said)

@@ -57,9 +57,13 @@ FRAME = bytes(range(32))
 
 @functools.cache
 def noise() -> tuple[Task, bytes, bytes]:
-    """Give a task that keeps a decoder busy for a good part of a second, its data and the right answer."""
-    values = np.random.default_rng(1).integers(0, 65536, (1024, 1024), np.uint16)
-    return stored(grey(1024, 1024, JPEG2000)), imagecodecs.jpeg2k_encode(values, reversible=True), values.tobytes()
+    """Give a task that keeps a decoder busy for a good part of a second, its data and the right answer.
+
+    One decoder alone reads JPEG-LS, so that no other is asked where that one ends.
+    """
+    values = np.random.default_rng(1).integers(0, 65536, (2048, 2048), np.uint16)
+    encoded = bytes(imagecodecs.jpegls_encode(values, out=2 * values.nbytes))
+    return stored(grey(2048, 2048, JPEGLS)), encoded, values.tobytes()
 
 
 def fields(pid: int) -> list[str] | None:
@@ -867,7 +871,7 @@ def test_what_may_be_chance_is_no_verdict() -> None:
     async def test(decoder: WorkerPool) -> None:
         await serves(decoder)
         with failing("ends inside its header") as caught:
-            await FrameCache(decoder, 0).verdict(Wanted("broken", task, data[:100]))
+            await FrameCache(decoder, 0).verdict(Wanted("broken", task, data[:10]))
         assert not isinstance(caught.value, NoAnswer)
         (pid,) = workers()
         os.kill(pid, signal.SIGSTOP)

@@ -18,6 +18,8 @@ import trio
 
 from dicomfs import __version__
 from dicomfs.cli.outcome import DONE, FAILED
+from dicomfs.codecs.decoder_table import DECODERS, lacking
+from dicomfs.codecs.encoded import Kind
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.registry import CODECS
 from dicomfs.dicom import uids
@@ -29,7 +31,9 @@ from dicomfs.workers.decoder_process import Task
 from dicomfs.workers.pool import DecodeError, WorkerPool
 from dicomfs.workers.processes import python
 
-_PACKAGES = ("pyfuse3", "trio", "pydicom", "numpy", "imagecodecs", "isal", "simplejpeg")
+_PACKAGES = ("pyfuse3", "trio", "numpy", "isal", "simplejpeg")
+# Decoders: what they read is what counts, and one can stand in for another.
+_DECODERS = ("imagecodecs", "pillow", "pylibjpeg", "pylibjpeg-openjpeg")
 _TRIAL_SECONDS = 30
 _POLL = 0.05
 _PROBE = b"read through the kernel"
@@ -66,11 +70,11 @@ def examine() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in _PACKAGES:
+    for name in (*_PACKAGES, *_DECODERS):
         try:
             yield Finding(True, f"{name} {version(name)}")
         except PackageNotFoundError:
-            yield Finding(False, f"{name} is not installed: pip install {name}")
+            yield Finding(False, f"{name} is not installed: pip install {name}", needed=name in _PACKAGES)
 
 
 def _fuse() -> Iterator[Finding]:
@@ -156,11 +160,21 @@ def _end(daemon: "subprocess.Popen[bytes]", mountpoint: str) -> None:
 
 
 def _codecs() -> Iterator[Finding]:
+    """List the decoders of each transfer syntax in the order in which they are asked."""
     for uid, codec in CODECS.items():
-        if codec.missing:
-            yield Finding(False, f"{codec.name} ({uid}): {codec.missing}")
-        else:
-            yield Finding(True, f"{codec.name} ({uid})")
+        name = f"{codec.name} ({uid})"
+        there = {kind: _decoders(kind) for kind in codec.kinds}
+        yield from (Finding(False, f"{name}: {lacking(kind)}") for kind, names in there.items() if not names)
+        if all(there.values()):
+            # One list where all kinds of codestream that the syntax may hold have the same decoders.
+            alike = len(set(there.values())) == 1
+            lists = set(there.values()) if alike else [f"{kind.value}: {names}" for kind, names in there.items()]
+            yield Finding(True, f"{name}: {'; '.join(lists)}" if lists else name)
+
+
+def _decoders(kind: Kind) -> str:
+    """Name the decoders of *kind* that are there; loading them is the proof."""
+    return ", ".join(decoder.library for decoder in DECODERS[kind] if decoder.loaded is not None)
 
 
 def _workers() -> Finding:

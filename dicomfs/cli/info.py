@@ -1,4 +1,4 @@
-"""`dicomfs info`: what one DICOM file holds, how its frames are found and what is wrong with it."""
+"""`dicomfs info`: the content of one DICOM file, how its frames are found, and its problems."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from dicomfs.codecs.registry import CODECS
 from dicomfs.codecs.remarks import LONGEST, read
 from dicomfs.dicom import tags
 from dicomfs.dicom.dictionary import is_known_uid, uid_name
-from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.part10_reader import DicomFile
 from dicomfs.dicom.printable import frame_list, printable
 from dicomfs.formats.png import text_of
 from dicomfs.instance.instance import Instance, load
@@ -41,8 +41,8 @@ PHOTOMETRIC_INTERPRETATIONS = frozenset(
         "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB",
     )
 )  # fmt: skip
-# Frames that are drawn to see what only that shows.
-_MOST_DRAWN = 16
+# Frames that are drawn for findings that only decoding gives.
+_MAX_DRAWN_FRAMES = 16
 
 # Decoding processes: the frames are drawn one after another.
 _WORKERS = 1
@@ -58,11 +58,11 @@ def info(options: argparse.Namespace) -> int:
     file = source.open(entry.path, entry.fingerprint)
     try:
         instance = load(file)
+        for line in describe(instance):
+            print(line)
     finally:
         file.close()
         source.close()
-    for line in describe(instance):
-        print(line)
     if instance.pixels is not None and len(instance.pixels.frames):
         with opened(os.fsencode(options.file), _WORKERS, 0) as tree:
             for line in trio.run(drawn, tree.top):
@@ -71,7 +71,7 @@ def info(options: argparse.Namespace) -> int:
 
 
 def describe(instance: Instance) -> Iterator[str]:
-    """Give the lines that are printed; values that identify a patient are not among them."""
+    """Yield the lines that are printed; values that identify a patient are not among them."""
     parsed = instance.parsed
     if parsed is not None:
         yield from _identity(parsed)
@@ -86,14 +86,14 @@ def describe(instance: Instance) -> Iterator[str]:
 
 
 async def drawn(top: Directory) -> list[str]:
-    """Draw some frames of the object whose directory is *top*; give what their pictures say, or why there is none."""
+    """Draw some frames of the object whose directory is *top*; return their remarks, or errors."""
     directory = await top.lookup(b"frames")
     if directory is None or not isinstance(directory.node, Directory):
         return []
     frames = await directory.node.listing()
     chosen: Sequence[int] = range(len(frames))
-    if len(frames) > _MOST_DRAWN:
-        chosen = sorted({place * (len(frames) - 1) // (_MOST_DRAWN - 1) for place in range(_MOST_DRAWN)})
+    if len(frames) > _MAX_DRAWN_FRAMES:
+        chosen = sorted({place * (len(frames) - 1) // (_MAX_DRAWN_FRAMES - 1) for place in range(_MAX_DRAWN_FRAMES)})
     found: dict[str, list[int]] = {}
     for frame in chosen:
         node = frames[frame].node
@@ -106,7 +106,7 @@ async def drawn(top: Directory) -> list[str]:
 
 
 async def _said(picture: File) -> tuple[str, ...]:
-    """Make one picture, and read what it says."""
+    """Make one display image, and read its remarks."""
     content = await picture.open()
     try:
         return read(text_of(bytes(await content.read(0, content.size)), LONGEST))
@@ -116,7 +116,7 @@ async def _said(picture: File) -> tuple[str, ...]:
         content.close()
 
 
-def _identity(parsed: Parsed) -> Iterator[str]:
+def _identity(parsed: DicomFile) -> Iterator[str]:
     sop_class = parsed.dataset.text(tags.SOPClassUID) or parsed.meta.text(tags.MediaStorageSOPClassUID)
     yield _line("SOP class", _uid(sop_class))
     yield _line("modality", _term(parsed.dataset.text(tags.Modality), MODALITIES))
@@ -133,7 +133,7 @@ def _pixels(instance: Instance) -> Iterator[str]:
         yield _line("codec", "none for this transfer syntax")
     else:
         yield _line("codec", f"{codec.name}; {codec.missing}" if codec.missing else codec.name)
-    sign = "real" if fmt.real else "signed" if fmt.signed else "unsigned"
+    sign = "floating point" if fmt.real else "signed" if fmt.signed else "unsigned"
     yield _line(
         "pixels",
         f"{fmt.columns} x {fmt.rows}, {fmt.samples} sample{'s' if fmt.samples > 1 else ''} of {fmt.bits_stored} "
@@ -149,7 +149,7 @@ def _uid(uid: str | None) -> str:
 
 
 def _term(value: str | None, terms: frozenset[str]) -> str:
-    """Give a coded string if it is one of the standard's *terms*: others may be any text, such as a name."""
+    """Return a coded string if it is one of the standard's *terms*: others may be any text, such as a name."""
     value = (value or "").strip()
     return value if value in terms else "not a defined term" if value else "not stated"
 

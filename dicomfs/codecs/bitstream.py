@@ -1,6 +1,6 @@
 """What an encoded frame says about itself, as one value, and the error of a frame that cannot be decoded.
 
-Only this module reads the boxes in which JPEG 2000 and JPEG XL codestreams may lie (ISO base media, T.800 Annex I).
+Only this module reads the boxes that may hold JPEG 2000 and JPEG XL codestreams (ISO base media, T.800 Annex I).
 """
 
 import errno
@@ -33,7 +33,8 @@ class Codestream:
     *kind* is jpg, jls, j2k or jxl. *precision* is the bits of a sample and *components* their number, 0 where the
     header was not read that far. *lossless* is a lossless JPEG process, *transform* the colour transform of an
     Adobe APP14 segment, *ids* are the component identifiers of a JPEG. *smaller* says that a component has fewer
-    samples than the first, *mct* that JPEG 2000 has mixed the components.
+    samples than the first, *mixed* that components differ in precision or sign, *mct* that JPEG 2000 has a colour
+    transform of the components, *high_throughput* that its code-blocks are those of HTJ2K (T.814).
     """
 
     kind: str
@@ -48,6 +49,8 @@ class Codestream:
     ids: bytes = b""
     smaller: bool = False
     mct: bool = False
+    mixed: bool = False
+    high_throughput: bool = False
 
 
 JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
@@ -55,7 +58,7 @@ JXL_SIGNATURE = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 
 
 def box(data: bytes, *kinds: bytes) -> tuple[bytes, int] | None:
-    """Find the first top-level box of one of *kinds*; give its kind and the offset of its content.
+    """Find the first top-level box of one of *kinds*; return its kind and the offset of its content.
 
     Raises HeaderCut where *data* ends before such a box.
     """
@@ -74,7 +77,7 @@ def box(data: bytes, *kinds: bytes) -> tuple[bytes, int] | None:
 
 
 def end_without(stream: Stream, padding: bytes) -> int:
-    """Find where *stream* ends when the bytes of *padding* at its end are left out, reading no more than these."""
+    """Return the size of *stream* without the bytes of *padding* at its end; nothing before them is read."""
     end, step = stream.size, 64
     while end:
         step = min(step, end)

@@ -1,7 +1,7 @@
-"""Which encoding a frame is in, and its header: told from its bytes, without decoding.
+"""The encoding of a frame and its header, recognised from its bytes without decoding.
 
-A decoder is never asked how large a picture will be: the header of a hostile stream would have it allocate
-gigabytes first.
+No decoder is asked for the size of a frame: the header of a hostile stream would make it allocate gigabytes
+first.
 """
 
 import re
@@ -11,7 +11,7 @@ from dicomfs.codecs import jpeg, jpeg2000, jpegxl
 from dicomfs.codecs.bitstream import JP2_SIGNATURE, JXL_SIGNATURE, CodecError, Codestream, HeaderCut
 
 LEADING = 64
-"""Bytes of padding before a codestream that are skipped in search of its start."""
+"""Most bytes of padding before a codestream that are skipped."""
 
 _STARTS = re.compile(
     b"|".join(map(re.escape, (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", JP2_SIGNATURE, b"\xff\x0a", JXL_SIGNATURE)))
@@ -24,7 +24,7 @@ def sniff(head: bytes) -> str:
         try:
             return "jls" if jpeg.frame_marker(head) == 0xF7 else "jpg"
         except (CodecError, struct.error):
-            # The frame header lies further on. Of the markers that come first, SPIFF's APP8 speaks for JPEG-LS.
+            # The frame header is further on. Of the markers that come first, SPIFF's APP8 speaks for JPEG-LS.
             return "jls" if head[3:4] in (b"\xe8", b"\xf8") else "jpg"
     if head.startswith(b"\xff\x4f\xff\x51"):
         return "j2k"
@@ -40,7 +40,7 @@ def sniff(head: bytes) -> str:
 
 
 def find_start(data: bytes) -> int | None:
-    """Find where a codestream starts behind at most 64 bytes of padding; None when there is none."""
+    """Return the offset of a codestream after at most 64 bytes of padding; None where there is none."""
     match = _STARTS.search(data, 0, LEADING + 16)
     return match.start() if match else None
 

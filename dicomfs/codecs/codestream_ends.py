@@ -1,6 +1,6 @@
-"""Where codestreams end that lie one after the other: JPEG, JPEG-LS, JPEG 2000 and the files of JPEG 2000 and JPEG XL.
+"""The ends of codestreams that follow each other: JPEG, JPEG-LS, JPEG 2000 and the files of JPEG 2000 and JPEG XL.
 
-Markers, tile-parts and boxes are walked from each to the next, so that a picture inside of a segment (a thumbnail) is
+Markers, tile-parts and boxes are walked from each to the next, so that a thumbnail inside of a segment is
 passed over. Only the coded data of JPEG, which states no length, is read as a whole, a window at a time.
 """
 
@@ -11,11 +11,11 @@ from dicomfs.dicom.stream import Memory, Stream
 
 # A marker in coded data but restarts: what follows a byte of ones there is 0 in JPEG, less than 128 in JPEG-LS.
 _MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
-_WINDOW = 1 << 15
+_WINDOW_BYTES = 1 << 15
 # Segments, tile-parts or boxes of one codestream.
-_MOST_SEGMENTS = 100_000
+_MAX_SEGMENTS = 100_000
 # Padding between codestreams in which the next start is looked for.
-_PADDING = 64
+_MAX_PADDING_BYTES = 64
 _NEXT = {
     "jpeg": re.compile(rb"[\0\xff]*?(\xff\xd8\xff)"),
     "j2k": re.compile(rb"[\0\xff]*?(\xff\x4f\xff\x51)"),
@@ -26,7 +26,7 @@ _BOX_HEAD = 8
 
 
 def end_of(kind: str, stream: Stream, start: int) -> int | None:
-    """Find the offset behind the codestream of *kind* at *start*; None where it is cut short or states no end.
+    """Return the offset after the codestream of *kind* at *start*; None where it is cut short or states no end.
 
     *kind* is jpeg (with JPEG-LS), j2k, jp2 or jxl, which is found in its container alone.
     """
@@ -41,13 +41,13 @@ def end_of(kind: str, stream: Stream, start: int) -> int | None:
 
 
 def next_start(kind: str, stream: Stream, end: int) -> int | None:
-    """Find the start of another codestream of *kind* at *end*, or behind a little padding there."""
-    found = _NEXT[kind].match(stream.pread(_PADDING + 16, end))
+    """Return the start of another codestream of *kind* at *end*, or after a little padding there."""
+    found = _NEXT[kind].match(stream.pread(_MAX_PADDING_BYTES + 16, end))
     return end + found.start(1) if found else None
 
 
 def followed(kind: str, data: bytes) -> bool:
-    """Tell whether behind the end of the codestream in *data* another begins, which no decoder looks at."""
+    """Tell whether another codestream follows the one in *data*; no decoder looks at it."""
     if kind not in _NEXT or data.find({"jpeg": b"\xff\xd8\xff", "j2k": b"\xff\x4f\xff\x51"}.get(kind, b""), 2) < 0:
         return False
     stream = Memory(data)
@@ -61,7 +61,7 @@ def _end_of_jpeg(stream: Stream, start: int) -> int | None:
     while stream.pread(2, position) == b"\xff\xff":
         position += 1
     position += 2
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         head = stream.pread(4, position)
         if head[:2] == b"\xff\xff":
             position += 1
@@ -85,7 +85,7 @@ def _end_of_jpeg(stream: Stream, start: int) -> int | None:
 
 def _marker(stream: Stream, position: int) -> int | None:
     """Find the marker that ends the coded data at *position*."""
-    while window := stream.pread(_WINDOW, position):
+    while window := stream.pread(_WINDOW_BYTES, position):
         found = _MARKER.search(window)
         if found:
             return position + found.start()
@@ -98,7 +98,7 @@ def _marker(stream: Stream, position: int) -> int | None:
 def _end_of_tiles(stream: Stream, start: int) -> int | None:
     """Walk the main header and the tile-parts (T.800 A.2); the last may state no length and is then searched."""
     position = start + 2
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         head = stream.pread(10, position)
         if head[:2] == b"\xff\xd9":
             return position + 2
@@ -117,7 +117,7 @@ def _end_of_tiles(stream: Stream, start: int) -> int | None:
 
 def _end_marker(stream: Stream, position: int) -> int | None:
     """Find EOC in a tile-part: no packet holds a byte of ones and one of more than 143 (T.800 B.10.1)."""
-    while window := stream.pread(_WINDOW, position):
+    while window := stream.pread(_WINDOW_BYTES, position):
         found = window.find(b"\xff\xd9")
         if found >= 0:
             return position + found + 2
@@ -128,9 +128,9 @@ def _end_marker(stream: Stream, position: int) -> int | None:
 
 
 def _end_of_boxes(stream: Stream, start: int) -> int | None:
-    """Walk top-level boxes up to what is none, or the signature of another file (T.800 I.4)."""
+    """Walk top-level boxes up to bytes that are no box, or to the signature of another file (T.800 I.4)."""
     position, coded = start, False
-    for step in range(_MOST_SEGMENTS):
+    for step in range(_MAX_SEGMENTS):
         head = stream.pread(16, position)
         kind = head[4:8]
         another = step > 0 and kind in (b"jP  ", b"JXL ")

@@ -1,8 +1,8 @@
-"""What the components of an encoded colour frame are, luminance and chrominance or red, green and blue.
+"""The colour model of an encoded frame: luminance and chrominance, or red, green and blue.
 
 Only this module decides that. Clues contradict each other in real files; the order in which they count is that in which
 programs agree and real files are right. The header of a frame is all that is looked at. Where the clues leave doubt,
-PixelFormat.colour may hold what the pictures of the object show, which `greys` and `shown_by` read from them.
+PixelFormat.colour may hold what the frames of the object show, which `greys` and `shown_by` read from them.
 
 JPEG, lossy (T.81, T.871, PS3.5 8.2.1), the first that applies:
 
@@ -13,13 +13,13 @@ JPEG, lossy (T.81, T.871, PS3.5 8.2.1), the first that applies:
 5. Photometric Interpretation; YCbCr where it is not there.
 
 JPEG, lossless: nothing is transformed, so that Photometric Interpretation holds. Where it is not there: Adobe's
-segment, identifiers, JFIF, in that order; else RGB.
+segment, identifiers, JFIF, in that order; RGB otherwise.
 
 Four components are CMYK, or YCCK where Adobe's transform is 2; with Adobe's segment they are stored inverted.
 
 JPEG 2000: its colour transform gives RGB, smaller components are YCbCr that decoders turn to RGB; without either,
-Photometric Interpretation holds, but that YBR_RCT and YBR_ICT are the names of a transform. What a JP2 file says
-beside the codestream does not count. JPEG-LS and RLE: Photometric Interpretation, whatever transform of samples or
+Photometric Interpretation holds, but that YBR_RCT and YBR_ICT are the names of a transform. The boxes of a JP2 file
+do not count. JPEG-LS and RLE: Photometric Interpretation, whatever transform of samples or
 interleaving the stream has, which decoders undo. JPEG XL: always RGB.
 """
 
@@ -32,15 +32,19 @@ import numpy as np
 from dicomfs.codecs.bitstream import Codestream
 from dicomfs.codecs.pixel_format import PixelFormat
 
-# Of a picture that is asked: steps of 8 bits from the middle at which a sample is not near it, and within which two are
-# alike; by how much, and how many times, one share of pixels must pass the other; about how many rows and columns.
-_OFF_MIDDLE, _ALIKE, _AHEAD, _TIMES, _THINNED = 12, 6, 0.05, 2, 200
+# How a frame is asked for its colours, in steps of 8 bits: a sample further than this from the middle is not grey by
+# chance; two samples within this distance are alike.
+_MIN_CONTRAST, _MAX_DIFFERENCE = 12, 6
+# The greater share of grey pixels must pass the other by this much, and be so many times as large.
+_MIN_LEAD, _MIN_RATIO = 0.05, 2
+# Rows and columns, about, that are looked at.
+_THINNED_LINES = 200
 
 
 class Colour(NamedTuple):
-    """What three components are, *ybr* or RGB; *doubtful* where the pictures should be asked.
+    """The colour model of three components, *ybr* or RGB; *doubtful* where the frames should be asked.
 
-    *overruled* is a sentence on clues that say something else, empty without any; *by_picture* says that the pictures
+    *overruled* is a sentence on clues that say something else, empty without any; *by_picture* says that the frames
     overruled them all. *inverted* is for CMYK that is stored as light instead of ink.
     """
 
@@ -70,7 +74,7 @@ def decoded_photometric(header: Codestream, fmt: PixelFormat) -> str:
 
 
 def colour_of(header: Codestream, fmt: PixelFormat) -> Colour:
-    """Decide by all clues; where they leave doubt, by what the pictures show, if that is known."""
+    """Decide by all clues; where they leave doubt, by what the frames show, if that is known."""
     if header.components == fmt.samples == 4 and header.transform is not None and fmt.photometric == "CMYK":
         sentence = "samples of CMYK are inverted, as the programs do that write Adobe's marker (C1)"
         return Colour(header.transform == 2, overruled=sentence, inverted=True)
@@ -143,7 +147,7 @@ def _lossless(header: Codestream, fmt: PixelFormat) -> Colour:
     ybr, marks = stated, _marks(header, fmt)
     if ybr is None:
         ybr = header.transform != 0 if header.transform is not None else header.jfif and header.ids != b"RGB"
-    # Encoders built on libjpeg are told "RGB" so that they leave samples alone, and mark them as such.
+    # Encoders state "RGB" so that libjpeg leaves the samples alone; it then marks them as RGB.
     return _decided(ybr, marks, "C2", all(marks) and (stated is None or (ybr and not header.jfif)))
 
 
@@ -161,7 +165,7 @@ def _jpeg2000(header: Codestream, fmt: PixelFormat) -> Colour:
 
 
 def as_coded(fmt: PixelFormat) -> PixelFormat:
-    """Give the format with which a frame of doubtful colours is decoded to its components as they are coded."""
+    """Return the format that decodes a frame of doubtful colours to its components as they are coded."""
     return replace(fmt, colour="RGB")
 
 
@@ -170,17 +174,17 @@ def greys(values: np.ndarray, bits: int) -> tuple[float, float]:
 
     Pixels that would be black, white or of a middle grey as the other count for neither.
     """
-    thinned = values[:: max(1, values.shape[0] // _THINNED), :: max(1, values.shape[1] // _THINNED)]
+    thinned = values[:: max(1, values.shape[0] // _THINNED_LINES), :: max(1, values.shape[1] // _THINNED_LINES)]
     first, second, third = np.moveaxis(thinned.astype(np.int64) * 256 >> bits, -1, 0)
-    lit = np.abs(first - 128) > _OFF_MIDDLE
-    ybr = lit & (np.abs(second - 128) <= _ALIKE) & (np.abs(third - 128) <= _ALIKE)
-    rgb = lit & (np.abs(first - second) <= _ALIKE) & (np.abs(second - third) <= _ALIKE)
+    lit = np.abs(first - 128) > _MIN_CONTRAST
+    ybr = lit & (np.abs(second - 128) <= _MAX_DIFFERENCE) & (np.abs(third - 128) <= _MAX_DIFFERENCE)
+    rgb = lit & (np.abs(first - second) <= _MAX_DIFFERENCE) & (np.abs(second - third) <= _MAX_DIFFERENCE)
     return float(ybr.mean()), float(rgb.mean())
 
 
 def shown_by(shares: Sequence[tuple[float, float]]) -> Literal["", "YBR", "RGB"]:
     """Say what the frames of an object are of which `greys` measured some; nothing where they leave doubt."""
     ybr, rgb = np.mean(shares, axis=0) if shares else (0.0, 0.0)
-    if ybr >= rgb + _AHEAD and ybr >= _TIMES * rgb:
+    if ybr >= rgb + _MIN_LEAD and ybr >= _MIN_RATIO * rgb:
         return "YBR"
-    return "RGB" if rgb >= ybr + _AHEAD and rgb >= _TIMES * ybr else ""
+    return "RGB" if rgb >= ybr + _MIN_LEAD and rgb >= _MIN_RATIO * ybr else ""

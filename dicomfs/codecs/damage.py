@@ -1,30 +1,24 @@
-"""Damage that decoders pass over: what shows that the data of a frame are not those that its encoder wrote.
+"""Damage that decoders pass over: signs that the data of a frame are not those that its encoder wrote.
 
-Decoders make a picture of damaged data as long as it is a stream of some picture. What tells is that the data end too
-early or too late, and values that no sample has. Every function here raises CodecError where it doubts a frame; none
+Decoders accept damaged data as long as they are a codestream of some image. The signs are data that end too early
+or too late, and values that no sample has. Every function here raises CodecError where it doubts a frame; none
 doubts one that is sound.
 """
 
-import logging
 import re
-import threading
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-from imagecodecs import jpeg8_decode
 from simplejpeg import decode_jpeg
 
 from dicomfs.codecs import jpeg as jpeg_stream
-from dicomfs.codecs.bitstream import CodecError, Codestream
+from dicomfs.codecs.bitstream import CodecError
+from dicomfs.codecs.decoder_table import Decode
+from dicomfs.codecs.encoded import Encoded
 from dicomfs.codecs.lossless_end import ends_elsewhere
 
 # What the second decoder cannot do, which says nothing about the data.
 _CANNOT = re.compile("[Nn]ot supported|not implemented|[Uu]nsupported|omitted|[Mm]emory|Could not determine")
-# How OpenJPEG reports code-blocks that end too early or too late. A few bytes of the latter are rounding: sound ones
-# have been seen to want 11.
-_EXCESS = re.compile(r"(\d+) remaining bytes in code block")
-_LACK = re.compile(r"(\d+) synthesized 0xFF markers read")
-_MOST_LACKING = 16
 _COLOURS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 
 
@@ -32,11 +26,12 @@ def _damaged(what: str) -> CodecError:
     return CodecError(f"the data of the frame are damaged: {what} (E16)")
 
 
-def check_jpeg(stream: bytes, header: Codestream, scans: jpeg_stream.Scans) -> None:
-    """Have libjpeg's warnings, which imagecodecs drops, and look for blocks brighter than any sample.
+def check_jpeg(encoded: Encoded, scans: jpeg_stream.Scans, decode: Decode) -> None:
+    """Refuse a JPEG of which libjpeg warns, which decoders drop, and one with blocks brighter than any sample.
 
-    Of a lossy JPEG no more is decoded than the mean of each block.
+    Of a lossy JPEG no more is decoded than the mean of each block; of more than 8 bits by *decode*, which decoded it.
     """
+    stream, header = encoded.stream, encoded.header
     colours = _COLOURS.get(header.components)
     if colours is None:
         return
@@ -52,8 +47,7 @@ def check_jpeg(stream: bytes, header: Codestream, scans: jpeg_stream.Scans) -> N
         return
     if quantisers and header.precision > 8:
         probe, _ = jpeg_stream.for_probe(stream, header, scans, header.precision)
-        space = {1: None, 3: "RGB", 4: "CMYK"}[header.components]
-        means = jpeg8_decode(probe, colorspace=space, outcolorspace=space)
+        means = decode(replace(encoded, stream=probe, ybr=False))
     if quantisers:
         _check_means(means, quantisers, header.precision)
 
@@ -67,53 +61,16 @@ def _check_means(means: np.ndarray, quantisers: tuple[int, ...], precision: int)
         raise _damaged(f"blocks are brighter or darker than {precision} bits allow")
 
 
-def check_lossless(stream: bytes, header: Codestream, scans: jpeg_stream.Scans, values: np.ndarray) -> None:
+def check_lossless(encoded: Encoded, scans: jpeg_stream.Scans, decode: Decode, values: np.ndarray) -> None:
     """Refuse samples beyond the precision, which are differences that went astray, and data that end elsewhere.
 
     Where the end does not tell, libjpeg's warnings do: that is another decoding.
     """
+    header = encoded.header
     if header.precision < values.itemsize * 8 and int(values.max(initial=0)) >> header.precision:
         raise _damaged(f"it has values of more than {header.precision} bits")
-    elsewhere = ends_elsewhere(stream, header, scans, values)
+    elsewhere = ends_elsewhere(encoded.stream, header, scans, values)
     if elsewhere:
         raise _damaged("they do not end with the last sample")
     if elsewhere is None:
-        check_jpeg(stream, header, scans)
-
-
-def check_jpeg2000(decoder: Callable[[], np.ndarray]) -> np.ndarray:
-    """Call *decoder*, which logs what OpenJPEG says of code-blocks; refuse what it says of damaged ones."""
-    listener = _Listener()
-    log = logging.getLogger("imagecodecs")
-    propagates, level = log.propagate, log.level
-    log.addHandler(listener)
-    log.propagate = False
-    log.setLevel(logging.INFO)
-    try:
-        values = decoder()
-    finally:
-        log.removeHandler(listener)
-        log.propagate = propagates
-        log.setLevel(level)
-    if listener.doubt:
-        raise _damaged(listener.doubt)
-    return values
-
-
-class _Listener(logging.Handler):
-    """Keeps the first thing that OpenJPEG, called by this thread, says of damaged code-blocks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.doubt = ""
-        self._caller = threading.get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Judge one message."""
-        if self.doubt or record.thread != self._caller:
-            return
-        said = record.getMessage()
-        if found := _EXCESS.search(said):
-            self.doubt = f"a code-block has {found[1]} bytes too many"
-        elif (found := _LACK.search(said)) and int(found[1]) > _MOST_LACKING:
-            self.doubt = f"a code-block lacks {found[1]} bytes"
+        check_jpeg(encoded, scans, decode)

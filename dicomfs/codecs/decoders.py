@@ -1,32 +1,22 @@
 """Encoded frames to their stored values: JPEG, JPEG-LS, JPEG 2000 and JPEG XL.
 
-Only this module and `rle` call decoders, and every failure of one leaves them as a CodecError. What a stream claims
-is compared with the Image Pixel attributes before a decoder sees it.
+What a stream claims is compared with the Image Pixel attributes before a decoder of `decoder_table` sees it, and what
+the decoder gives passes the same checks whichever decoder it was.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import numpy as np
-from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegxl_decode
 
-from dicomfs.codecs import codestream, damage, native, predictor
+from dicomfs.codecs import codestream, damage, decoder_table, native, predictor
 from dicomfs.codecs import jpeg as jpeg_stream
 from dicomfs.codecs import jpeg2000 as jpeg2000_stream
 from dicomfs.codecs.bitstream import CodecError, Codestream
 from dicomfs.codecs.colour import colour_of, decoded_photometric
+from dicomfs.codecs.encoded import Encoded, Kind
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.remarks import Remark
 from dicomfs.dicom.stream import Memory
-
-# Bits of the samples that have one byte, and of what they are decoded to where more of them are to be seen.
-_NARROW, _WIDE = 8, 12
-# What decoders raise on bad input; imagecodecs' own errors are RuntimeErrors.
-_DECLINED = (RuntimeError, ValueError, TypeError, OverflowError, MemoryError, IndexError, OSError)
-
-
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +24,8 @@ class Decoded:
     """The stored values of one frame.
 
     *values* has the shape and type that the PixelFormat states. *photometric* says what they are now, which is
-    "RGB" where a decoder undid a colour transform. *repairs* are sentences on what was mended or overruled, *remarks*
-    what the picture of the frame shall say.
+    "RGB" where a decoder undid a colour transform. *repairs* are sentences on what was repaired or overruled, *remarks*
+    are for the display image.
     """
 
     values: np.ndarray
@@ -62,22 +52,8 @@ def _checked_header(stream: bytes, fmt: PixelFormat) -> Codestream:
     return header
 
 
-def run(decoder: Callable[[], Made]) -> Made:
-    """Call *decoder*; turn every failure into a CodecError.
-
-    No other decoder is tried. Of 190,000 damaged streams that imagecodecs declined, Pillow and pylibjpeg-openjpeg took
-    none; of sound ones they took those whose components differ in depth or sign, and cut these to eight bits.
-    """
-    try:
-        return decoder()
-    except CodecError:
-        raise
-    except _DECLINED as error:
-        raise CodecError(f"the frame cannot be decoded: {error}") from error
-
-
 def _from_stream(values: np.ndarray, fmt: PixelFormat, precision: int) -> np.ndarray:
-    """Give decoded samples the type of the stored values.
+    """Return decoded samples in the type of the stored values.
 
     The precision of the stream, not Bits Stored, tells where the sign bit is; whether there is one, Pixel
     Representation tells (C5, C6). Only where no sample reaches beyond Bits Stored, the sign cannot be further up (C7).
@@ -95,83 +71,80 @@ def _from_stream(values: np.ndarray, fmt: PixelFormat, precision: int) -> np.nda
     return native.cut(values, fmt.dtype, precision)
 
 
-def _decoded(values: np.ndarray, header: Codestream, fmt: PixelFormat, repairs: tuple[str, ...] = ()) -> Decoded:
-    """Say what *values* are, and what of the clues to that was overruled."""
+def _decoded(
+    values: np.ndarray, header: Codestream, fmt: PixelFormat, repairs: tuple[str, ...], *, second: bool
+) -> Decoded:
+    """Say what *values* are, who decoded them, and which clues to their colours were overruled."""
     colour = colour_of(header, fmt)
     repairs += (colour.overruled,) if colour.overruled else ()
     remarks: tuple[Remark, ...] = (Remark.COLOUR_OVERRULED,) if colour.overruled else ()
     remarks += (Remark.COLOUR_SHOWN,) if colour.by_picture else ()
+    remarks += (Remark.SECOND_DECODER,) if second else ()
     return Decoded(values, decoded_photometric(header, fmt), repairs, remarks)
 
 
-def jpeg(stream: bytes, fmt: PixelFormat) -> Decoded:
+def jpeg(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -> Decoded:
     """Decode any JPEG process but JPEG-LS (T.81)."""
     header = _checked_header(stream, fmt)
     if not jpeg_stream.is_whole(stream):
         raise CodecError(jpeg_stream.CUT)
     repairs: tuple[str, ...] = ()
     scans = jpeg_stream.scans_of(stream, header.components)
-    mended = jpeg_stream.mend_spectral_selection(stream, scans)
-    if mended is not None:
-        stream, repairs = mended, (jpeg_stream.MENDED,)
+    repaired = jpeg_stream.repair_spectral_selection(stream, scans)
+    if repaired is not None:
+        stream, repairs = repaired, (jpeg_stream.REPAIRED,)
     colour = colour_of(header, fmt)
-    values = run(lambda: _decode_jpeg(stream, header, scans, ybr=colour.ybr))
+    encoded = Encoded(stream, header, ybr=colour.ybr and not header.lossless)
+    values, decode, second = decoder_table.decode(_jpeg_kind(header), encoded, first_left_out=first_left_out)
+    if header.lossless:
+        damage.check_lossless(encoded, scans, decode, values)
+        values = values.astype(np.uint8, copy=False) if header.precision <= 8 else values
+    else:
+        damage.check_jpeg(encoded, scans, decode)
     if colour.inverted:
         values = ((1 << header.precision) - 1) - values
     if header.lossless and values.dtype == np.uint16 and jpeg_stream.predictor(stream, scans) == 6:
-        values, repairs = _mend_predictor(values, fmt, repairs)
-    return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs)
+        values, repairs = _repair_predictor(values, fmt, repairs)
+    return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs, second=second)
 
 
-def _decode_jpeg(stream: bytes, header: Codestream, scans: jpeg_stream.Scans, *, ybr: bool) -> np.ndarray:
-    """Decode a JPEG, a lossy one of three components to RGB, any other to what was coded, and look for damage."""
-    source = target = {1: None, 3: "RGB", 4: "CMYK"}.get(header.components)
-    if not header.lossless:
-        source = {3: "YCbCr", 4: "YCCK"}[header.components] if ybr else source
-        values = jpeg8_decode(stream, colorspace=source, outcolorspace=target)
-        damage.check_jpeg(stream, header, scans)
-        return values
-    if header.precision > _NARROW:
-        values = jpeg8_decode(stream, colorspace=source, outcolorspace=target)
-        damage.check_lossless(stream, header, scans, values)
-        return values
-    # Decoded as if they had more bits, samples that no such picture has are seen. They are coded as differences from
-    # half of the range (T.81 H.1.2.1).
-    wide = jpeg8_decode(jpeg_stream.with_precision(stream, _WIDE), colorspace=source, outcolorspace=target)
-    values = wide - np.uint16((1 << (_WIDE - 1)) - (1 << (header.precision - 1)))
-    damage.check_lossless(stream, header, scans, values)
-    return values.astype(np.uint8)
+def _jpeg_kind(header: Codestream) -> Kind:
+    """Tell which decoders read a JPEG."""
+    if header.lossless:
+        return Kind.JPEG_LOSSLESS_8 if header.precision == 8 else Kind.JPEG_LOSSLESS
+    return Kind.JPEG_8 if header.precision <= 8 else Kind.JPEG_12
 
 
-def _mend_predictor(
+def _repair_predictor(
     values: np.ndarray, fmt: PixelFormat, repairs: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Undo what an encoder did that let predictor 6 overflow (C8). Raises CodecError where it cannot be told."""
+    """Undo what an encoder did that let predictor 6 overflow (C8). Raises CodecError where that is undecided."""
     planes = values.reshape(fmt.rows, fmt.columns, -1)
-    mended = []
+    repaired = []
     for plane in (planes[:, :, place] for place in range(planes.shape[2])):
         meant = predictor.choose(plane, fmt.signed) if predictor.overflows(plane) else plane
         if meant is None:
             raise CodecError("predictor 6 of the JPEG frame overflows, and the encoder may have been faulty (C8)")
-        mended.append(meant)
-    if all(np.shares_memory(plane, values) for plane in mended):
+        repaired.append(meant)
+    if all(np.shares_memory(plane, values) for plane in repaired):
         return values, repairs
-    return np.stack(mended, -1).reshape(values.shape), (*repairs, "undid a faulty predictor of a JPEG encoder (C8)")
+    return np.stack(repaired, -1).reshape(values.shape), (*repairs, "undid a faulty predictor of a JPEG encoder (C8)")
 
 
-def jpegls(stream: bytes, fmt: PixelFormat) -> Decoded:
+def jpegls(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -> Decoded:
     """Decode JPEG-LS (T.87)."""
     header = _checked_header(stream, fmt)
     repairs: tuple[str, ...] = ()
     if not jpeg_stream.is_ended(Memory(stream)):
         stream, repairs = stream + jpeg_stream.EOI, (jpeg_stream.UNENDED,)
-    values = run(lambda: jpegls_decode(stream))
+    encoded = Encoded(stream, header)
+    values, _, second = decoder_table.decode(Kind.JPEG_LS, encoded, first_left_out=first_left_out)
     if values.shape != fmt.shape and values.shape == fmt.shape[2:] + fmt.shape[:2]:
         values = values.transpose(1, 2, 0)
-    return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs)
+    return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs, second=second)
 
 
-def jpeg2000(stream: bytes, fmt: PixelFormat) -> Decoded:
+def jpeg2000(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -> Decoded:
     """Decode JPEG 2000 part 1 and HTJ2K (T.800, T.814): the codestream, without what a JP2 file says of its colours."""
     header = _checked_header(stream, fmt)
     stream = stream[jpeg2000_stream.codestream_offset(stream) :]
@@ -179,15 +152,14 @@ def jpeg2000(stream: bytes, fmt: PixelFormat) -> Decoded:
     if end is None:
         raise CodecError(jpeg2000_stream.CUT)
     repairs = jpeg2000_repairs(header, fmt)
-    mended = jpeg2000_stream.mend_after_tiles(stream, end)
-    if mended is not None:
-        stream, repairs = mended, (*repairs, jpeg2000_stream.MENDED)
-    # OpenJPEG for HTJ2K too: imagecodecs' OpenJPH is twice as fast, but drops the errors of damaged streams and
-    # lets samples beyond the range wrap around, so that white shows as black.
-    values = run(
-        lambda: damage.check_jpeg2000(lambda: jpeg2k_decode(jpeg2000_stream.with_termination(stream), verbose=2))
-    )
-    return _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs)
+    repaired = jpeg2000_stream.repair_after_tiles(stream, end)
+    if repaired is not None:
+        stream, repairs = repaired, (*repairs, jpeg2000_stream.REPAIRED)
+    kind = Kind.HTJ2K if header.high_throughput else Kind.JPEG_2000
+    values, _, second = decoder_table.decode(kind, Encoded(stream, header), first_left_out=first_left_out)
+    decoded = _decoded(_from_stream(values, fmt, header.precision), header, fmt, repairs, second=second)
+    # Only the first decoder passes on what OpenJPEG reports of code-blocks.
+    return replace(decoded, remarks=(*decoded.remarks, Remark.DAMAGE_UNHEARD)) if second else decoded
 
 
 def jpeg2000_repairs(header: Codestream, fmt: PixelFormat) -> tuple[str, ...]:
@@ -197,10 +169,10 @@ def jpeg2000_repairs(header: Codestream, fmt: PixelFormat) -> tuple[str, ...]:
     return ()
 
 
-def jpegxl(stream: bytes, fmt: PixelFormat) -> Decoded:
+def jpegxl(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -> Decoded:
     """Decode JPEG XL (ISO/IEC 18181); a recompressed JPEG comes out as RGB."""
     header = _checked_header(stream, fmt)
-    values = run(lambda: jpegxl_decode(stream, index=0))
+    values, _, second = decoder_table.decode(Kind.JPEG_XL, Encoded(stream, header), first_left_out=first_left_out)
     if values.dtype.itemsize > fmt.dtype.itemsize:
         raise CodecError(f"the frame decodes to {values.dtype}, the header says {fmt.dtype} (C6)")
-    return _decoded(_from_stream(values, fmt, fmt.bits_stored), header, fmt)
+    return _decoded(_from_stream(values, fmt, fmt.bits_stored), header, fmt, (), second=second)

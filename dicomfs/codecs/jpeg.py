@@ -1,6 +1,6 @@
 """JPEG and JPEG-LS streams, read without decoding: markers, frame header, scans (ITU-T T.81 Annex B, T.87 Annex C).
 
-Only this module walks their markers, and only it mends them.
+Only this module walks their markers, and only it repairs them.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ TRAILING = 64
 """Bytes of padding after an End Of Image marker among which it is found without walking the scans."""
 
 EOI = b"\xff\xd9"
-MENDED = "corrected the spectral selection of a JPEG scan (E22)"
+REPAIRED = "corrected the spectral selection of a JPEG scan (E22)"
 CUT = "the JPEG frame is cut short (E16)"
 UNENDED = "the JPEG-LS frame has no end marker (E16)"
 
@@ -40,7 +40,7 @@ def read_header(data: bytes) -> Codestream:
             transform = body[11]
         elif _is_frame(marker):
             precision, rows, columns, components = struct.unpack_from(">BHHB", body)
-            # APP14 may still follow; nobody writes it behind the frame header, but it is as valid there.
+            # APP14 may still follow; no known encoder writes it after the frame header, but it is as valid there.
             transform = _late_transform(data, position + length) if transform is None else transform
             return Codestream(
                 "jls" if marker == 0xF7 else "jpg",
@@ -71,7 +71,7 @@ def _smaller(sampling: bytes) -> bool:
 
 
 def segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int]]:
-    """Give the second byte of each marker from *position* on but SOI and TEM, and where its length field is.
+    """Yield the second byte of each marker from *position* on but SOI and TEM, and the offset of its length field.
 
     Entropy-coded data is searched through where a scan is gone past. Raises HeaderCut and struct.error at the end.
     """
@@ -103,7 +103,7 @@ class Scans:
 
     *process* is the marker of the frame header (0xC0 baseline, 0xC3 lossless ..., 0 without one), *first* where the
     length field of the first scan's header is, *one* whether it is the only one; *restarts* says that there are markers
-    behind which a decoder goes on after a gap.
+    after which a decoder continues beyond a gap.
     """
 
     process: int
@@ -140,7 +140,7 @@ def scan_headers(data: bytes) -> tuple[list[int], int | None]:
 
 
 def is_whole(data: bytes) -> bool:
-    """Tell whether a JPEG ends as it should: libjpeg fills in grey for what is missing and says nothing (E16)."""
+    """Tell whether a JPEG ends as it should: libjpeg fills in grey for missing data and says nothing (E16)."""
     if data.rfind(EOI, max(2, len(data) - TRAILING)) >= 0 and data.rstrip(b"\0\xff").endswith(b"\xd9"):
         return True
     return scan_headers(data)[1] is not None
@@ -163,7 +163,7 @@ def is_ended(stream: Stream) -> bool:
 
 
 def predictor(data: bytes, scans: Scans) -> int:
-    """Give the predictor of a lossless JPEG (T.81 table H.1); 0 where samples are shifted or lines start anew."""
+    """Return the predictor of a lossless JPEG (T.81 table H.1); 0 where samples are shifted or lines start anew."""
     if scans.first is None or scans.restarts:
         return 0
     end = scans.first + int.from_bytes(data[scans.first : scans.first + 2], "big")
@@ -171,8 +171,8 @@ def predictor(data: bytes, scans: Scans) -> int:
     return 0 if shifts & 0x0F else selection
 
 
-def mend_spectral_selection(data: bytes, scans: Scans) -> bytes | None:
-    """Write 0..63 into scans of a sequential JPEG that claim Ss=0, Se=0 (E22); None when there is nothing to mend.
+def repair_spectral_selection(data: bytes, scans: Scans) -> bytes | None:
+    """Write 0..63 into scans of a sequential JPEG that claim Ss=0, Se=0 (E22); None where none does.
 
     T.81 B.2.3 demands Se=63 in sequential processes; several vendors' 12-bit encoders wrote 0, and libjpeg
     then sees a broken progressive stream.
@@ -180,11 +180,11 @@ def mend_spectral_selection(data: bytes, scans: Scans) -> bytes | None:
     # An encoder that does this does it in each scan.
     if scans.process not in (0xC0, 0xC1) or scans.first is None or not _claims_nothing(data, scans.first):
         return None
-    mended = bytearray(data)
+    repaired = bytearray(data)
     for offset in scan_headers(data)[0]:
         if _claims_nothing(data, offset):
-            mended[offset + struct.unpack_from(">H", data, offset)[0] - 2] = 63
-    return bytes(mended)
+            repaired[offset + struct.unpack_from(">H", data, offset)[0] - 2] = 63
+    return bytes(repaired)
 
 
 def huffman_tables(data: bytes) -> dict[int, dict[int, tuple[int, int]]]:
@@ -228,11 +228,11 @@ def with_precision(data: bytes, precision: int) -> bytes:
 
 
 def for_probe(data: bytes, header: Codestream, scans: Scans, precision: int) -> tuple[bytes, tuple[int, ...]]:
-    """Give a JPEG whose entropy-coded data are the same, for a decoder that looks for damage in them.
+    """Return a JPEG whose entropy-coded data are the same, for a decoder that looks for damage in them.
 
     It has *precision* bits a sample, nothing that makes decoders convert colours or warn of what is no damage, and the
     mean of each block is all that is left of it, not multiplied by its quantiser. These quantisers follow, one a
-    component; none where the process has none or they cannot be told.
+    component; none where the process has none or they are unknown.
     """
     probe, used = bytearray(data), b""
     tables: dict[int, int] = {}
@@ -259,7 +259,7 @@ def for_probe(data: bytes, header: Codestream, scans: Scans, precision: int) -> 
 
 
 def _flattened(probe: bytearray, position: int) -> Iterator[tuple[int, int]]:
-    """Take all but the means out of the quantisation tables of a segment; give the number and quantiser of each."""
+    """Take all but the means out of the quantisation tables of a segment; yield the number and quantiser of each."""
     end = position + int.from_bytes(probe[position : position + 2], "big")
     place = position + 2
     while place < end:
@@ -277,7 +277,7 @@ def _claims_nothing(data: bytes, header: int) -> bool:
 
 
 def frame_marker(data: bytes) -> int:
-    """Give the second byte of the frame header's marker (0xC0 baseline, 0xC3 lossless, 0xF7 JPEG-LS ...)."""
+    """Return the second byte of the frame header's marker (0xC0 baseline, 0xC3 lossless, 0xF7 JPEG-LS ...)."""
     for marker, position in segments(data):
         if _is_frame(marker):
             return marker

@@ -1,6 +1,6 @@
 """JPEG 2000 and HTJ2K streams, read without decoding: size, tile-parts, boxes (ITU-T T.800 Annexes A and I).
 
-Only this module walks their marker segments, and only it mends them.
+Only this module walks their marker segments, and only it repairs them.
 """
 
 import struct
@@ -10,7 +10,7 @@ from dicomfs.codecs.bitstream import JP2_SIGNATURE, CodecError, Codestream, box,
 from dicomfs.dicom.stream import Stream
 
 CUT = "the JPEG 2000 frame is cut short (E16)"
-MENDED = "dropped a misplaced comment from the JPEG 2000 stream (C9)"
+REPAIRED = "dropped a misplaced comment from the JPEG 2000 stream (C9)"
 EOC, COMMENT = b"\xff\xd9", b"\xff\x64"
 # Bits of the style of code-blocks (T.800 table A.19, T.814 table A.4).
 _PREDICTABLE, _HIGH_THROUGHPUT = 0x10, 0x40
@@ -38,14 +38,16 @@ def read_header(data: bytes) -> Codestream:
     if not (step_x and step_y and tile_x and tile_y and x1 > x0 and y1 > y0):
         raise CodecError("the JPEG 2000 stream states an impossible size")
     sizes = {data[place + 1 : place + 3] for place in range(start + 42, start + 42 + 3 * components, 3)}
-    mct, position = False, start + 4
+    depths = set(data[start + 42 : start + 42 + 3 * components : 3])
+    mct, high_throughput, position = False, False, start + 4
     while True:
         position += struct.unpack_from(">H", data, position)[0]
         marker = struct.unpack_from(">H", data, position)[0]
         if marker == 0xFF52:
             mct = mct or data[position + 8] == 1
+            high_throughput = high_throughput or bool(data[position + 12] & _HIGH_THROUGHPUT)
         if 0xFF70 <= marker <= 0xFF79:
-            # OpenJPEG passes over most of them, and shows a picture that is wrong.
+            # OpenJPEG passes over most of them and decodes to wrong values.
             raise CodecError("the frame uses extensions of JPEG 2000 Part 2, which no decoder here knows")
         if marker in (0xFF90, 0xFFD9) or marker < 0xFF00:
             break
@@ -59,13 +61,15 @@ def read_header(data: bytes) -> Codestream:
         signed=bool(depth & 0x80),
         smaller=len(sizes) > 1,
         mct=mct,
+        mixed=len(depths) > 1,
+        high_throughput=high_throughput,
     )
 
 
 def with_termination(data: bytes) -> bytes:
     """Say in a codestream that each code-block ends predictably, so that a decoder looks whether it does (T.800 A.6.1).
 
-    The picture stays the same, bit for bit. Blocks of HTJ2K have no such ending (T.814 A.3).
+    The samples stay the same, bit for bit. Blocks of HTJ2K have no such ending (T.814 A.3).
     """
     wide = int.from_bytes(data[40:42], "big") > 256
     marked = bytearray(data)
@@ -77,7 +81,7 @@ def with_termination(data: bytes) -> bytes:
 
 
 def _coding_styles(data: bytes) -> Iterator[tuple[int, int]]:
-    """Give COD and COC of the main header and of the tile-parts, and where the length field of each is."""
+    """Yield COD and COC of the main header and of the tile-parts, and the offset of the length field of each."""
     position, part, end = 2, 0, 2
     while position + 12 <= len(data):
         marker, length = struct.unpack_from(">HH", data, position)
@@ -95,7 +99,7 @@ def _coding_styles(data: bytes) -> Iterator[tuple[int, int]]:
             position += 2 + length
 
 
-def mend_after_tiles(data: bytes, end: int) -> bytes | None:
+def repair_after_tiles(data: bytes, end: int) -> bytes | None:
     """Drop comments that were written between the last tile-part and the end (C9); None without any.
 
     *end* is what `end_of_tiles` found. T.800 A.3 allows comments in headers only, and OpenJPEG refuses the stream for
@@ -105,10 +109,10 @@ def mend_after_tiles(data: bytes, end: int) -> bytes | None:
 
 
 def end_of_tiles(stream: Stream, start: int, most: int | None = None) -> int | None:
-    """Walk the tile-parts; give the offset after the last one, None where one is cut short or EOC is missing (E16).
+    """Walk the tile-parts; return the offset after the last one, None where one is cut short or EOC is missing (E16).
 
     OpenJPH decodes a cut stream in silence. *start* is the offset of the codestream; after *most* marker segments the
-    walk gives up, and answers as if all were well.
+    walk gives up, and returns what it would for a sound stream.
     """
     position, steps = start + 2, 0
     end: int | None = None
@@ -146,9 +150,9 @@ _AT_MIDDLE = 253
 
 
 def scrambled_head(stream: Stream) -> bytes | None:
-    """Recognise a JP2 file as Zeiss ophthalmic devices scramble it (C12), and give the start of the plain file.
+    """Recognise a JP2 file as Zeiss ophthalmic devices scramble it (C12), and return the start of the plain file.
 
-    Every seventh byte is inverted in part and regions are exchanged, so that the JP2 signature lies at three fifths
+    Every seventh byte is inverted in part and regions are exchanged, so that the JP2 signature is at three fifths
     of the length: finding it there is the proof. None when this is not one.
     """
     middle = 3 * stream.size // 5
@@ -170,7 +174,7 @@ def unscramble(data: bytes) -> bytes:
 
 
 def _unmasked(data: bytes, offset: int) -> bytes:
-    """Invert every seventh byte of the file back; *data* lies at *offset* in it."""
+    """Invert every seventh byte of the file back; *data* is at *offset* in it."""
     plain = bytearray(data)
     first = -offset % 7
     plain[first::7] = bytes(byte ^ 0x5A for byte in plain[first::7])

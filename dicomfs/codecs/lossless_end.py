@@ -1,4 +1,4 @@
-"""Whether the data of a lossless JPEG end where its last sample does (T.81 Annex H), told without decoding again.
+"""Whether the data of a lossless JPEG end where its last sample does (T.81 Annex H), without decoding again.
 
 The last samples are coded once more: their bits must be the last ones of the scan but for padding. A decoder that lost
 its place in the data and found another one ends elsewhere.

@@ -1,6 +1,6 @@
 """Samples out of native frames: bit packing, byte order, planes and subsampling (PS3.5 8.1 and Annex D).
 
-Only this module knows how uncompressed samples lie in bytes, and how a stored value is cut out of the bits
+Only this module knows the layout of uncompressed samples in bytes, and how a stored value is cut out of the bits
 allocated for it. Codecs whose output is a native frame (RLE, deflate) end here too.
 """
 
@@ -13,7 +13,7 @@ Buffer = bytes | memoryview
 
 
 def unpack(data: Buffer, fmt: PixelFormat, bit_offset: int = 0) -> np.ndarray:
-    """Unpack one native frame that begins *bit_offset* bits into *data*; give its stored values, fmt.shape.
+    """Unpack one native frame that begins *bit_offset* bits into *data*; return its stored values, shape fmt.shape.
 
     Where 16-bit words are swapped (big endian OW), *data* begins at a word, so *bit_offset* may be up to 15.
     Raises CodecError when *data* is too short.
@@ -35,7 +35,7 @@ def unpack(data: Buffer, fmt: PixelFormat, bit_offset: int = 0) -> np.ndarray:
 
 
 def _little_endian(data: Buffer, fmt: PixelFormat) -> bytes:
-    """Reverse big endian words: 16-bit words for packed and 8-bit samples in OW, else whole samples.
+    """Reverse big endian words: 16-bit words for packed and 8-bit samples in OW, whole samples otherwise.
 
     A 32-bit sample in OW is swapped as a whole (PS3.5 8.1.1 leaves it open; archives agree on it, N5).
     """
@@ -69,7 +69,7 @@ def _twelve(data: Buffer, bit_offset: int, count: int) -> np.ndarray:
 
 
 def arrange(samples: np.ndarray, fmt: PixelFormat, planar: bool | None = None) -> np.ndarray:
-    """Give a row of samples the shape of the frame: planes are interleaved and 4:2:2 chroma repeated."""
+    """Return a row of samples in the shape of the frame: planes are interleaved and 4:2:2 chroma is repeated."""
     if fmt.halved and len(samples) == 2 * fmt.pixels:
         if fmt.columns % 2:
             raise CodecError(f"{fmt.photometric} needs an even number of columns (N13)")

@@ -17,9 +17,9 @@ class PixelFormat:
     *bits_allocated* is 1, 8, 12, 16, 32 or 64; *real* is true for Float and Double Float Pixel Data, whose
     samples are IEEE numbers of *bits_allocated* bits. *photometric* is the Photometric Interpretation in upper
     case without padding. *big_endian* and *pixel_vr* (OB, OW, OL, OV, OF, OD, UN) describe native data only.
-    *colour* tells what is known of colours beside *photometric*: that this one is no more than a default, or what the
-    pictures of the object show, which counts where a codestream leaves doubt.
-    *spare_bits* says that the bits beside the stored value are overlays (G21), also in compressed frames.
+    *colour* says what else is known of colours: that *photometric* is only a default, or what the frames of the object
+    show, which counts where a codestream leaves doubt.
+    *spare_bits* says that the bits next to the stored value are overlays (G21), also in compressed frames.
     """
 
     rows: int

@@ -18,7 +18,7 @@ def overflows(values: np.ndarray) -> bool:
 
 
 def choose(plane: np.ndarray, signed: bool) -> np.ndarray | None:
-    """Give the plane (uint16) that its encoder meant; None where the right decoding is rougher, but not by far."""
+    """Return the plane (uint16) that its encoder meant; None where the right decoding is rougher, but not by far."""
     other = _with_overflow(plane)
     rough, rough_other = _roughness(plane, signed), _roughness(other, signed)
     if rough <= rough_other:

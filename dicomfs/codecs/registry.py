@@ -8,14 +8,13 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import imagecodecs
-
-from dicomfs.codecs import codestream, decoders, jpeg2000, native
+from dicomfs.codecs import codestream, decoder_table, decoders, jpeg2000, native
 from dicomfs.codecs.bitstream import JP2_SIGNATURE, CodecError
 from dicomfs.codecs.codestream import sniff
 from dicomfs.codecs.codestream_ends import followed
 from dicomfs.codecs.colour import plain_photometric
 from dicomfs.codecs.decoders import Decoded
+from dicomfs.codecs.encoded import Kind
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.remarks import Remark
 from dicomfs.codecs.rle import rle
@@ -29,13 +28,16 @@ Buffer = bytes | memoryview
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How frames of one transfer syntax are decoded; *extension* names the files of its bare bitstreams."""
+    """How frames of one transfer syntax are decoded.
+
+    *extension* names the files of its bare bitstreams, *kinds* are the codestreams that it may hold.
+    """
 
     name: str
-    decode: Callable[[Buffer, PixelFormat, int], Decoded]
+    decode: Callable[[Buffer, PixelFormat, int, bool], Decoded]
     extension: str = "bin"
     lossy: bool = False
-    needs: str = ""
+    kinds: tuple[Kind, ...] = ()
 
     @property
     def slow(self) -> bool:
@@ -45,39 +47,52 @@ class Codec:
     @property
     def missing(self) -> str:
         """Say what to install before this codec works; empty when it does."""
-        if not self.needs or getattr(imagecodecs, self.needs).available:
-            return ""
-        return f"this build of imagecodecs has no {self.needs}: pip install --upgrade imagecodecs"
+        for kind in self.kinds:
+            if not any(decoder.installed for decoder in decoder_table.DECODERS[kind]):
+                return decoder_table.lacking(kind)
+        return ""
+
+    @property
+    def has_second(self) -> bool:
+        """Tell whether another decoder than the first is there for one of its kinds of codestream."""
+        decoders_of = (decoder_table.DECODERS[kind] for kind in self.kinds)
+        return any(decoder.installed for table in decoders_of for decoder in table[1:])
 
 
-def decode(data: Buffer, fmt: PixelFormat, bit_offset: int = 0) -> Decoded:
-    """Decode one frame; native frames may start *bit_offset* bits into *data*. Raises CodecError."""
+def decode(data: Buffer, fmt: PixelFormat, bit_offset: int = 0, *, first_left_out: bool = False) -> Decoded:
+    """Decode one frame; native frames may start *bit_offset* bits into *data*. Raises CodecError.
+
+    *first_left_out* asks the second decoder, where the first ended its process.
+    """
     codec = CODECS.get(fmt.transfer_syntax)
     if codec is None:
         raise CodecError("no decoder reads this transfer syntax")
-    try:
-        return codec.decode(data, fmt, bit_offset)
-    except ImportError:
-        raise CodecError(codec.missing or "imagecodecs lacks what decodes this frame") from None
+    return codec.decode(data, fmt, bit_offset, first_left_out)
+
+
+def has_second(fmt: PixelFormat) -> bool:
+    """Tell whether a frame may be decoded by another decoder than the first."""
+    codec = CODECS.get(fmt.transfer_syntax)
+    return codec is not None and codec.has_second
 
 
 # Native data
 
 
-def _native(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
+def _native(data: Buffer, fmt: PixelFormat, bit_offset: int, first_left_out: bool = False) -> Decoded:
     """Decode a native frame (PS3.5 A.1 to A.3)."""
     return Decoded(native.unpack(data, fmt, bit_offset), plain_photometric(fmt))
 
 
-def _encapsulated(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
+def _encapsulated(data: Buffer, fmt: PixelFormat, bit_offset: int, first_left_out: bool = False) -> Decoded:
     """Decode a native frame in a fragment of its own: little endian, from the first bit (PS3.5 A.4.11)."""
     return Decoded(native.unpack(data, replace(fmt, big_endian=False)), plain_photometric(fmt))
 
 
-def _deflated(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
+def _deflated(data: Buffer, fmt: PixelFormat, bit_offset: int, first_left_out: bool = False) -> Decoded:
     """Inflate a native frame (PS3.5 A.4.13), never to more bytes than it has and the one that pads it.
 
-    The stream ends where the frame does, and no more than a pad byte follows; else it is damaged.
+    The stream ends where the frame does, and at most a pad byte follows; otherwise it is damaged.
     """
     size = -(-fmt.frame_bits // 8)
     errors = []
@@ -101,10 +116,10 @@ def _deflated(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What an encoded frame is: *kind* by the key of its decoder, behind *start* bytes of padding, or scrambled (C12).
+    """A recognised frame: *kind* by the key of its decoder, after *start* bytes of padding, or *scrambled* (C12).
 
-    *head* is its first bytes without padding and scrambling, as many as were read. *repairs* are sentences on what is
-    not as it should be.
+    *head* is its first bytes without padding and scrambling, as many as were read. *repairs* are sentences on
+    departures from the standard.
     """
 
     kind: str
@@ -140,13 +155,13 @@ def recognise(stream: Stream, fmt: PixelFormat) -> Recognised:
     return Recognised(kind, start, scrambled, head[start:], tuple(repairs))
 
 
-def _compressed(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
+def _compressed(data: Buffer, fmt: PixelFormat, bit_offset: int, first_left_out: bool = False) -> Decoded:
     """Decode a frame by its content, which overrules the transfer syntax."""
     stream = bytes(data)
     found = recognise(Memory(stream), fmt)
     stream = jpeg2000.unscramble(stream) if found.scrambled else stream[found.start :]
     try:
-        decoded = _DECODERS[found.kind](stream, fmt)
+        decoded = _DECODERS[found.kind](stream, fmt, first_left_out=first_left_out)
     except struct.error as error:
         raise CodecError("the codestream ends inside its header") from error
     if decoded.values.shape != fmt.shape:
@@ -156,7 +171,7 @@ def _compressed(data: Buffer, fmt: PixelFormat, bit_offset: int) -> Decoded:
     return replace(decoded, repairs=found.repairs + decoded.repairs, remarks=remarks)
 
 
-_DECODERS: dict[str, Callable[[bytes, PixelFormat], Decoded]] = {
+_DECODERS: dict[str, Callable[..., Decoded]] = {
     "jpg": decoders.jpeg,
     "jls": decoders.jpegls,
     "j2k": decoders.jpeg2000,
@@ -168,6 +183,8 @@ _FOLLOWED_AS = {"jpg": "jpeg", "jls": "jpeg", "j2k": "j2k", "jxl": "jxl"}
 _NAMES = {"jpg": "JPEG", "jls": "JPEG-LS", "j2k": "JPEG 2000", "jxl": "JPEG XL", "rle": "RLE"}
 
 _NATIVE = Codec("uncompressed", _native)
+_LOSSY_JPEG = (Kind.JPEG_8, Kind.JPEG_12)
+_LOSSLESS_JPEG = (Kind.JPEG_LOSSLESS_8, Kind.JPEG_LOSSLESS)
 
 CODECS: dict[str, Codec] = {
     uids.ImplicitVRLittleEndian: _NATIVE,
@@ -177,29 +194,33 @@ CODECS: dict[str, Codec] = {
     uids.PrivateGEImplicitVRBigEndianPixelData: _NATIVE,
     uids.EncapsulatedUncompressedExplicitVRLittleEndian: Codec("encapsulated uncompressed", _encapsulated),
     uids.DeflatedImageFrameCompression: Codec("deflated frames", _deflated),
-    uids.RLELossless: Codec("RLE", _compressed, "rle", needs="PACKBITS"),
-    uids.JPEGBaseline8Bit: Codec("JPEG baseline", _compressed, "jpg", True, "JPEG8"),
-    uids.JPEGExtended12Bit: Codec("JPEG extended", _compressed, "jpg", True, "JPEG8"),
-    uids.JPEGExtended35: Codec("JPEG extended (3, 5)", _compressed, "jpg", True, "JPEG8"),
-    uids.JPEGSpectralSelectionNonHierarchical68: Codec("JPEG spectral selection", _compressed, "jpg", True, "JPEG8"),
-    uids.JPEGSpectralSelectionNonHierarchical79: Codec(
-        "JPEG spectral selection (7, 9)", _compressed, "jpg", True, "JPEG8"
+    uids.RLELossless: Codec("RLE", _compressed, "rle", kinds=(Kind.RLE,)),
+    uids.JPEGBaseline8Bit: Codec("JPEG baseline", _compressed, "jpg", True, (Kind.JPEG_8,)),
+    uids.JPEGExtended12Bit: Codec("JPEG extended", _compressed, "jpg", True, _LOSSY_JPEG),
+    uids.JPEGExtended35: Codec("JPEG extended (3, 5)", _compressed, "jpg", True, _LOSSY_JPEG),
+    uids.JPEGSpectralSelectionNonHierarchical68: Codec(
+        "JPEG spectral selection", _compressed, "jpg", True, _LOSSY_JPEG
     ),
-    uids.JPEGFullProgressionNonHierarchical1012: Codec("JPEG progressive", _compressed, "jpg", True, "JPEG8"),
-    uids.JPEGFullProgressionNonHierarchical1113: Codec("JPEG progressive (11, 13)", _compressed, "jpg", True, "JPEG8"),
-    uids.JPEGLossless: Codec("JPEG lossless", _compressed, "jpg", False, "JPEG8"),
-    uids.JPEGLosslessNonHierarchical15: Codec("JPEG lossless (15)", _compressed, "jpg", False, "JPEG8"),
-    uids.JPEGLosslessSV1: Codec("JPEG lossless SV1", _compressed, "jpg", False, "JPEG8"),
-    uids.JPEGLSLossless: Codec("JPEG-LS lossless", _compressed, "jls", False, "JPEGLS"),
-    uids.JPEGLSNearLossless: Codec("JPEG-LS near-lossless", _compressed, "jls", True, "JPEGLS"),
-    uids.JPEG2000Lossless: Codec("JPEG 2000 lossless", _compressed, "j2k", False, "JPEG2K"),
-    uids.JPEG2000: Codec("JPEG 2000", _compressed, "j2k", True, "JPEG2K"),
-    uids.JPEG2000MCLossless: Codec("JPEG 2000 part 2 lossless", _compressed, "j2k", False, "JPEG2K"),
-    uids.JPEG2000MC: Codec("JPEG 2000 part 2", _compressed, "j2k", True, "JPEG2K"),
-    uids.JPEGXLLossless: Codec("JPEG XL lossless", _compressed, "jxl", False, "JPEGXL"),
-    uids.JPEGXLJPEGRecompression: Codec("JPEG XL recompressed JPEG", _compressed, "jxl", True, "JPEGXL"),
-    uids.JPEGXL: Codec("JPEG XL", _compressed, "jxl", True, "JPEGXL"),
-    uids.HTJ2KLossless: Codec("HTJ2K lossless", _compressed, "j2k", False, "JPEG2K"),
-    uids.HTJ2KLosslessRPCL: Codec("HTJ2K lossless RPCL", _compressed, "j2k", False, "JPEG2K"),
-    uids.HTJ2K: Codec("HTJ2K", _compressed, "j2k", True, "JPEG2K"),
+    uids.JPEGSpectralSelectionNonHierarchical79: Codec(
+        "JPEG spectral selection (7, 9)", _compressed, "jpg", True, _LOSSY_JPEG
+    ),
+    uids.JPEGFullProgressionNonHierarchical1012: Codec("JPEG progressive", _compressed, "jpg", True, _LOSSY_JPEG),
+    uids.JPEGFullProgressionNonHierarchical1113: Codec(
+        "JPEG progressive (11, 13)", _compressed, "jpg", True, _LOSSY_JPEG
+    ),
+    uids.JPEGLossless: Codec("JPEG lossless", _compressed, "jpg", False, _LOSSLESS_JPEG),
+    uids.JPEGLosslessNonHierarchical15: Codec("JPEG lossless (15)", _compressed, "jpg", False, _LOSSLESS_JPEG),
+    uids.JPEGLosslessSV1: Codec("JPEG lossless SV1", _compressed, "jpg", False, _LOSSLESS_JPEG),
+    uids.JPEGLSLossless: Codec("JPEG-LS lossless", _compressed, "jls", False, (Kind.JPEG_LS,)),
+    uids.JPEGLSNearLossless: Codec("JPEG-LS near-lossless", _compressed, "jls", True, (Kind.JPEG_LS,)),
+    uids.JPEG2000Lossless: Codec("JPEG 2000 lossless", _compressed, "j2k", False, (Kind.JPEG_2000,)),
+    uids.JPEG2000: Codec("JPEG 2000", _compressed, "j2k", True, (Kind.JPEG_2000,)),
+    uids.JPEG2000MCLossless: Codec("JPEG 2000 part 2 lossless", _compressed, "j2k", False, (Kind.JPEG_2000,)),
+    uids.JPEG2000MC: Codec("JPEG 2000 part 2", _compressed, "j2k", True, (Kind.JPEG_2000,)),
+    uids.JPEGXLLossless: Codec("JPEG XL lossless", _compressed, "jxl", False, (Kind.JPEG_XL,)),
+    uids.JPEGXLJPEGRecompression: Codec("JPEG XL recompressed JPEG", _compressed, "jxl", True, (Kind.JPEG_XL,)),
+    uids.JPEGXL: Codec("JPEG XL", _compressed, "jxl", True, (Kind.JPEG_XL,)),
+    uids.HTJ2KLossless: Codec("HTJ2K lossless", _compressed, "j2k", False, (Kind.HTJ2K,)),
+    uids.HTJ2KLosslessRPCL: Codec("HTJ2K lossless RPCL", _compressed, "j2k", False, (Kind.HTJ2K,)),
+    uids.HTJ2K: Codec("HTJ2K", _compressed, "j2k", True, (Kind.HTJ2K,)),
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dicomfs.dicom.dictionary import public_vr
+from dicomfs.dicom.stream import Stream
 from dicomfs.dicom.values import TEXT, decode_text, parse_integer, parse_number, unpack, unpack_tags
 
 __all__ = ["DataSet", "Element"]
@@ -34,13 +35,19 @@ class DataSet:
     """Elements by tag, and what it takes to read their values.
 
     *charset* is the Specific Character Set in force and *signed* whether the Pixel Representation in force is 1,
-    both inherited from the data set around this one. *length* is that of the Item or data set, as present.
+    both inherited from the data set around this one. *length* is that of the Item or data set, as present. *stream* is
+    what the offsets of the elements refer to; values that were too long to keep are read from it.
     """
 
-    __slots__ = ("_told", "big_endian", "charset", "elements", "explicit", "length", "signed", "undefined")
+    __slots__ = ("_told", "big_endian", "charset", "elements", "explicit", "length", "signed", "stream", "undefined")
 
     def __init__(
-        self, explicit: bool = True, big_endian: bool = False, charset: tuple[str, ...] = (), signed: bool = False
+        self,
+        explicit: bool = True,
+        big_endian: bool = False,
+        charset: tuple[str, ...] = (),
+        signed: bool = False,
+        stream: Stream | None = None,
     ) -> None:
         """Start without elements."""
         self.elements: dict[int, Element] = {}
@@ -48,6 +55,7 @@ class DataSet:
         self.big_endian = big_endian
         self.charset = charset
         self.signed = signed
+        self.stream = stream
         self.length = 0
         self.undefined = False
         self._told: dict[tuple[int, int], bool] | None = None  # most data sets are never asked
@@ -67,6 +75,18 @@ class DataSet:
     def get(self, tag: int) -> Element | None:
         """Give the element of that tag."""
         return self.elements.get(tag)
+
+    def value(self, tag: int, max_length: int) -> bytes:
+        """Return the value field of an element, at most *max_length* bytes of it; empty where there is none.
+
+        A value that was too long to keep is read from the stream. Raises OSError where that does.
+        """
+        element = self.elements.get(tag)
+        if element is None:
+            return b""
+        if element.value is not None:
+            return element.value[:max_length]
+        return self.stream.pread(min(element.length, max_length), element.offset) if self.stream else b""
 
     def texts(self, tag: int) -> tuple[str, ...]:
         """Give all values as text, without padding; numbers as Python prints them, tags as eight hex digits."""

@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 from dicomfs.dicom.stream import Stream
 
-MOST_INFLATED = 4 << 30
+MAX_INFLATED_BYTES = 4 << 30
 """Bytes that a deflated data set may grow to."""
 # Zeros shrink to a 1032nd at best. What is nothing but that, and this large, was made to fill disks.
-_SUSPICIOUS, _BOMB = 1 << 30, 1000
+_SUSPICIOUS_BYTES, _BOMB_RATIO = 1 << 30, 1000
 # What stays in memory, and the bytes on disk that weigh as much as one in memory.
-_IN_MEMORY, _ON_DISK = 4 << 20, 128
-_CHUNK = 1 << 20
+_IN_MEMORY_BYTES, _ON_DISK = 4 << 20, 128
+_CHUNK_BYTES = 1 << 20
 _VAR_TMP = "/var/tmp"  # noqa: S108 - only files without a name are put there
 
 
@@ -51,14 +51,14 @@ class Inflated:
             while 0 < len(data) < length:
                 data += os.pread(self._file, length - len(data), offset + len(data))
             return data
-        first, start = divmod(offset, _CHUNK)
-        chunks = self._chunks[first : (offset + length + _CHUNK - 1) // _CHUNK]
+        first, start = divmod(offset, _CHUNK_BYTES)
+        chunks = self._chunks[first : (offset + length + _CHUNK_BYTES - 1) // _CHUNK_BYTES]
         joined = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return joined[start : start + length]
 
     def add(self, chunk: bytes) -> None:
         """Append a chunk, all but the last of which are equally long. Raises OSError where the disk is full."""
-        if self._file < 0 and self.size + len(chunk) > _IN_MEMORY:
+        if self._file < 0 and self.size + len(chunk) > _IN_MEMORY_BYTES:
             directory = os.environ.get("TMPDIR") or (_VAR_TMP if os.access(_VAR_TMP, os.W_OK) else None)
             with tempfile.TemporaryFile(buffering=0, dir=directory) as file:
                 self._file = os.dup(file.fileno())
@@ -112,15 +112,15 @@ def _fill(found: Inflated, stream: Stream, position: int, bits: int) -> None:
     data = b""
     while not inflater.eof and not found.fault:
         if not data:
-            data = stream.pread(_CHUNK, position)
+            data = stream.pread(_CHUNK_BYTES, position)
             position += len(data)
         starved = not data
         try:
-            chunk += inflater.decompress(data, _CHUNK - len(chunk))
+            chunk += inflater.decompress(data, _CHUNK_BYTES - len(chunk))
         except zlib.error:
             break
         data = inflater.unconsumed_tail
-        if len(chunk) == _CHUNK:
+        if len(chunk) == _CHUNK_BYTES:
             found.add(bytes(chunk))
             chunk.clear()
             if not inflater.eof:
@@ -135,9 +135,10 @@ def _fill(found: Inflated, stream: Stream, position: int, bits: int) -> None:
 
 
 def _too_much(size: int, deflated: int) -> str:
-    """Say why no more is inflated of what has grown from *deflated* bytes to *size*; nothing where it may."""
-    if size >= MOST_INFLATED:
-        return f"the deflated data set is larger than {MOST_INFLATED >> 20} MiB; what lies beyond is not shown (L3)"
-    if size >= _SUSPICIOUS and size > _BOMB * deflated:
-        return f"the deflated data set grows to more than {_BOMB} times its size; no more of it is inflated (L3)"
+    """Return why no more is inflated of *deflated* bytes that have grown to *size*; empty where it may be."""
+    if size >= MAX_INFLATED_BYTES:
+        limit = MAX_INFLATED_BYTES >> 20
+        return f"the deflated data set is larger than {limit} MiB; what lies beyond is not shown (L3)"
+    if size >= _SUSPICIOUS_BYTES and size > _BOMB_RATIO * deflated:
+        return f"the deflated data set grows to more than {_BOMB_RATIO} times its size; no more of it is inflated (L3)"
     return ""

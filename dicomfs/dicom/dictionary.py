@@ -1,15 +1,17 @@
-"""What the data dictionary knows of a tag (PS3.6): VR, keyword, value multiplicity, UID names.
+"""The data dictionary of PS3.6 and of makers' private elements: VR, keyword and name of a tag, names of UIDs.
 
-Only this module asks pydicom's tables. It never raises and never warns; what is unknown is an empty string.
+Only this module reads `dictionary.tsv`, which `tools/make_dictionary.py` writes out of pydicom's dictionary and
+describes. Importing pydicom for it would load its readers and codecs: 38 MB and twenty times the time. Nothing here
+raises or warns; what is unknown is an empty string.
 """
 
+import pkgutil
 from functools import lru_cache
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
-from pathlib import Path
-from typing import Any
 
 __all__ = [
+    "SOURCE",
     "is_known_creator",
+    "is_known_uid",
     "is_private",
     "is_private_creator",
     "keyword",
@@ -21,38 +23,35 @@ __all__ = [
 ]
 
 
-_Entry = tuple[str, str, str, str, str]
+_Entry = tuple[str, str]
+"""VR and keyword of an element, or keyword and name of a UID."""
 
 
-def _tables(name: str) -> dict[str, Any]:
-    """Load one of pydicom's modules of tables without the package around it.
-
-    That would bring its readers and codecs along: 7 MB and 0.2 s, for which the daemon has no use.
-    """
-    package = find_spec("pydicom")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("pydicom is not installed", name="pydicom")
-    spec = spec_from_file_location(f"pydicom.{name}", Path(package.origin).with_name(f"{name}.py"))
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"pydicom has no {name}", name=f"pydicom.{name}")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return vars(module)
+def _rows(paragraph: str) -> dict[str, _Entry]:
+    """Read the lines of one paragraph of the table by their first field."""
+    rows = (line.split("\t") for line in paragraph.split("\n"))
+    return {key: (first, second) for key, first, second in rows}
 
 
-_DICOM = _tables("_dicom_dict")
-_PUBLIC: dict[int, _Entry] = _DICOM["DicomDictionary"]
-_PRIVATE: dict[str, dict[str, tuple[str, str, str, str]]] = _tables("_private_dict")["private_dictionaries"]
-_UIDS: dict[str, _Entry] = _tables("_uid_dict")["UID_dictionary"]
+_PARAGRAPHS = (pkgutil.get_data("dicomfs.dicom", "dictionary.tsv") or b"").decode().removesuffix("\n").split("\n\n")
+SOURCE: str = _PARAGRAPHS[0]
+"""The dictionary that the table was made of, and its version."""
+_PUBLIC = {int(tag, 16): entry for tag, entry in _rows(_PARAGRAPHS[1]).items()}
 # Repeating groups and elements (PS3.5 7.6), "60xx3000": value and mask of the digits that are given.
 _REPEATING: list[tuple[int, int, _Entry]] = [
     (int(key.replace("x", "0"), 16), int("".join(["0" if digit == "x" else "F" for digit in key]), 16), entry)
-    for key, entry in _DICOM["RepeatersDictionary"].items()
+    for key, entry in _rows(_PARAGRAPHS[2]).items()
 ]
+_UIDS = _rows(_PARAGRAPHS[3])
+# By creator, the text of the paragraph without its first line: ten thousand elements, few of which are ever looked up.
+_PRIVATE: dict[str, str] = {
+    creator: "\n" + elements for creator, _, elements in (text.partition("\n") for text in _PARAGRAPHS[4:])
+}
+del _PARAGRAPHS
 
 
 def is_private(tag: int) -> bool:
-    """Tell whether *tag* lies in an odd group (PS3.5 7.8)."""
+    """Tell whether *tag* is in an odd group (PS3.5 7.8)."""
     return bool(tag & 0x10000)
 
 
@@ -67,24 +66,28 @@ def is_known_creator(creator: str) -> bool:
 
 
 def _entry(tag: int) -> _Entry | None:
-    """Find the public entry of *tag*: (VR, VM, name, retired, keyword), also in repeating groups (PS3.5 7.6)."""
+    """Find VR and keyword of a public *tag*, also in repeating groups (PS3.5 7.6)."""
     entry = _PUBLIC.get(tag)
     if entry is None and not tag & 0x10000:
         entry = next((entry for value, mask, entry in _REPEATING if tag & mask == value), None)
     return entry
 
 
-def _private_entry(tag: int, creator: str) -> tuple[str, str, str, str] | None:
-    """Find the entry of a private *tag*: (VR, VM, name, retired), whatever block the creator has reserved."""
-    known = _PRIVATE.get(creator, {})
+def _private_entry(tag: int, creator: str) -> _Entry | None:
+    """Find VR and name of a private *tag*, whatever block the creator has reserved."""
+    known = _PRIVATE.get(creator, "")
     group, element = f"{tag >> 16:04X}", f"{tag & 0xFFFF:04X}"
-    keys = (group + element, f"{group}xx{element[2:]}", f"{group[:2]}xxxx{element[2:]}")
-    return next((known[key] for key in keys if key in known), None)
+    for key in (group + element, f"{group}xx{element[2:]}", f"{group[:2]}xxxx{element[2:]}"):
+        start = known.find(f"\n{key}\t")
+        if start >= 0:
+            _, vr, name = known[start + 1 :].partition("\n")[0].split("\t")
+            return vr, name
+    return None
 
 
 @lru_cache(maxsize=8192)
 def public_vr(tag: int) -> str:
-    """Give the VR of a tag that needs no private creator; may be a choice such as "US or SS"; "" when unknown."""
+    """Return the VR of a tag that needs no private creator; may be a choice such as "US or SS"; "" when unknown."""
     if not tag & 0xFFFF:
         return "UL"
     if is_private_creator(tag):
@@ -95,34 +98,34 @@ def public_vr(tag: int) -> str:
 
 @lru_cache(maxsize=8192)
 def private_vr(tag: int, creator: str) -> str:
-    """Give the VR of a private *tag* in a block reserved by *creator*; "" when unknown."""
+    """Return the VR of a private *tag* in a block reserved by *creator*; "" when unknown."""
     entry = _private_entry(tag, creator)
     return entry[0] if entry else ""
 
 
 @lru_cache(maxsize=8192)
 def private_name(tag: int, creator: str) -> str:
-    """Give the name of a private *tag* in a block reserved by *creator*; "" when unknown."""
+    """Return the name of a private *tag* in a block reserved by *creator*; "" when unknown."""
     entry = _private_entry(tag, creator)
-    return entry[2] if entry and entry[2] != "Unknown" else ""
+    return entry[1] if entry and entry[1] != "Unknown" else ""
 
 
 @lru_cache(maxsize=8192)
 def keyword(tag: int) -> str:
-    """Give the keyword of *tag*; "" for private and unknown ones."""
+    """Return the keyword of *tag*; "" for private and unknown ones."""
     if is_private_creator(tag):
         return "PrivateCreator"
     entry = _entry(tag)
     if entry:
-        return entry[4]
+        return entry[1]
     return "GenericGroupLength" if not tag & 0xFFFF else ""
 
 
 @lru_cache(maxsize=2048)
 def uid_keyword(uid: str) -> str:
-    """Give the keyword of a UID of PS3.6 Annex A; "" when unknown."""
+    """Return the keyword of a UID of PS3.6 Annex A; "" when unknown."""
     entry = _UIDS.get(uid)
-    return entry[4] if entry else ""
+    return entry[0] if entry else ""
 
 
 def is_known_uid(uid: str) -> bool:
@@ -131,6 +134,6 @@ def is_known_uid(uid: str) -> bool:
 
 
 def uid_name(uid: str) -> str:
-    """Give the name of a UID of PS3.6 Annex A; itself when unknown."""
+    """Return the name of a UID of PS3.6 Annex A; itself when unknown."""
     entry = _UIDS.get(uid)
-    return entry[0] if entry else uid
+    return entry[1] if entry else uid

@@ -18,6 +18,8 @@ _SHORT = (
     "UI", "UL", "US",
 )  # fmt: skip
 VRS = {vr.encode(): (vr, vr in _LONG) for vr in _LONG + _SHORT}
+SHORT_VRS: dict[bytes | str, str] = {vr.encode(): vr for vr in _SHORT} | {vr: vr for vr in _SHORT}
+"""The VRs whose values are always short and never sequences, by their code in a file and by their name."""
 
 IMPLICIT = {False: struct.Struct("<HHL"), True: struct.Struct(">HHL")}
 EXPLICIT = {False: struct.Struct("<HH2sH"), True: struct.Struct(">HH2sH")}

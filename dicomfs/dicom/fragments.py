@@ -17,9 +17,9 @@ SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
 _TAGS = (ITEM, SEQUENCE_DELIMITER)
 # A one gigabyte file made of empty Items would have 134 million; no real object comes near one, and a walk over
 # one million takes a second or two.
-MOST_FRAGMENTS = 1_000_000
+MAX_FRAGMENTS = 1_000_000
 # Where Items are shorter than a quarter of this, several headers are had with one read.
-_WINDOW = 8192
+_WINDOW_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ def scan_fragments(stream: Stream, offset: int) -> Fragments:
     offsets, lengths = array("Q"), array("Q")
     position, cut = offset, False
     buffer, base = b"", offset
-    while len(offsets) < MOST_FRAGMENTS:
+    while len(offsets) < MAX_FRAGMENTS:
         if position + 9 > base + len(buffer):
-            short = len(offsets) > 1 and lengths[-1] < _WINDOW // 4
-            buffer, base = stream.pread(_WINDOW if short else 9, position), position
+            short = len(offsets) > 1 and lengths[-1] < _WINDOW_BYTES // 4
+            buffer, base = stream.pread(_WINDOW_BYTES if short else 9, position), position
         head = buffer[position - base : position - base + 9]
         if offsets and lengths[-1] % 2 and head[:4] not in _TAGS and head[1:5] in _TAGS:
             # An odd Item length counts its pad byte or does not (E20); the tag behind it tells.
@@ -112,7 +112,7 @@ class Joined:
             start, index = until, index + 1
         return found
 
-    def place_of(self, offset: int) -> int | None:
+    def position_of(self, offset: int) -> int | None:
         """Give the place in the joined stream of the byte at *offset* of the source; None between values."""
         index = bisect_right(self._offsets, offset) - 1
         if index < 0:

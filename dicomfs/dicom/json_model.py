@@ -16,7 +16,7 @@ from json.encoder import encode_basestring
 
 from dicomfs.dicom import tags, uids
 from dicomfs.dicom.long_sequence import LongSequence
-from dicomfs.dicom.part10_reader import PIXEL_DATA, DataSet, Element, Parsed
+from dicomfs.dicom.part10_reader import PIXEL_DATA, DataSet, DicomFile, Element
 from dicomfs.dicom.values import SIZES, TEXT, decode_text, unpack, unpack_tags
 
 __all__ = ["BulkValue", "bulk_name", "bulk_values", "header_json", "is_bulk", "json_parts"]
@@ -72,12 +72,12 @@ def bulk_name(prefix: str, tag: int) -> str:
     return f"{prefix}{tag:08X}"
 
 
-def bulk_values(parsed: Parsed) -> tuple[BulkValue, ...]:
+def bulk_values(parsed: DicomFile) -> tuple[BulkValue, ...]:
     """List the values that `header_json` leaves out, in its order."""
     return tuple(_bulk_values(parsed, parsed.dataset, ""))
 
 
-def _bulk_values(parsed: Parsed, dataset: DataSet, prefix: str) -> Iterator[BulkValue]:
+def _bulk_values(parsed: DicomFile, dataset: DataSet, prefix: str) -> Iterator[BulkValue]:
     for element in dataset:
         if isinstance(element.items, LongSequence):
             for index in element.items.long_items(INLINE, 0x7FE0):
@@ -95,7 +95,7 @@ def _bulk_values(parsed: Parsed, dataset: DataSet, prefix: str) -> Iterator[Bulk
             yield BulkValue(bulk_name(prefix, element.tag), element.offset, element.length, swap)
 
 
-def header_json(parsed: Parsed) -> bytes:
+def header_json(parsed: DicomFile) -> bytes:
     """Write the data set as DICOM JSON (PS3.18 F.2), without group 0002; Bulk Data as relative URIs."""
     # In front of and behind the place of Specific Character Set, which is told last: text may call for it (F.2.2).
     low, high = bytearray(), bytearray()
@@ -110,7 +110,7 @@ def header_json(parsed: Parsed) -> bytes:
     return b"{" + (low + high)[1:] + b"\n}\n"
 
 
-def json_parts(parsed: Parsed) -> Iterator[bytes]:
+def json_parts(parsed: DicomFile) -> Iterator[bytes]:
     """Write the same in parts, where some of its sequences are long."""
     stated = tags.SpecificCharacterSet in parsed.dataset
     # Whether text calls for a character set is not known before all of it is written.

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.deflated import Inflated, inflate
-from dicomfs.dicom.element_reader import KEEP, PIXEL_DATA, Reader
+from dicomfs.dicom.element_reader import MAX_KEPT_VALUE_BYTES, PIXEL_DATA, Reader
 from dicomfs.dicom.encoding import Encoding, guess_encoding, likelihood
 from dicomfs.dicom.fragments import Fragments
+from dicomfs.dicom.problems import Problems
 from dicomfs.dicom.recognition import HEAD, is_dicom, stray_byte
 from dicomfs.dicom.stream import Stream
 
-__all__ = ["KEEP", "PIXEL_DATA", "DataSet", "Element", "NotDicom", "Parsed", "parse"]
+__all__ = ["MAX_KEPT_VALUE_BYTES", "PIXEL_DATA", "DataSet", "DicomFile", "Element", "NotDicom", "parse"]
 
 DEFLATED = frozenset((uids.DeflatedExplicitVRLittleEndian, uids.JPIPReferencedDeflate, uids.JPIPHTJ2KReferencedDeflate))
 _ENCODINGS = {
@@ -44,7 +45,7 @@ class NotDicom(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class DicomFile:
     """One DICOM file, read.
 
     *transfer_syntax* is the one that was used, after all guesses; *stream* is what the offsets of the data set refer
@@ -65,12 +66,12 @@ class Parsed:
     weight: int
 
 
-def parse(stream: Stream) -> Parsed:
+def parse(stream: Stream) -> DicomFile:
     """Read a whole file except pixel data and long values (PS3.10 7.1).
 
     Raises NotDicom, and OSError where reading the stream does, or where a deflated data set finds no room on the disk.
     """
-    problems: dict[str, None] = {}
+    problems = Problems()
     reader = Reader(stream, problems)
     preamble, position = _read_preamble(reader)
     meta, position = _read_meta(reader, position)
@@ -88,7 +89,7 @@ def parse(stream: Stream) -> Parsed:
     whole = not reader.lost and (inflated is None or inflated.whole)
     fragments, told = reader.fragments, tuple(problems)
     weight = reader.weight + (inflated.weight if inflated else 0)
-    return Parsed(preamble, meta, dataset, syntax, reader.stream, told, fragments, whole, weight)
+    return DicomFile(preamble, meta, dataset, syntax, reader.stream, told, fragments, whole, weight)
 
 
 def _read_preamble(reader: Reader) -> tuple[bytes, int]:
@@ -152,15 +153,15 @@ def _encoding(reader: Reader, position: int, declared: str) -> tuple[Encoding, s
     return encoding, declared
 
 
-def _inflate(stream: Stream, position: int, problems: dict[str, None]) -> Inflated | None:
+def _inflate(stream: Stream, position: int, problems: Problems) -> Inflated | None:
     """Inflate a deflated data set (PS3.5 A.5), also one with a zlib or gzip header; None when it is not deflated."""
     head = stream.pread(12, position)
     if likelihood(head, stream.size - position, Encoding(True, False)) == 2:
-        problems["the data set is not deflated although the transfer syntax says so (H10)"] = None
+        problems.report("the data set is not deflated although the transfer syntax says so (H10)")
         return None
     inflated, wrapped = inflate(stream, position)
     if wrapped:
-        problems["the deflated data set has a zlib or gzip header (H10)"] = None
+        problems.report("the deflated data set has a zlib or gzip header (H10)")
     if inflated.fault:
-        problems[inflated.fault] = None
+        problems.report(inflated.fault)
     return inflated

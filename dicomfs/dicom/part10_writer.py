@@ -15,7 +15,7 @@ from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.dictionary import is_private
 from dicomfs.dicom.json_model import swapped
 from dicomfs.dicom.long_sequence import LongSequence
-from dicomfs.dicom.part10_reader import PIXEL_DATA, Parsed
+from dicomfs.dicom.part10_reader import PIXEL_DATA, DicomFile
 from dicomfs.dicom.values import SIZES, TEXT
 
 __all__ = ["Change", "Part", "Span", "element_header", "encode", "encoded_size", "padded"]
@@ -62,7 +62,7 @@ class Change:
     dropped: frozenset[int] = frozenset()
 
 
-def encode(parsed: Parsed, change: Change) -> tuple[Sequence[Part], Sequence[Part]]:
+def encode(parsed: DicomFile, change: Change) -> tuple[Sequence[Part], Sequence[Part]]:
     """Write preamble, meta information and data set; give what comes before the pixel data and what comes behind."""
     head: list[Part] = [bytes(128) + b"DICM" + _meta(parsed, change.transfer_syntax)]
     tail: list[Part] = []
@@ -72,7 +72,7 @@ def encode(parsed: Parsed, change: Change) -> tuple[Sequence[Part], Sequence[Par
     return _joined(head), _joined(tail)
 
 
-def encoded_size(parsed: Parsed, change: Change) -> int:
+def encoded_size(parsed: DicomFile, change: Change) -> int:
     """Compute how many bytes `encode` gives, without making them."""
     size = 132 + len(_meta(parsed, change.transfer_syntax))
     size += _data_set_size(parsed.dataset, _NEVER | PIXEL_DATA | change.dropped | change.put.keys())
@@ -100,7 +100,7 @@ def _padding(vr: str) -> bytes:
 # Meta information
 
 
-def _meta(parsed: Parsed, transfer_syntax: str) -> bytes:
+def _meta(parsed: DicomFile, transfer_syntax: str) -> bytes:
     """Write File Meta Information anew (PS3.10 7.1); what the data set says counts more than the old one."""
     values: dict[int, tuple[str, bytes]] = {tags.FileMetaInformationVersion: ("OB", b"\0\1")}
     for tag, stated in (

@@ -9,7 +9,7 @@ from functools import lru_cache
 from dicomfs.dicom import tags
 from dicomfs.dicom.dictionary import is_private, keyword, private_name, uid_keyword
 from dicomfs.dicom.json_model import bulk_name, is_bulk
-from dicomfs.dicom.part10_reader import PIXEL_DATA, DataSet, Element, Parsed
+from dicomfs.dicom.part10_reader import PIXEL_DATA, DataSet, DicomFile, Element
 from dicomfs.dicom.printable import printable
 from dicomfs.dicom.values import CHARSET_TEXT, SIZES, TEXT, decode, unpack, unpack_tags
 
@@ -25,12 +25,12 @@ _HEX_DIGITS = {"OB": 2, "UN": 2, "OW": 4, "OL": 8, "OV": 16}
 _KINDS = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "BigTIFF", b"MM\0+": "BigTIFF"}
 
 
-def header_txt(parsed: Parsed) -> bytes:
+def header_txt(parsed: DicomFile) -> bytes:
     """Write meta information and data set, one line per element, Items indented; UTF-8."""
     return b"".join(txt_parts(parsed))
 
 
-def txt_parts(parsed: Parsed) -> Iterator[bytes]:
+def txt_parts(parsed: DicomFile) -> Iterator[bytes]:
     """Write it in parts."""
     if any(parsed.preamble):
         kind = _KINDS.get(parsed.preamble[:4])
@@ -47,7 +47,7 @@ def txt_parts(parsed: Parsed) -> Iterator[bytes]:
         yield line.encode()
 
 
-def _lines(parsed: Parsed, dataset: DataSet, prefix: str, indent: str) -> Iterator[str]:
+def _lines(parsed: DicomFile, dataset: DataSet, prefix: str, indent: str) -> Iterator[str]:
     for element in dataset:
         text, count = _value(parsed, element, dataset, prefix)
         tag = _tag(element.tag)
@@ -75,7 +75,7 @@ def _name(tag: int, dataset: DataSet) -> str:
     return known or "Unknown"
 
 
-def _value(parsed: Parsed, element: Element, dataset: DataSet, prefix: str) -> tuple[str, int]:
+def _value(parsed: DicomFile, element: Element, dataset: DataSet, prefix: str) -> tuple[str, int]:
     """Print a value as it fits into a line, and count its values."""
     value, vr = element.value, element.vr
     if element.items is not None:

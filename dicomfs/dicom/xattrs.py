@@ -4,7 +4,7 @@ Only this module decides which elements these are and how their values are writt
 """
 
 from dicomfs.dicom.dictionary import is_private, keyword
-from dicomfs.dicom.part10_reader import DataSet, Element, Parsed
+from dicomfs.dicom.part10_reader import DataSet, DicomFile, Element
 from dicomfs.dicom.values import CHARSET_TEXT, TEXT, decode_text, unpack, unpack_tags
 
 PREFIX = b"user.dicom."
@@ -15,7 +15,7 @@ _MOST = 64 * 1024
 _NUMBERS = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 
 
-def attributes(parsed: Parsed) -> dict[bytes, bytes]:
+def attributes(parsed: DicomFile) -> dict[bytes, bytes]:
     """Give names and values in UTF-8, several values joined by a backslash; meta information first.
 
     Private and binary elements, sequences, group lengths, empty and long values have none, nor what does not fit into

@@ -9,16 +9,15 @@ from functools import partial
 import numpy as np
 
 from dicomfs.codecs.pixel_format import PixelFormat
-from dicomfs.dicom.stream import Stream
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.frame_values import Output, frame_size, frame_values, pixels_of, values_dtype
 from dicomfs.formats import tiff
 from dicomfs.formats.npy import npy_head
 from dicomfs.instance.handle import Subject
-from dicomfs.instance.instance import MOST_IN_TIFF, Instance
+from dicomfs.instance.instance import MAX_TIFF_FRAME_BYTES, Instance
 from dicomfs.iod.image_display import display_of
 from dicomfs.iod.pixel_size import spacings
-from dicomfs.pixeldata.pixel_data import Pixels
+from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.rendering.render import WHITE
 from dicomfs.sources.source import SourceFile
 from dicomfs.vfs.content import Concatenation, Content, Literal
@@ -59,7 +58,7 @@ class Stored:
     def node(self, instance: Instance, subject: Subject) -> Node | None:
         """Serve one file a frame; its size follows from the shape."""
         pixels = instance.pixels
-        if pixels is None or not len(pixels.frames) or pixels.format.values_bytes > MOST_IN_TIFF:
+        if pixels is None or not len(pixels.frames) or pixels.format.values_bytes > MAX_TIFF_FRAME_BYTES:
             return None
         file = partial(_TiffFile, subject.file(tiff_size(pixels.format)), subject)
         return ReadyDirectory(subject.directory(), NumberedChildren(len(pixels.frames), file, ".tif"))
@@ -76,7 +75,7 @@ class _ArrayFile(File):
 
     __slots__ = ("_handle", "_head", "_output")
 
-    def __init__(self, pixels: Pixels, handle: Subject, output: Output) -> None:
+    def __init__(self, pixels: PixelData, handle: Subject, output: Output) -> None:
         fmt, count = pixels.format, len(pixels.frames)
         self._handle = handle
         self._output = output
@@ -105,7 +104,7 @@ class _TiffFile(File):
         fmt = pixels.format
         palette = b""
         if _photometric(fmt) == tiff.PALETTE:
-            palette = await handle.read(_palette, pixels, instance.inflated)
+            palette = await handle.read(_palette, pixels)
         resolution = tiff.resolution_of(spacings(pixels.dataset, frame))
         head = tiff.tiff_head(fmt.rows, fmt.columns, fmt.samples, fmt.dtype, _photometric(fmt), resolution, palette)
         return Concatenation([Literal(head), frame_values(handle, instance, "rgb", order=(frame,))])
@@ -128,10 +127,10 @@ def _photometric(fmt: PixelFormat) -> int:
     return tiff.RGB if fmt.samples == 3 and fmt.photometric != "HSV" else tiff.GREY
 
 
-def _palette(file: SourceFile, pixels: Pixels, inflated: Stream | None) -> bytes:
+def _palette(_: SourceFile, pixels: PixelData) -> bytes:
     """Make the colour map, grey without a usable palette."""
     indices = np.arange(tiff.PALETTE_ENTRIES, dtype=np.uint8)
-    palette = display_of(pixels.dataset, 0, pixels.format, inflated or file)[0].palette
+    palette = display_of(pixels.dataset, 0, pixels.format)[0].palette
     colours = palette.apply(indices) if palette and palette.colours else np.stack((indices,) * 3, -1)
     # Full intensity has 16 bits in a colour map (TIFF 6.0, section 5).
     return (colours.T.astype("<u2") * (0xFFFF // WHITE)).tobytes()

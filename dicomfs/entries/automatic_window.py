@@ -15,7 +15,7 @@ from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.automatic_window import chosen, frames_alike, kind_of, stated_range
 from dicomfs.iod.image_display import check_groups, frame_display, has_groups
-from dicomfs.pixeldata.pixel_data import Pixels
+from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.rendering.render import Display, Window, automatic_window
 from dicomfs.sources.source import SourceFile
 from dicomfs.workers.decoder_process import RANGE, Task
@@ -43,7 +43,7 @@ class RangeVariant:
         fmt = pixels.format
         first = encoded_frame(pixels.frames, frame, stream)
         check_groups(pixels.dataset, frame)
-        display, _ = frame_display(pixels.dataset, frame, fmt, stream)
+        display, _ = frame_display(pixels.dataset, frame, fmt)
         rest = [encoded_frame(pixels.frames, each, stream) for each in self.frames[1:]]
         tall = replace(fmt, rows=fmt.rows * len(self.frames)) if rest else fmt
         task = Task(tall, pixels.frames.bit_offset(frame), "range", display, RANGE.size)
@@ -54,17 +54,16 @@ class RangeVariant:
         return await settled(handle, task)
 
 
-async def automatic_window_of(handle: Subject, pixels: Pixels, frame: int) -> Window | None:
+async def automatic_window_of(handle: Subject, pixels: PixelData, frame: int) -> Window | None:
     """Find the window of all frames like *frame*; None where they have no values. Raises OSError."""
     key = (handle.version, "window", kind_of(pixels.dataset, frame))
     low, high = RANGE.unpack(await handle.services.texts.get(key, partial(_range, handle, pixels, frame)))
     return None if math.isnan(low) else automatic_window(low, high)
 
 
-async def _range(handle: Subject, pixels: Pixels, frame: int) -> bytes:
+async def _range(handle: Subject, pixels: PixelData, frame: int) -> bytes:
     """Find the range of the values of frames like *frame*, in as many of them as are cheap, as a worker writes it."""
-    inflated = (await handle.instance()).inflated
-    batches, ranges = await handle.read(_plan, pixels, frame, inflated)
+    batches, ranges = await handle.read(_plan, pixels, frame)
     for batch in batches:
         variant = RangeVariant(batch, room_for(len(batch) * pixels.format.values_bytes, 0))
         try:
@@ -81,24 +80,22 @@ async def _range(handle: Subject, pixels: Pixels, frame: int) -> bytes:
     return RANGE.pack(min(low for low, _ in ranges), max(high for _, high in ranges))
 
 
-def _plan(
-    file: SourceFile, pixels: Pixels, frame: int, inflated: Stream | None
-) -> tuple[list[tuple[int, ...]], list[tuple[float, float]]]:
+def _plan(_: SourceFile, pixels: PixelData, frame: int) -> tuple[list[tuple[int, ...]], list[tuple[float, float]]]:
     """Choose the frames that tell the window of *frame*, in batches for one worker each; and ranges that are known.
 
     The range that the file states counts where all frames are of one kind and not all of them are looked at.
     """
-    dataset, fmt, stream = pixels.dataset, pixels.format, inflated or file
+    dataset, fmt = pixels.dataset, pixels.format
     straight = is_straight(pixels, "stored")
     alike, others = frames_alike(dataset, len(pixels.frames), frame)
     looked_at = chosen(alike, fmt, straight=straight)
     stated = None
     if not others and len(looked_at) < len(pixels.frames):
-        stated = stated_range(dataset, fmt, frame_display(dataset, frame, fmt, stream)[0])
+        stated = stated_range(dataset, fmt, frame_display(dataset, frame, fmt)[0])
     together: dict[Hashable, list[int]] = {}
     for each in looked_at:
         if pixels.frames.extents(each) and has_groups(dataset, each):
-            how: Hashable = _rescaling(frame_display(dataset, each, fmt, stream)[0]) if straight else each
+            how: Hashable = _rescaling(frame_display(dataset, each, fmt)[0]) if straight else each
             together.setdefault(how, []).append(each)
     return [tuple(batch) for batch in together.values()], [stated] if stated else []
 

@@ -73,7 +73,7 @@ async def _find_raw(subject: Subject) -> Children:
 
 def _raw_children(source: SourceFile, instance: Instance, subject: Subject) -> Children:
     """Read the first and last bytes of every frame, and return the files."""
-    raw = _RawFrames(instance.inflated or source, instance, subject)
+    raw = _RawFrames(instance.stream_in(source), instance, subject)
     # Two codes, two numbers for each fragment and one for each frame.
     return NumberedChildren(raw.count, raw.file, raw.extension, weight=26 * raw.count)
 

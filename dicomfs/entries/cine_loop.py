@@ -18,13 +18,13 @@ from dicomfs.entries.frame_request import FrameRequest
 from dicomfs.entries.frame_values import pixels_of
 from dicomfs.entries.stored_video import remuxed_video, stored_video
 from dicomfs.formats.mp4 import fill_up, leaves_room
-from dicomfs.instance.cine_loop import is_film
+from dicomfs.instance.cine_loop import is_cine_loop
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
-from dicomfs.iod.cine import Timing, film_timing, shown_frames
+from dicomfs.iod.cine import Timing, cine_loop_timing, shown_frames
 from dicomfs.iod.image_display import GroupMissing
 from dicomfs.iod.pixel_size import physical
-from dicomfs.pixeldata.pixel_data import Pixels
+from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.vfs.nodes import Node
 from dicomfs.video.films import Encode, FilmHost, TooLarge, efforts, film_size
@@ -54,7 +54,7 @@ class VideoMp4:
             if instance.video.kind == "mp4":
                 return stored_video(subject, instance.video.size)
             return remuxed_video(instance, subject)
-        if instance.pixels is None or not is_film(instance.pixels, every=subject.services.view.every_cine_loop):
+        if instance.pixels is None or not is_cine_loop(instance.pixels, every=subject.services.view.every_cine_loop):
             return None
         window = subject.services.view.window
         fmt, shown = instance.pixels.format, _shown(instance.pixels)
@@ -67,7 +67,7 @@ async def _encode_to_fit(subject: Subject, size: int, file: BinaryIO) -> None:
     instance = await subject.instance()
     pixels = pixels_of(instance)
     shown, fmt = _shown(pixels), pixels.format
-    timing = film_timing(pixels.dataset, len(pixels.frames)).part(shown)
+    timing = cine_loop_timing(pixels.dataset, len(pixels.frames)).part(shown)
     times, aspect = _microseconds(timing), _aspect(instance)
     broken: set[int] = set()
     for effort in efforts(fmt.rows, fmt.columns, len(shown)):
@@ -95,7 +95,7 @@ async def _encode(
         await host.run(frames.pool, job, job.rows * job.columns * job.samples)
 
 
-def _shown(pixels: Pixels) -> range:
+def _shown(pixels: PixelData) -> range:
     """Give the frames that the film shows, counted from 0."""
     return shown_frames(pixels.dataset, len(pixels.frames))
 

@@ -6,10 +6,10 @@ may have changed. `--cine`, `--xattrs` and the like decide what is there, not wh
 
 from enum import Enum
 from functools import cache
-from importlib.metadata import version
 
 from dicomfs import __version__
 from dicomfs.cache.edition import edition
+from dicomfs.dicom.dictionary import SOURCE
 from dicomfs.entries.display_images import MONOCHROME
 from dicomfs.instance.instance import Instance
 from dicomfs.rendering.render import Window
@@ -26,8 +26,10 @@ class Depends(Enum):
 
 def mark_of(depends: Depends, instance: Instance, window: Window | None) -> bytes:
     """Give the mark of an entry for *instance*, in a mount with a *window* of its own or none (see `nodes.Child`)."""
+    if depends is not Depends.WINDOW or window is None:
+        return _mark(depends, None)
     grey = instance.pixels is not None and instance.pixels.format.photometric in MONOCHROME
-    return _mark(depends, window if depends is Depends.WINDOW and grey else None)
+    return _mark(depends, window if grey else None)
 
 
 @cache
@@ -36,4 +38,4 @@ def _mark(depends: Depends, window: Window | None) -> bytes:
         return b""
     code = f"dicomfs {__version__}" if depends is Depends.PARSER else edition()
     # The names of elements are from its dictionary.
-    return f"{code}; pydicom {version('pydicom')}; window {window}".encode()
+    return f"{code}; {SOURCE}; window {window}".encode()

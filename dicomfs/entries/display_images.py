@@ -23,7 +23,7 @@ from dicomfs.iod.image_display import check_groups, frame_display, wants_automat
 from dicomfs.iod.pixel_size import physical
 from dicomfs.iod.voi_lut import UNUSABLE
 from dicomfs.pixeldata.overlays import Overlay
-from dicomfs.pixeldata.pixel_data import Pixels
+from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.rendering.render import Display, Window
 from dicomfs.rendering.resize import Placed, Shrunk
 from dicomfs.vfs.content import Buffer, Content, part_of
@@ -55,7 +55,7 @@ class DisplayVariant:
         fmt, dataset, shrunk = pixels.format, pixels.dataset, self.shrunk
         data = encoded_frame(pixels.frames, frame, stream)
         check_groups(dataset, frame)
-        display, problems = frame_display(dataset, frame, fmt, stream, self.voi)
+        display, problems = frame_display(dataset, frame, fmt, self.voi)
         if self.window is not None and not self.icon and self.voi is None and fmt.photometric in MONOCHROME:
             display = replace(display, window=self.window, voi_lut=None)
         task = Task(fmt, pixels.frames.bit_offset(frame), self.output, display, self.size, fit=shrunk)
@@ -216,7 +216,7 @@ class DisplayImage(ImageContent):
             request.handle.services.remark_log.note(request.handle.version, remarks)
 
 
-def shown_pixels(instance: Instance, *, icon: bool = False) -> Pixels:
+def shown_pixels(instance: Instance, *, icon: bool = False) -> PixelData:
     """Return the pixels, or the icon, of an object of which a file with images was made."""
     pixels = instance.icon if icon else instance.pixels
     assert pixels is not None  # noqa: S101 - the object has not changed since

@@ -59,13 +59,13 @@ class FrameRequest:
         instance = await self.handle.instance()
         try:
             with await self.handle.at_hand() as stream:
-                task, data = self.variant.read(instance.inflated or stream, instance, self.frame)
+                task, data = self.variant.read(instance.stream_in(stream), instance, self.frame)
         except WouldBlock:
             task, data = await self.handle.read(self._read, instance)
         return await self.variant.complete(self.handle, self.frame, task), data
 
     def _read(self, file: SourceFile, instance: Instance) -> tuple[Task, bytes]:
-        return self.variant.read(instance.inflated or file, instance, self.frame)
+        return self.variant.read(instance.stream_in(file), instance, self.frame)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from dicomfs.instance.instance import Instance
 from dicomfs.iod.rescale import scale_of
 from dicomfs.pixeldata.frame_status import looked_at
 from dicomfs.pixeldata.frames import Frames, NativeFrames
-from dicomfs.pixeldata.pixel_data import NATIVE, Pixels
+from dicomfs.pixeldata.pixel_data import NATIVE, PixelData
 from dicomfs.sources.source import SourceFile
 from dicomfs.vfs.content import Buffer, FrameRun, NativeFrameRun, UpsideDown, part_of
 from dicomfs.workers.decoder_process import GREYS, REPAIRS, Task
@@ -78,13 +78,13 @@ def frame_values(
     return UpsideDown(values, len(indices), pixels.format.rows) if flip else values
 
 
-def pixels_of(instance: Instance) -> Pixels:
+def pixels_of(instance: Instance) -> PixelData:
     """Return the pixels of an object of which a file with frames was made."""
     assert instance.pixels is not None  # noqa: S101 - the object has not changed since
     return instance.pixels
 
 
-def is_straight(pixels: Pixels, output: Output) -> bool:
+def is_straight(pixels: PixelData, output: Output) -> bool:
     """Whether each sample of the source is a value: native, not packed, not planar, without conversion."""
     fmt = pixels.format
     if fmt.transfer_syntax not in NATIVE or fmt.bits_allocated in (1, 12) or fmt.word > 1:
@@ -95,7 +95,7 @@ def is_straight(pixels: Pixels, output: Output) -> bool:
     return fmt.samples == 1 or not (fmt.planar or fmt.halved or converted)
 
 
-def _native_run(handle: Subject, pixels: Pixels, indices: Sequence[int]) -> "_NativeValues":
+def _native_run(handle: Subject, pixels: PixelData, indices: Sequence[int]) -> "_NativeValues":
     """Serve extents of the source. All frames are one extent when they are there, end to end, and in their own order.
 
     Frames that are declared and missing come last; some writers leave padding between frames.
@@ -116,7 +116,7 @@ class _NativeValues(NativeFrameRun):
 
     __slots__ = ("_fmt", "_frames", "_handle", "_indices", "_plain")
 
-    def __init__(self, handle: Subject, pixels: Pixels, indices: Sequence[int], count: int, each: int) -> None:
+    def __init__(self, handle: Subject, pixels: PixelData, indices: Sequence[int], count: int, each: int) -> None:
         fmt = pixels.format
         self._plain = not fmt.big_endian and fmt.bits_stored == fmt.bits_allocated
         super().__init__(count, each, 1 if self._plain else fmt.dtype.itemsize)
@@ -157,13 +157,15 @@ class _DecodedFrames(FrameRun):
         self._requests = FrameSequence(handle, ValueVariant(kind, each, room_for(fmt.values_bytes, each)), indices)
         self._last = -1
 
-    async def part(self, index: int, start: int, stop: int) -> Buffer:
-        services, requests = self._handle.services, self._requests
-        if index != self._last and self.in_order > self.each + _SEQUENTIAL_BYTES:
-            services.prefetcher.follow(self, requests, index, sequential=True)
-        self._last = index
-        values = await services.frames.get(requests[index], hold=True)
-        return part_of(values, self.each, start, stop)
+    async def across(self, start: int, stop: int) -> Buffer:
+        services, requests, parts = self._handle.services, self._requests, []
+        for index, begin, end in self.spans(start, stop):
+            if index != self._last and self.in_order > self.each + _SEQUENTIAL_BYTES:
+                services.prefetcher.follow(self, requests, index, sequential=True)
+            self._last = index
+            values = await services.frames.get(requests[index], hold=True)
+            parts.append(part_of(values, self.each, begin, end))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
         services = self._handle.services
@@ -184,8 +186,8 @@ class ValueVariant:
         """Read the frame, and how it is rescaled."""
         pixels = pixels_of(instance)
         data = encoded_frame(pixels.frames, frame, stream)
-        scale = scale_of(pixels.dataset, frame, pixels.format, stream) if self.output == "rescaled" else None
-        copy = instance.plain if self.output == "copy" else None
+        scale = scale_of(pixels.dataset, frame, pixels.format) if self.output == "rescaled" else None
+        copy = instance.uncompressed_format if self.output == "copy" else None
         fmt = source_format(pixels.format) if copy else pixels.format
         return Task(fmt, pixels.frames.bit_offset(frame), self.output, None, self.size, scale=scale, copy=copy), data
 

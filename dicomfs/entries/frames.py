@@ -11,7 +11,7 @@ from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.voi_lut import voi_names
 from dicomfs.iod.whole_slide import level_of
-from dicomfs.pixeldata.pixel_data import Pixels
+from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.rendering.resize import shrunk_to
 from dicomfs.vfs.names import safe_name
 from dicomfs.vfs.nodes import NamedChildren, Node, NumberedChildren, ReadyDirectory
@@ -80,7 +80,7 @@ class Thumbnail:
         return display_images(subject, instance, icon=True)(0) if instance.icon else None
 
 
-def _pixels(instance: Instance) -> Pixels | None:
+def _pixels(instance: Instance) -> PixelData | None:
     """Give the pixels of an object that has at least one frame."""
     return instance.pixels if instance.pixels and len(instance.pixels.frames) else None
 

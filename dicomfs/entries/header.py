@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from dicomfs.dicom.json_model import header_json, json_parts
 from dicomfs.dicom.long_sequence import has_long
-from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.part10_reader import DicomFile
 from dicomfs.dicom.text_dump import header_txt, txt_parts
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.written_text import written_file
@@ -62,14 +62,16 @@ class ProblemsTxt:
         return TextFile(subject, instance, self.name, _problems)
 
 
-def _long(instance: Instance, subject: Subject, name: str, write: Callable[[Parsed], Iterator[bytes]]) -> Node | None:
-    """Give a file that is written when it is wanted, where the header is long."""
+def _long(
+    instance: Instance, subject: Subject, name: str, write: Callable[[DicomFile], Iterator[bytes]]
+) -> Node | None:
+    """Return a file that is written when it is wanted, where the header is long."""
     if instance.parsed is None or not has_long(instance.parsed.dataset):
         return None
     return written_file(subject, name, lambda instance: write(instance.parsed) if instance.parsed else iter(()))
 
 
-def _of_header(instance: Instance, subject: Subject, name: str, write: Callable[[Parsed], bytes]) -> Node | None:
+def _of_header(instance: Instance, subject: Subject, name: str, write: Callable[[DicomFile], bytes]) -> Node | None:
     if instance.parsed is None:
         return None
 

@@ -16,7 +16,7 @@ from dicomfs.entries.dependence import Depends
 from dicomfs.entries.frame_values import FrameMissing, frame_values, pixels_of
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
-from dicomfs.instance.uncompressed_format import LONGEST_VALUE, image_elements, value_length
+from dicomfs.instance.uncompressed_format import MAX_VALUE_BYTES, image_elements, value_length
 from dicomfs.iod.pixels_elsewhere import JPIP
 from dicomfs.pixeldata.frames import NativeFrames
 from dicomfs.pixeldata.pixel_data import PIXEL_TAGS
@@ -43,11 +43,11 @@ class NativeDcm:
         if parsed is None or not can_be_copied(instance):
             return None
         size = encoded_size(parsed, change_of(instance, uids.ExplicitVRLittleEndian))
-        if instance.plain:
-            length = _length(instance, instance.plain)
-            if length > LONGEST_VALUE:
+        if instance.uncompressed_format:
+            length = _length(instance, instance.uncompressed_format)
+            if length > MAX_VALUE_BYTES:
                 return None
-            size += len(_pixel_header(instance.plain, length)) + length
+            size += len(_pixel_header(instance.uncompressed_format, length)) + length
         return _NativeFile(subject.file(size), subject)
 
 
@@ -61,13 +61,14 @@ def can_be_copied(instance: Instance) -> bool:
     if parsed is None or not parsed.whole or tags.DirectoryRecordSequence in parsed.dataset:
         return False
     if any(tag in parsed.dataset for tag in PIXEL_TAGS):
-        return instance.plain is not None and instance.pixels is not None and len(instance.pixels.frames) > 0
+        pixels = instance.pixels
+        return instance.uncompressed_format is not None and pixels is not None and len(pixels.frames) > 0
     return parsed.transfer_syntax not in JPIP
 
 
 def change_of(instance: Instance, transfer_syntax: str, fmt: PixelFormat | None = None) -> Change:
     """Say what a copy in *transfer_syntax* says other than its source; it stores frames as *fmt*, or as plain."""
-    pixels, fmt = instance.pixels, fmt or instance.plain
+    pixels, fmt = instance.pixels, fmt or instance.uncompressed_format
     if pixels is None or fmt is None:
         return Change(transfer_syntax)
     elements = image_elements(pixels.dataset, fmt, len(pixels.frames), pixels.format)
@@ -97,13 +98,13 @@ class _NativeFile(File):
     async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
         handle = self._handle
         instance = await handle.instance()
-        parsed, plain = instance.parsed, instance.plain
+        parsed, plain = instance.parsed, instance.uncompressed_format
         assert parsed is not None  # noqa: S101 - the object has not changed since
         # In a thread: a header can be long. The file is opened last, so that no failure leaves it open.
         change = change_of(instance, uids.ExplicitVRLittleEndian)
         head, tail = await run(Purpose.COMPUTING, encode, parsed, change)
         file = await handle.open()
-        stream = instance.inflated or file
+        stream = instance.stream_in(file)
         parts = source_parts(head, stream)
         if plain is not None:
             values = _values(handle, instance, plain, stream)

@@ -77,7 +77,7 @@ def _chunks(file: SourceFile, instance: Instance, level: Level, small: Shrunk) -
     assert instance.pixels is not None  # noqa: S101 - the file was made of them
     chunks = [physical(instance.pixels.dataset, 0, (level.rows / small.rows, level.columns / small.columns))]
     if profile := profile_of(instance):
-        chunks.append(profile_chunk((instance.inflated or file).pread(profile.length, profile.offset)))
+        chunks.append(profile_chunk(instance.stream_in(file).pread(profile.length, profile.offset)))
     return chunks
 
 

@@ -10,7 +10,7 @@ import trio
 
 from dicomfs.dicom import tags
 from dicomfs.dicom.fragments import JoinedStream
-from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.part10_reader import DicomFile
 from dicomfs.entries.built_file import BuiltFile, Recipe
 from dicomfs.entries.dependence import Depends
 from dicomfs.formats.mp4 import fill_up
@@ -135,7 +135,7 @@ async def _stream(subject: Subject) -> Content:
     return Concatenation([JoinedExtents(source, video.joined, video.size)], source)
 
 
-async def _video(subject: Subject) -> tuple[Video, Parsed]:
+async def _video(subject: Subject) -> tuple[Video, DicomFile]:
     """Give what a file whose pixels are a video is."""
     instance = await subject.instance()
     assert instance.video is not None and instance.parsed is not None  # noqa: S101, PT018 - the caller looked

@@ -66,9 +66,9 @@ async def _find(subject: Subject) -> Children:
 
 def _target(instance: Instance, transfer_syntax: str) -> PixelFormat | None:
     """Say how the frames are stored in that syntax; None where there is no such copy."""
-    if instance.plain is None or not can_be_copied(instance):
+    if instance.uncompressed_format is None or not can_be_copied(instance):
         return None
-    return target(in_rows(instance.plain), transfer_syntax)
+    return target(in_rows(instance.uncompressed_format), transfer_syntax)
 
 
 def _syntax(subject: Subject, transfer_syntax: str) -> Directory:
@@ -84,7 +84,7 @@ async def _build(subject: Subject, transfer_syntax: str, file: BinaryIO) -> None
     assert fmt is not None and pixels is not None and parsed is not None  # noqa: S101, PT018 - the node was made of them
     source = await subject.open()
     try:
-        stream = instance.inflated or source
+        stream = instance.stream_in(source)
         head, tail = encode(parsed, change_of(instance, transfer_syntax, fmt))
         await _copy(source_parts(head, stream), file)
         count = len(pixels.frames)

@@ -16,7 +16,7 @@ from dicomfs.entries.frame_values import Output, frame_size, frame_values, value
 from dicomfs.formats.nifti import HEADER_SIZE, Grid, nifti_header
 from dicomfs.instance.handle import Subject
 from dicomfs.instance.instance import Instance
-from dicomfs.vfs.content import Buffer, Concatenation, Content, FrameRun, Literal
+from dicomfs.vfs.content import Buffer, Concatenation, Content, FrameRun, Literal, PartialFrameRun
 from dicomfs.vfs.nodes import Attributes, File, Node, Wanted, always
 from dicomfs.volume.mosaic import Mosaic
 from dicomfs.volume.volume import Volume
@@ -79,7 +79,7 @@ class Scattered(Content):
         self._slices.close()
 
 
-class Tiles(FrameRun):
+class Tiles(PartialFrameRun):
     """The slices of mosaics: tiles of frames, with their rows in reverse order."""
 
     __slots__ = ("_frames", "_mosaic", "_pixel_bytes", "_row_bytes")

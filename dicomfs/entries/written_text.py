@@ -1,6 +1,6 @@
 """Texts that are too long to write for a listing: they are written into a file when somebody opens them or asks."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from dicomfs.entries.built_file import BuiltFile, Recipe
@@ -11,39 +11,35 @@ from dicomfs.resources.threads import Purpose, run
 # Goes up whenever the bytes of a text change.
 _EDITION = 1
 # What is written at a time.
-_PART = 256 << 10
+_PART_BYTES = 256 << 10
 
 
 def written_file(subject: Subject, name: str, write: Callable[[Instance], Iterator[bytes]]) -> BuiltFile:
-    """Give a file of the parts that *write* makes of the object, in bounded memory."""
+    """Serve a file of the parts that *write* makes of the data set, in bounded memory."""
 
     async def build(file: BinaryIO) -> None:
-        instance, wanted = await subject.instance(), True
-
-        def work() -> None:
-            pending = bytearray()
-            for part in write(instance):
-                pending += part
-                if len(pending) >= _PART:
-                    file.write(pending)
-                    pending.clear()
-                    if not wanted:
-                        return
-            file.write(pending)
-
-        try:
-            await run(Purpose.COMPUTING, work)
-        finally:
-            wanted = False  # a thread that nobody waits for any longer need not go on
+        instance = await subject.parsed()
+        await write_parts(file, lambda: write(instance))
 
     return BuiltFile(subject, Recipe(f"{name} {_EDITION}", None, build))
 
 
-def built_file(subject: Subject, name: str, make: Callable[[], Awaitable[bytes]]) -> BuiltFile:
-    """Give a file of the bytes that *make* gives as a whole."""
+async def write_parts(file: BinaryIO, parts: Callable[[], Iterator[bytes]]) -> None:
+    """Write *parts* into *file* in a thread, which ends soon after nobody waits for it any longer."""
+    wanted = True
 
-    async def build(file: BinaryIO) -> None:
-        data = await make()
-        await run(Purpose.DISK, file.write, data, finish=True)
+    def work() -> None:
+        pending = bytearray()
+        for part in parts():
+            pending += part
+            if len(pending) >= _PART_BYTES:
+                file.write(pending)
+                pending.clear()
+                if not wanted:
+                    return
+        file.write(pending)
 
-    return BuiltFile(subject, Recipe(f"{name} {_EDITION}", None, build))
+    try:
+        await run(Purpose.COMPUTING, work)
+    finally:
+        wanted = False

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 _HEADER, _LARGE = struct.Struct(">I4s"), struct.Struct(">Q")
-# A length that is too large for 32 bits follows behind the header, which then says 1.
+# A length that is too large for 32 bits follows the header, which then says 1.
 _MOST_SHORT, _FOLLOWS = 0xFFFFFFFF, 1
 # A film has a handful of boxes; more are read of nothing.
 _MOST_BOXES = 16
@@ -28,7 +28,7 @@ def leaves_room(length: int, size: int) -> bool:
 
 
 def free_header(length: int) -> bytes:
-    """Give the header of a `free` box of *length* bytes, 8 at least, header included."""
+    """Return the header of a `free` box of *length* bytes, 8 at least, header included."""
     if length <= _MOST_SHORT:
         return _HEADER.pack(length, b"free")
     return _HEADER.pack(_FOLLOWS, b"free") + _LARGE.pack(length)

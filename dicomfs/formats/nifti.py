@@ -20,7 +20,7 @@ _RGB24 = 128
 _TYPES = {
     "u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64, "i1": 256, "u2": 512, "u4": 768, "i8": 1024, "u8": 1280,
 }  # fmt: skip
-# Columns of an affine further from right angles than this, as cosines, cannot be told by a quaternion.
+# Columns of an affine further from right angles than this, as cosines, cannot be stated by a quaternion.
 _PERPENDICULAR = 1e-4
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -28,11 +28,11 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """Which voxels there are and where they lie.
+    """The voxels of a volume and their position in the patient.
 
     *shape* is columns, rows, slices and, where there is more than one, volumes. *affine* (3 x 4) leads from voxels to
     RAS in mm; unless *anatomical* only its lengths are written, for its directions are not those of the patient.
-    *seconds* lie between volumes, 0 where that is unknown.
+    *seconds* are between volumes, 0 where that is unknown.
     """
 
     shape: tuple[int, ...]
@@ -71,7 +71,7 @@ def nifti_header(grid: Grid, dtype: np.dtype[np.generic], samples: int, slope: f
 
 
 def _quaternion(rotation: Array) -> tuple[float, float, float]:
-    """Give b, c and d of the unit quaternion of a proper rotation whose a is not negative (as NIfTI-1 wants)."""
+    """Return b, c and d of the unit quaternion of a proper rotation whose a is not negative (as NIfTI-1 wants)."""
     # The eigenvector of the largest eigenvalue is the quaternion, also where the rotation is not quite one.
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
     matrix = np.array([

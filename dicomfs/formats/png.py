@@ -1,7 +1,7 @@
-"""8-bit pictures as PNG files whose length is known before a pixel is: the only writer of PNG.
+"""8-bit images as PNG files whose length is known before any pixel is: the only writer of PNG.
 
 The image data are deflated without compression (stored blocks of RFC 1951 3.2.4), so that the length of the
-file follows from the shape of the picture alone.
+file follows from the shape of the image alone.
 """
 
 import struct
@@ -28,18 +28,18 @@ UNKNOWN, METRE = 0, 1
 LONGEST_SIDE = 0x7FFFFFFF
 """The largest number of a pHYs chunk."""
 
-# No pixel is so much longer than wide, or wider than long.
-_FINEST = 10000
+# Ratio of the sides of a pixel beyond which it is a mistake.
+_MAX_RATIO = 10000
 # Keyword of the profile and compression method 0 (PNG 11.3.3.3).
 _PROFILE_HEAD = b"ICC profile\0\0"
 _CHUNK_FRAME = 12
 _KEYWORD = b"Comment\0"
-# Behind the signature and IHDR, and the head of the chunk itself.
+# After the signature and IHDR, and the head of the chunk itself.
 _TEXT_START = 8 + 25 + 8
 
 
 def png_size(rows: int, columns: int, samples: int, ancillary: int = 0) -> int:
-    """Compute the bytes of the PNG of an 8-bit picture; *ancillary* is the bytes of its further chunks."""
+    """Compute the bytes of the PNG of an 8-bit image; *ancillary* is the bytes of its further chunks."""
     return FRAME + stored_size(rows * (1 + columns * samples)) + ancillary
 
 
@@ -71,7 +71,7 @@ def text_chunk(text: bytes) -> bytes:
 
 
 def text_of(file: bytes, length: int) -> bytes:
-    """Give the text of *length* bytes of a PNG whose first chunk behind IHDR is that of `text_chunk`."""
+    """Return the text of *length* bytes of a PNG whose first chunk after IHDR is that of `text_chunk`."""
     start = _TEXT_START + len(_KEYWORD)
     return file[start : start + length]
 
@@ -106,8 +106,8 @@ def write_png(picture: np.ndarray, chunks: Sequence[bytes] = ()) -> memoryview:
 
 def shape_chunk(width: Fraction, height: Fraction) -> bytes:
     """Make the pHYs chunk of pixels of such a shape; 1 to 1 where that is out of all proportion."""
-    ratio = (width / height).limit_denominator(_FINEST)
-    if not 1 / Fraction(_FINEST) <= ratio <= _FINEST:
+    ratio = (width / height).limit_denominator(_MAX_RATIO)
+    if not 1 / Fraction(_MAX_RATIO) <= ratio <= _MAX_RATIO:
         ratio = Fraction(1)
     return physical_chunk(ratio.denominator, ratio.numerator, UNKNOWN)
 

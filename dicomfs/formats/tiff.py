@@ -1,4 +1,4 @@
-"""TIFF 6.0 with the values of one frame as they are: little endian, uncompressed, in one strip behind the directory.
+"""TIFF 6.0 with the values of one frame as they are: little endian, uncompressed, in one strip after the directory.
 
 Only this module lays out TIFF. The head has the same length for all frames of an object, so that the size of a file
 follows from the shape of the frame alone.
@@ -25,7 +25,7 @@ _CODES = {_SHORT: "H", _LONG: "L", _RATIONAL: "LL"}
 # Sample formats (section 19).
 _FORMATS = {"u": 1, "i": 2, "f": 3}
 _COLOUR_MAP = 320
-# What the head needs at most, with values on even places, and the colours of a palette behind that.
+# What the head needs at most, with values on even places, and the colours of a palette after that.
 _HEAD, _COLOURS = 256, 3 * 2 * PALETTE_ENTRIES
 
 
@@ -77,14 +77,14 @@ def tiff_head(
     if samples > colours:
         tags[338] = (_SHORT, (0,) * (samples - colours))  # extra samples of no stated meaning
     entries, values = [], b""
-    # The directory is behind the 8 bytes of the file's head; what does not fit into an entry is behind the directory.
+    # The directory follows the 8 bytes of the header; values that do not fit into an entry follow the directory.
     count = len(tags) + (photometric == PALETTE)
-    behind = 8 + 2 + 12 * count + 4
+    after = 8 + 2 + 12 * count + 4
     for tag in sorted(tags):
         kind, numbers = tags[tag]
         packed = struct.pack(f"<{_CODES[kind] * (len(numbers) // len(_CODES[kind]))}", *numbers)
         if len(packed) > 4:
-            place, values = behind + len(values), values + packed
+            place, values = after + len(values), values + packed
             packed = struct.pack("<L", place)
         entries.append(struct.pack("<HHL4s", tag, kind, len(numbers) // len(_CODES[kind]), packed))
     if photometric == PALETTE:
@@ -107,6 +107,6 @@ def resolution_of(spacings: Iterable[tuple[float, ...]]) -> Resolution:
 
 
 def _rational(number: Fraction) -> tuple[int, int]:
-    """Give numerator and denominator in 32 bits each."""
+    """Return numerator and denominator in 32 bits each."""
     near = number.limit_denominator(0xFFFFFFFF // max(1, math.ceil(number)))
     return near.numerator, near.denominator

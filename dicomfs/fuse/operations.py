@@ -1,20 +1,20 @@
 """The pyfuse3 adapter: numbers to nodes, handles to contents, errors to replies. Nothing else is decided here.
 
-pyfuse3 ends the mount on any exception that is not a FUSEError, so every handler goes through one guard. The
-kernel never takes a request back, so every handler has a time limit.
+pyfuse3 ends the mount on any exception that is not a FUSEError, so every handler answers through one guard,
+`_Reply`. The kernel never takes a request back, so every handler has a time limit.
 """
 
 import errno
-import functools
 import logging
 import math
 import os
 import stat
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Concatenate, NoReturn, ParamSpec, TypeVar
+from types import TracebackType
+from typing import NoReturn
 
 import pyfuse3
 import trio
@@ -30,12 +30,11 @@ from dicomfs.vfs.nodes import Attributes, Child, Children, Directory, File, Fixe
 
 log = logging.getLogger(__name__)
 
-# Nothing local takes this long; what does is a dead server or disk, and the caller may try again.
+# Nothing local takes this long; what does is a dead server or disk, and the caller may try again. Handlers that never
+# wait need no limit, and listings are many requests; handlers that may build a file have limits of their own.
 TIME_LIMIT = 120.0
 # Building a file may take minutes; this is for a builder that hangs. Whoever does not want to wait interrupts the open.
 BUILD_LIMIT = 3600.0
-# What never waits needs no limit, and listings are many requests; what may build a file has limits of its own.
-_UNLIMITED = frozenset(("getattr", "open", "readdir", "releasedir"))
 # How long the kernel may remember that a name is missing: as long as a fixed directory lives, else as briefly as
 # it keeps what is there.
 MISSING_FIXED, MISSING = 3600.0, 5.0
@@ -60,9 +59,6 @@ _ORDINARY = frozenset(
     )
 )
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 
 @dataclass(slots=True)
 class Statistics:
@@ -72,39 +68,37 @@ class Statistics:
     failures: dict[str, int] = field(default_factory=dict)
 
 
-def _guarded(
-    handler: Callable[Concatenate["Operations", P], Coroutine[object, object, R]],
-) -> Callable[Concatenate["Operations", P], Coroutine[object, object, R]]:
-    """Turn whatever *handler* raises into a reply; only cancellation passes."""
+class _Reply:
+    """Turns whatever a handler raises into a reply, as a context manager; only cancellation passes."""
 
-    limited = handler.__name__ not in _UNLIMITED
+    __slots__ = ("_name", "_operations", "_scope")
 
-    async def guard(self: "Operations", /, *args: P.args, **kwargs: P.kwargs) -> R:
-        self.statistics.requests += 1
-        try:
-            if not limited:
-                return await handler(self, *args, **kwargs)
-            # What `trio.fail_after` does, at a third of its cost, which every request pays.
-            with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
-                return await handler(self, *args, **kwargs)
-            assert scope.cancelled_caught  # noqa: S101 - nothing else leads here
-            raise trio.TooSlowError
-        except (trio.Cancelled, pyfuse3.FUSEError):
-            raise
-        except trio.TooSlowError:
-            self._fail(handler.__name__, OSError(errno.ETIMEDOUT, "took too long"))
-        except OSError as error:
-            self._fail(handler.__name__, error)
-        except BaseException as error:  # noqa: BLE001 - a decoder's panic is a BaseException; all else ends the mount
-            # The message may quote a patient's values; where it happened does not.
-            frames = traceback.extract_tb(error.__traceback__)
-            places = " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames))
-            log.error("%s: unexpected %s at %s", handler.__name__, type(error).__name__, places)
-            self.statistics.failures["EIO"] = self.statistics.failures.get("EIO", 0) + 1
-            raise pyfuse3.FUSEError(errno.EIO) from None
+    def __init__(self, operations: "Operations", name: str, *, limited: bool) -> None:
+        """Answer for the handler *name*, within TIME_LIMIT if that is *limited*."""
+        self._operations = operations
+        self._name = name
+        # What `trio.fail_after` does, at a third of its cost, which every request pays.
+        self._scope = trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) if limited else None
 
-    functools.update_wrapper(guard, handler)
-    return guard
+    def __enter__(self) -> None:
+        self._operations.statistics.requests += 1
+        if self._scope is not None:
+            self._scope.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._scope is not None:
+            self._scope.__exit__(kind, error, trace)
+            if self._scope.cancelled_caught:
+                error = trio.TooSlowError()
+        if error is None or isinstance(error, trio.Cancelled | pyfuse3.FUSEError):
+            return
+        if isinstance(error, trio.TooSlowError):
+            error = OSError(errno.ETIMEDOUT, "took too long")
+        if isinstance(error, OSError):
+            self._operations.fail(self._name, error)
+        self._operations.fail_unexpectedly(self._name, error)
 
 
 class Operations(pyfuse3.Operations):
@@ -130,20 +124,20 @@ class Operations(pyfuse3.Operations):
         """Note that the kernel has introduced itself."""
         self.started.set()
 
-    @_guarded
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Find a name; a missing one is answered too, so that the kernel remembers it."""
-        directory = await self.inodes.directory(parent_inode)
-        try:
-            child = await directory.lookup(name)
-        except FileNotFoundError:
-            child = None
-        if child is None:
-            missing = pyfuse3.EntryAttributes()
-            missing.st_ino = 0
-            missing.entry_timeout = MISSING_FIXED if isinstance(directory, FixedDirectory) else MISSING
-            return missing
-        return _entry(*self._held(parent_inode, child))
+        with _Reply(self, "lookup", limited=True):
+            directory = await self.inodes.directory(parent_inode)
+            try:
+                child = await directory.lookup(name)
+            except FileNotFoundError:
+                child = None
+            if child is None:
+                missing = pyfuse3.EntryAttributes()
+                missing.st_ino = 0
+                missing.entry_timeout = MISSING_FIXED if isinstance(directory, FixedDirectory) else MISSING
+                return missing
+            return _entry(*self._held(parent_inode, child))
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         """Take lookups back; this has no reply, hence no guard, and cannot fail."""
@@ -151,52 +145,52 @@ class Operations(pyfuse3.Operations):
             if inode != NOBODY:
                 self._forget(inode, lookups)
 
-    @_guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Describe a node; where only that tells its size, it is built first, for as long as the caller waits."""
-        with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
-            node = await self.inodes.node(inode)
-            if node.attributes.sized:
-                return _entry(inode, await node.current())
-            scope.deadline = math.inf
-            size = self._sizes.get(inode)
-            if size is None:
-                size = self._sizes.report(inode, await node.find_size(Client(ctx.pid).waits, BUILD_LIMIT))
-            return _entry(inode, replace(node.attributes, size=size, sized=True))
-        raise trio.TooSlowError
+        with _Reply(self, "getattr", limited=False):
+            with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
+                node = await self.inodes.node(inode)
+                if node.attributes.sized:
+                    return _entry(inode, await node.current())
+                scope.deadline = math.inf
+                size = self._sizes.get(inode)
+                if size is None:
+                    size = self._sizes.report(inode, await node.find_size(Client(ctx.pid).waits, BUILD_LIMIT))
+                return _entry(inode, replace(node.attributes, size=size, sized=True))
+            raise trio.TooSlowError
 
-    @_guarded
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         """Take the listing that this handle will show to its end."""
-        listing = await (await self.inodes.directory(inode)).listing()
-        handle = self._handle()
-        self._listings[handle] = inode, listing
-        return handle
+        with _Reply(self, "opendir", limited=True):
+            listing = await (await self.inodes.directory(inode)).listing()
+            handle = self._handle()
+            self._listings[handle] = inode, listing
+            return handle
 
-    @_guarded
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Give names with their attributes, as many as fit."""
-        inode, listing = self._listings[fh]
-        if isinstance(listing, Children) and listing.alike is not None:
-            self._show_alike(inode, listing, listing.alike, start_id, token)
-            return
-        now = time.monotonic()
-        for place in range(start_id, len(listing)):
-            child = listing[place]
-            if isinstance(child.node, Unknown):
-                # Of no type, so that the kernel keeps nothing of it and asks when somebody wants to know more.
-                if not pyfuse3.readdir_reply(token, child.name, _entry(NOBODY, child.node.attributes), place + 1):
+        with _Reply(self, "readdir", limited=False):
+            inode, listing = self._listings[fh]
+            if isinstance(listing, Children) and listing.alike is not None:
+                self._show_alike(inode, listing, listing.alike, start_id, token)
+                return
+            now = time.monotonic()
+            for place in range(start_id, len(listing)):
+                child = listing[place]
+                if isinstance(child.node, Unknown):
+                    # Of no type, so that the kernel keeps nothing of it and asks when somebody wants to know more.
+                    if not pyfuse3.readdir_reply(token, child.name, _entry(NOBODY, child.node.attributes), place + 1):
+                        break
+                    continue
+                number, attributes = self._held(inode, child)
+                entry = _entry(number, attributes)
+                if child.seen is not None:
+                    # The kernel may keep it as long as if it had come at once.
+                    valid = max(0.0, attributes.valid - (now - child.seen))
+                    entry.entry_timeout = entry.attr_timeout = valid
+                if not pyfuse3.readdir_reply(token, child.name, entry, place + 1):
+                    self._forget(number, 1)
                     break
-                continue
-            number, attributes = self._held(inode, child)
-            entry = _entry(number, attributes)
-            if child.seen is not None:
-                # The kernel may keep it as long as if it had come at once.
-                valid = max(0.0, attributes.valid - (now - child.seen))
-                entry.entry_timeout = entry.attr_timeout = valid
-            if not pyfuse3.readdir_reply(token, child.name, entry, place + 1):
-                self._forget(number, 1)
-                break
 
     def _show_alike(
         self, inode: int, listing: Children, attributes: Attributes, start: int, token: pyfuse3.ReaddirToken
@@ -213,79 +207,79 @@ class Operations(pyfuse3.Operations):
             place = len(listing)
         self.inodes.hold_alike(inode, place - start)
 
-    @_guarded
     async def releasedir(self, fh: int) -> None:
         """Let a listing go."""
-        del self._listings[fh]
+        with _Reply(self, "releasedir", limited=False):
+            del self._listings[fh]
 
-    @_guarded
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         """Open a file; the kernel may keep its pages, since an inode never changes its bytes."""
-        if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
-            raise OSError(errno.EROFS, "read-only")
-        with trio.fail_after(TIME_LIMIT) as scope:
-            node = await self.inodes.node(inode)
-            if not isinstance(node, File):
-                raise IsADirectoryError(errno.EISDIR, "a directory")
-            if node.slow:
-                scope.deadline = math.inf
-            content = await node.open(Client(ctx.pid).waits if node.slow else always, BUILD_LIMIT)
-        if not node.attributes.sized:
-            try:
-                self._sizes.report(inode, content.size)
-            except OSError:
-                content.close()
-                raise
-        handle = self._handle()
-        self._contents[handle] = content
-        # What was built anew is read anew, should a builder not give the same bytes each time.
-        return pyfuse3.FileInfo(fh=handle, keep_cache=not content.fresh, direct_io=False)
+        with _Reply(self, "open", limited=False):
+            if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
+                raise OSError(errno.EROFS, "read-only")
+            with trio.fail_after(TIME_LIMIT) as scope:
+                node = await self.inodes.node(inode)
+                if not isinstance(node, File):
+                    raise IsADirectoryError(errno.EISDIR, "a directory")
+                if node.slow:
+                    scope.deadline = math.inf
+                content = await node.open(Client(ctx.pid).waits if node.slow else always, BUILD_LIMIT)
+            if not node.attributes.sized:
+                try:
+                    self._sizes.report(inode, content.size)
+                except OSError:
+                    content.close()
+                    raise
+            handle = self._handle()
+            self._contents[handle] = content
+            # What was built anew is read anew, should a builder not give the same bytes each time.
+            return pyfuse3.FileInfo(fh=handle, keep_cache=not content.fresh, direct_io=False)
 
-    @_guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Read from an open file; a contiguous memoryview is as good as bytes to pyfuse3."""
-        content = self._contents[fh]
-        return await content.read(min(off, content.size), min(off + size, content.size))  # type: ignore[return-value]
+        with _Reply(self, "read", limited=True):
+            content = self._contents[fh]
+            return await content.read(min(off, content.size), min(off + size, content.size))  # type: ignore[return-value]
 
-    @_guarded
     async def release(self, fh: int) -> None:
         """Close an open file."""
-        self._contents.pop(fh).close()
+        with _Reply(self, "release", limited=True):
+            self._contents.pop(fh).close()
 
-    @_guarded
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """Give one extended attribute; ENOSYS is said once, and the kernel never asks again."""
-        if not self._xattrs:
-            raise OSError(errno.ENOSYS, "no extended attributes")
-        # The kernel and `ls` ask every file for what concerns others; that must not cost a header.
-        value = (await self._extended(inode)).get(name) if name.startswith(PREFIX) else None
-        if value is None:
-            raise OSError(errno.ENODATA, "no such attribute")
-        return value
+        with _Reply(self, "getxattr", limited=True):
+            if not self._xattrs:
+                raise OSError(errno.ENOSYS, "no extended attributes")
+            # The kernel and `ls` ask every file for what concerns others; that must not cost a header.
+            value = (await self._extended(inode)).get(name) if name.startswith(PREFIX) else None
+            if value is None:
+                raise OSError(errno.ENODATA, "no such attribute")
+            return value
 
-    @_guarded
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
         """Name the extended attributes."""
-        if not self._xattrs:
-            raise OSError(errno.ENOSYS, "no extended attributes")
-        return list(await self._extended(inode))
+        with _Reply(self, "listxattr", limited=True):
+            if not self._xattrs:
+                raise OSError(errno.ENOSYS, "no extended attributes")
+            return list(await self._extended(inode))
 
     async def _extended(self, inode: int) -> Mapping[bytes, bytes]:
         return await (await self.inodes.node(inode)).extended()
 
-    @_guarded
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """Describe the file system: the archive's size, and nothing free."""
-        space = await run(Purpose.SPACE, self._space)
-        answer = pyfuse3.StatvfsData()
-        answer.f_bsize = space.transfer_size
-        answer.f_frsize = space.block_size
-        answer.f_blocks = space.blocks
-        answer.f_bfree = answer.f_bavail = 0
-        answer.f_files = space.files
-        answer.f_ffree = answer.f_favail = 0
-        answer.f_namemax = 255
-        return answer
+        with _Reply(self, "statfs", limited=True):
+            space = await run(Purpose.SPACE, self._space)
+            answer = pyfuse3.StatvfsData()
+            answer.f_bsize = space.transfer_size
+            answer.f_frsize = space.block_size
+            answer.f_blocks = space.blocks
+            answer.f_bfree = answer.f_bavail = 0
+            answer.f_files = space.files
+            answer.f_ffree = answer.f_favail = 0
+            answer.f_namemax = 255
+            return answer
 
     def close(self) -> None:
         """Close what clients left open."""
@@ -309,7 +303,8 @@ class Operations(pyfuse3.Operations):
         self._next_handle += 1
         return self._next_handle
 
-    def _fail(self, operation: str, error: OSError) -> NoReturn:
+    def fail(self, operation: str, error: OSError) -> NoReturn:
+        """Raise the reply to an error; what is not ordinary is logged."""
         number = error.errno or errno.EIO
         if number not in _ORDINARY:
             name = errno.errorcode.get(number, str(number))
@@ -317,6 +312,15 @@ class Operations(pyfuse3.Operations):
             # `strerror` only: `str` would show the path, and paths name patients.
             log.warning("%s: %s: %s", operation, name, error.strerror)
         raise pyfuse3.FUSEError(number) from None
+
+    def fail_unexpectedly(self, operation: str, error: BaseException) -> NoReturn:
+        """Raise EIO for an error that nobody foresaw, a decoder's panic (no Exception) too: it would end the mount."""
+        # The message may quote a patient's values; the place of the error does not.
+        frames = traceback.extract_tb(error.__traceback__)
+        places = " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames))
+        log.error("%s: unexpected %s at %s", operation, type(error).__name__, places)
+        self.statistics.failures["EIO"] = self.statistics.failures.get("EIO", 0) + 1
+        raise pyfuse3.FUSEError(errno.EIO) from None
 
 
 def _entry(inode: int, attributes: Attributes) -> pyfuse3.EntryAttributes:

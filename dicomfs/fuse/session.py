@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pyfuse3
 import trio
@@ -109,7 +110,7 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
         ending.callback(services.builds.close)
         operations = Operations(root(services), source.space, xattrs=options.view.xattrs)
         # What the kernel holds cannot be dropped here; listings that are kept to save work make room for it.
-        services.children.share(lambda: HELD_BYTES * len(operations.inodes) + services.builds.weight)
+        services.children.share(partial(_other_bytes, operations, services))
         # Before the device is opened: a child that held it would keep a dead mount alive.
         ending.callback(pool.close)
         pool.start()
@@ -185,10 +186,19 @@ def _mount_options(options: MountOptions) -> set[str]:
     return chosen
 
 
+def _other_bytes(operations: Operations, services: Services) -> int:
+    """Return the bytes of what is known of files that the kernel holds, and of built ones."""
+    return HELD_BYTES * len(operations.inodes) + services.builds.weight
+
+
+def _wake(number: int, frame: object) -> None:
+    """Do nothing: the signal itself ends a sleep in `read`."""
+
+
 @contextlib.contextmanager
 def _heartbeat() -> Iterator[None]:
     """Beat while pyfuse3 serves, and no longer: at its end trio closes the descriptor that a signal writes to."""
-    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.signal(signal.SIGALRM, _wake)
     signal.setitimer(signal.ITIMER_REAL, HEARTBEAT, HEARTBEAT)
     try:
         yield

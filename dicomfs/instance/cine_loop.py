@@ -5,25 +5,25 @@ from collections.abc import Iterator
 
 from dicomfs.codecs.registry import CODECS
 from dicomfs.iod.cine import moves, wrong_times
-from dicomfs.pixeldata.pixel_data import Pixels
+from dicomfs.pixeldata.pixel_data import PixelData
 
-MISSING = None if importlib.util.find_spec("av") else "PyAV is not installed: pip install 'dicomfs[video]'"
+MISSING = None if importlib.util.find_spec("av") else "PyAV is not installed: pip install av"
 """Why no film can be made here, if so. That is no fault of any file: `doctor` and the log tell it."""
 
 # H.264 has no larger pictures (table A-1, level 6.2).
-_LONGEST, _MOST_PIXELS = 8192, 139_264 * 256
+_MAX_SIDE_PIXELS, _MAX_PIXELS = 8192, 139_264 * 256
 # Two hours at 30 a second; the times of all of them are in memory while they are encoded.
-_MOST_FRAMES = 216_000
+_MAX_FRAMES = 216_000
 
 
-def is_film(pixels: Pixels, *, every: bool) -> bool:
+def is_cine_loop(pixels: PixelData, *, every: bool) -> bool:
     """Whether there is a film of *pixels*: they move, or *every* object with several frames is to be one."""
     if len(pixels.frames) < 2 or MISSING or _too_large(pixels):
         return False
     return every or moves(pixels.dataset, len(pixels.frames))
 
 
-def film_problems(pixels: Pixels) -> Iterator[str]:
+def cine_loop_problems(pixels: PixelData) -> Iterator[str]:
     """Say which rates of the file are not used, and why there is no film where there should be one."""
     count = len(pixels.frames)
     if count < 2:
@@ -41,6 +41,6 @@ def lacking() -> Iterator[str]:
         yield f"some frames cannot be read: {reason}"
 
 
-def _too_large(pixels: Pixels) -> bool:
+def _too_large(pixels: PixelData) -> bool:
     fmt = pixels.format
-    return max(fmt.rows, fmt.columns) > _LONGEST or fmt.pixels > _MOST_PIXELS or len(pixels.frames) > _MOST_FRAMES
+    return max(fmt.rows, fmt.columns) > _MAX_SIDE_PIXELS or fmt.pixels > _MAX_PIXELS or len(pixels.frames) > _MAX_FRAMES

@@ -7,8 +7,8 @@ parsed again when it has fallen out of the cache.
 import hashlib
 import math
 import threading
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
@@ -19,7 +19,9 @@ from dicomfs.dicom.stream import Extent, Stream
 from dicomfs.dicom.xattrs import attributes
 from dicomfs.instance.instance import Instance, load
 from dicomfs.instance.services import Services
+from dicomfs.instance.version_stream import VersionStream, lend
 from dicomfs.resources.threads import Purpose, run
+from dicomfs.sources.open_files import OpenFiles
 from dicomfs.sources.source import Entry, SourceFile, Version
 from dicomfs.vfs.content import Concatenation, Content, InflatedExtent, Literal, SourceExtent
 from dicomfs.vfs.nodes import Attributes, Children, File, LateDirectory, Wanted, always, read_only
@@ -58,9 +60,20 @@ class Subject:
         """Version, path and name: the key of nodes, which open the file again by its path and show its name."""
         return self.version, self.entry.steps, self.entry.name
 
+    async def parsed(self) -> Instance:
+        """Return the object with its data set, from the cache or by parsing it in a thread. Raises SourceChanged."""
+        return await self.services.instances.get(self.version, partial(self.read, self.load))
+
     async def instance(self) -> Instance:
-        """Return the parsed object, from the cache or by parsing it in a thread. Raises SourceChanged."""
-        return await self.services.instances.get(self.version, self._load)
+        """Return the object settled, so that reading its frames asks nothing of the source. Raises SourceChanged."""
+        instance = await self.services.instances.get(self.version, partial(self.read, self._load))
+        if not instance.is_settled:
+            await self.read(_settle, instance)
+        return instance
+
+    def load(self, file: SourceFile) -> Instance:
+        """Parse the object in *file*; it may be asked for more when the file is closed."""
+        return load(VersionStream(self.version, file.size, self._open))
 
     async def header_attributes(self) -> Mapping[bytes, bytes]:
         """Return the header as extended attributes, from the cache or made in a thread. Raises SourceChanged."""
@@ -97,7 +110,7 @@ class Subject:
         open_files, version = self.services.open_files, self.version
         if version not in open_files:
             open_files.keep(version, await self.open())
-        return open_files.lent(version)
+        return _lent(open_files, version)
 
     async def stored(self, extents: Sequence[Extent], word: int = 1) -> Content:
         """Open some bytes of the file, or of its inflated data set; words of *word* bytes are reversed."""
@@ -132,12 +145,13 @@ class Subject:
     def _use(self, use: Callable[[SourceFile], Read], *args: object, **kwargs: object) -> Read:
         file = self._open()
         try:
-            return use(file, *args, **kwargs)
+            with lend(self.version, file):
+                return use(file, *args, **kwargs)
         finally:
             file.close()
 
     async def _attributes(self) -> Mapping[bytes, bytes]:
-        parsed = (await self.instance()).parsed
+        parsed = (await self.parsed()).parsed
         return await run(Purpose.COMPUTING, attributes, parsed) if parsed else {}
 
     async def _digest(self) -> bytes:
@@ -147,8 +161,21 @@ class Subject:
         finally:
             abandoned.set()
 
-    async def _load(self) -> Instance:
-        return await self.read(load)
+    def _load(self, file: SourceFile) -> Instance:
+        instance = self.load(file)
+        instance.settle()
+        return instance
+
+
+@contextmanager
+def _lent(open_files: OpenFiles, version: Version) -> Iterator[Stream]:
+    """Lend a file that is open to the data set as well, which may read long values of it."""
+    with open_files.lent(version) as stream, lend(version, stream):
+        yield stream
+
+
+def _settle(_: SourceFile, instance: Instance) -> None:
+    instance.settle()
 
 
 class _Opening:
@@ -221,5 +248,5 @@ class TextFile(File):
         return Literal(await self._handle.services.texts.get(self._key, self._text))
 
     async def _text(self) -> bytes:
-        instance = await self._handle.instance()
+        instance = await self._handle.parsed()
         return await run(Purpose.COMPUTING, self._make, instance)

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 log = logging.getLogger(__name__)
 
 # Sentences of files that are remembered as said.
-_MOST = 1000
+_MAX_SENTENCES = 1000
 
 
 class RemarkLog:
@@ -25,5 +25,5 @@ class RemarkLog:
                 log.info("a picture says: %s", sentence)
             self._said[key] = None
             self._said.move_to_end(key)
-            if len(self._said) > _MOST:
+            if len(self._said) > _MAX_SENTENCES:
                 self._said.popitem(last=False)

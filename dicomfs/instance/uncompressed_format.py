@@ -17,14 +17,14 @@ from dicomfs.pixeldata.frame_status import header_of, needs_look
 from dicomfs.pixeldata.frames import Frames, NativeFrames
 
 # The largest length that is even and not the mark of an undefined one (PS3.5 7.1.1).
-LONGEST_VALUE = 0xFFFFFFFE
+MAX_VALUE_BYTES = 0xFFFFFFFE
 TOO_LONG = "native.dcm is left out: its Pixel Data would pass 4 GiB, which no length in it can state"
 NOT_WHOLE = "native.dcm and transcoded/ are left out: the data set is not whole, and a copy would hide that"
 # JPEG processes that are never lossless (T.81): baseline, extended, spectral selection, full progression.
 _DCT = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(50, 57))
 
 
-def uncompressed(stream: Stream, fmt: PixelFormat, frames: Frames) -> PixelFormat | None:
+def uncompressed_format_of(stream: Stream, fmt: PixelFormat, frames: Frames) -> PixelFormat | None:
     """Say how frames of *fmt* are stored in Explicit VR Little Endian; None where nothing decodes them.
 
     Native frames keep their bits, also those that no stored value has. What is decoded has one sample after the other

@@ -11,7 +11,7 @@ from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.registry import CODECS
 from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
-from dicomfs.iod.frame_location import place_of
+from dicomfs.iod.frame_location import location_of
 from dicomfs.iod.functional_groups import functional_group, some_frame_has
 from dicomfs.iod.real_world_values import mappings_of
 from dicomfs.iod.window_check import declared_values
@@ -78,11 +78,11 @@ _NO_KIND_GROUPS = frozenset(
     )
 )
 # Frames whose kinds are looked at to find those that are alike.
-_MOST_KINDS = 1000
+_MAX_KINDS = 1000
 # Frames that are looked at for one window: of uncompressed ones as many as these bytes hold, of others as many as this
 # many pixels take to decode, and never fewer or more than so many.
 _STORED_BYTES, _DECODED_PIXELS = 16 << 20, 1 << 20
-_FEWEST, _MOST_STORED, _MOST_DECODED = 3, 512, 16
+_MIN_FRAMES, _MAX_STORED_FRAMES, _MAX_DECODED_FRAMES = 3, 512, 16
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -93,7 +93,7 @@ def kind_of(dataset: DataSet, frame: int) -> Hashable:
         dataset.text(tags.DimensionOrganizationType) == "TILED_FULL"
         or functional_group(dataset, frame, tags.OpticalPathIdentificationSequence) is not None
     ):
-        kind.append(place_of(dataset, frame).optical_path)
+        kind.append(location_of(dataset, frame).optical_path)
     for sequence, attributes in _TELLING.items():
         group = functional_group(dataset, frame, sequence)
         if group is not None:
@@ -126,7 +126,7 @@ def frames_alike(dataset: DataSet, count: int, frame: int) -> tuple[list[int], b
     is the same.
     """
     kind = kind_of(dataset, frame)
-    some = _scattered(count, _MOST_KINDS)
+    some = _scattered(count, _MAX_KINDS)
     found = [each for each in some if kind_of(dataset, each) == kind]
     if not found:
         found = [each for each in range(count) if kind_of(dataset, each) == kind]
@@ -147,12 +147,12 @@ def chosen(frames: Sequence[int], fmt: PixelFormat, *, straight: bool) -> list[i
     *straight* says that their values lie in the file as they are.
     """
     if straight:
-        wanted, most = _STORED_BYTES // max(1, fmt.values_bytes), _MOST_STORED
+        wanted, most = _STORED_BYTES // max(1, fmt.values_bytes), _MAX_STORED_FRAMES
     else:
         codec = CODECS.get(fmt.transfer_syntax)
         wanted = _DECODED_PIXELS // max(1, fmt.pixels) // (4 if codec is not None and codec.slow else 1)
-        most = _MOST_DECODED
-    count = min(len(frames), max(_FEWEST, min(wanted, most)))
+        most = _MAX_DECODED_FRAMES
+    count = min(len(frames), max(_MIN_FRAMES, min(wanted, most)))
     if count < 2:
         return list(frames[:1])
     return [frames[place * (len(frames) - 1) // (count - 1)] for place in range(count)]

@@ -103,7 +103,7 @@ def _by_durations(dataset: DataSet, count: int) -> Timing | None:
     return Timing(tuple(accumulate(durations[:-1], initial=0.0)), "Frame Acquisition Duration")
 
 
-def film_timing(dataset: DataSet, count: int) -> Timing:
+def cine_loop_timing(dataset: DataSet, count: int) -> Timing:
     """Find the times of *count* frames; what is usual for the class of the object where nothing sensible is stated."""
     timing = timing_of(dataset, count)
     if timing is not None:

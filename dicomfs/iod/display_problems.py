@@ -47,7 +47,7 @@ _SINGLE = (
     tags.DoseGridScaling,
 )
 # The longest value of a VR (PS3.5 6.2), of those that the attributes above have.
-_LONGEST = {"CS": 16, "DS": 16, "IS": 12}
+_MAX_LENGTHS = {"CS": 16, "DS": 16, "IS": 12}
 
 
 def object_findings(dataset: DataSet, fmt: PixelFormat) -> Iterator[str]:
@@ -90,5 +90,5 @@ def _overfull(dataset: DataSet) -> Iterator[str]:
             continue
         if count > 1:
             yield f"{keyword(tag)} has {count} values instead of one; the first is used (H21)"
-        elif element.vr in TEXT and len((element.value or b"").strip(b" \0")) > _LONGEST.get(element.vr, 64):
+        elif element.vr in TEXT and len((element.value or b"").strip(b" \0")) > _MAX_LENGTHS.get(element.vr, 64):
             yield f"{keyword(tag)} is longer than its VR allows; it is used all the same (H21)"

@@ -9,9 +9,13 @@ from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.iod.functional_groups import functional_group
 
+MAX_INTEGER_DIGITS = 11
+"""Characters of the integers of a location, which are all stated as, or computed from, numbers of 32 bits."""
+_MAX_INTEGER = 0xFFFFFFFF
+
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FrameLocation:
     """Where a frame belongs; None or empty where the object does not say.
 
     *tile* is the column and the row of the frame's first pixel in the total pixel matrix, counted from 1;
@@ -26,9 +30,9 @@ class Place:
     segment: int | None
 
 
-def place_of(dataset: DataSet, frame: int) -> Place:
+def location_of(dataset: DataSet, frame: int) -> FrameLocation:
     """Find the place of *frame*, counted from 0, in its groups or by the order that TILED_FULL implies."""
-    offset = dataset.integer(tags.ConcatenationFrameOffsetNumber)
+    offset = _integer(dataset, tags.ConcatenationFrameOffsetNumber)
     offset = offset if offset is not None and offset >= 0 else None
     number = None if offset is None else offset + frame + 1
     if dataset.text(tags.DimensionOrganizationType) == "TILED_FULL":
@@ -38,24 +42,24 @@ def place_of(dataset: DataSet, frame: int) -> Place:
     slide = functional_group(dataset, frame, tags.PlanePositionSlideSequence)
     column, row = (
         (
-            slide.integer(tags.ColumnPositionInTotalImagePixelMatrix),
-            slide.integer(tags.RowPositionInTotalImagePixelMatrix),
+            _integer(slide, tags.ColumnPositionInTotalImagePixelMatrix),
+            _integer(slide, tags.RowPositionInTotalImagePixelMatrix),
         )
         if slide
         else (None, None)
     )
     path = functional_group(dataset, frame, tags.OpticalPathIdentificationSequence)
     segment = functional_group(dataset, frame, tags.SegmentIdentificationSequence)
-    return Place(
+    return FrameLocation(
         number,
         None if column is None or row is None else (column, row),
         None,
         (path.text(tags.OpticalPathIdentifier) or "") if path else "",
-        segment.integer(tags.ReferencedSegmentNumber) if segment else None,
+        _integer(segment, tags.ReferencedSegmentNumber) if segment else None,
     )
 
 
-def places_alike(dataset: DataSet) -> bool:
+def locations_alike(dataset: DataSet) -> bool:
     """Tell whether all frames certainly have one place, as where neither groups nor their order say anything."""
     return not any(
         tag in dataset
@@ -67,26 +71,26 @@ def places_alike(dataset: DataSet) -> bool:
     )
 
 
-def _implied(dataset: DataSet, index: int, number: int | None) -> Place | None:
+def _implied(dataset: DataSet, index: int, number: int | None) -> FrameLocation | None:
     """Count through the tiles: along a row, then the rows, focal planes, and optical paths or segments last.
 
     PS3.3 C.7.6.17.3. None where the sizes that this takes are not there.
     """
     rows, columns, high, wide = (
-        dataset.integer(tag) or 0
+        _integer(dataset, tag) or 0
         for tag in (tags.Rows, tags.Columns, tags.TotalPixelMatrixRows, tags.TotalPixelMatrixColumns)
     )
     if min(rows, columns, high, wide) <= 0:
         return None
     across, down = -(-wide // columns), -(-high // rows)
-    planes = max(dataset.integer(tags.TotalPixelMatrixFocalPlanes) or 1, 1)
+    planes = max(_integer(dataset, tags.TotalPixelMatrixFocalPlanes) or 1, 1)
     index, column = divmod(index, across)
     index, row = divmod(index, down)
     channel, plane = divmod(index, planes)
     path, segment = "", None
     if dataset.text(tags.SegmentationType) in ("BINARY", "FRACTIONAL"):
         numbers = [
-            item.integer(tags.SegmentNumber) for item in dataset.items(tags.SegmentSequence)[channel : channel + 1]
+            _integer(item, tags.SegmentNumber) for item in dataset.items(tags.SegmentSequence)[channel : channel + 1]
         ]
         segment = numbers[0] if numbers else None
     else:
@@ -97,4 +101,10 @@ def _implied(dataset: DataSet, index: int, number: int | None) -> Place | None:
             ),
             "",
         )
-    return Place(number, (column * columns + 1, row * rows + 1), plane + 1, path, segment)
+    return FrameLocation(number, (column * columns + 1, row * rows + 1), plane + 1, path, segment)
+
+
+def _integer(dataset: DataSet, tag: int) -> int | None:
+    """Read an integer; None also where it is beyond the 32 bits that such an attribute has (US, UL, SL)."""
+    number = dataset.integer(tag)
+    return number if number is not None and abs(number) <= _MAX_INTEGER else None

@@ -21,7 +21,7 @@ _PLANES = (
 _MOMENT = re.compile(r"([0-9]{14})(\.[0-9]{1,6})?(?:[+-][0-9]{4})?")
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 # Microseconds that binary numbers hold with all their digits: 285 years.
-_LONGEST = 9e15
+_MAX_MICROSECONDS = 9e15
 
 Reader = Callable[[DataSet, int], float | None]
 
@@ -31,7 +31,7 @@ def _measured(sequence: int, tag: int, unit: float) -> Reader:
 
     def read(dataset: DataSet, frame: int) -> float | None:
         number = in_group(dataset, frame, sequence, tag).number(tag)
-        if number is None or not math.isfinite(number) or abs(number * unit) > _LONGEST:
+        if number is None or not math.isfinite(number) or abs(number * unit) > _MAX_MICROSECONDS:
             return None
         return number * unit
 

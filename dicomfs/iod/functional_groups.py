@@ -1,12 +1,16 @@
 """The functional groups of a multi-frame object: what holds for one frame, and where it says so (PS3.3 C.7.6.16)."""
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from array import array
+from collections.abc import Sequence
 from typing import overload
+
+import numpy as np
 
 from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
-from dicomfs.dicom.long_sequence import LongSequence
+from dicomfs.dicom.long_sequence import Column, LongSequence
+
+Integers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 def functional_group(dataset: DataSet, frame: int, sequence: int) -> DataSet | None:
@@ -78,51 +82,138 @@ def in_group(dataset: DataSet, frame: int, sequence: int, tag: int) -> DataSet:
     return group if group is not None and tag in group else dataset
 
 
-def in_groups(dataset: DataSet, frames: int, sequence: int, tag: int) -> Sequence[DataSet]:
-    """Give what `in_group` does for the first *frames* frames; the last data set holds for all frames that follow.
+def in_groups(dataset: DataSet, frames: int, sequence: int, tag: int) -> "GroupValues":
+    """Return what `in_group` does for the first *frames* frames, as `all_in_groups` does for one attribute."""
+    return all_in_groups(dataset, frames, ((sequence, tag),))[0]
 
-    It is one data set alone where no frame states anything of its own. Of long sequences, the data sets are made anew
-    each time that somebody goes through them, and hold nothing but *tag*.
+
+def all_in_groups(dataset: DataSet, frames: int, attributes: Sequence[tuple[int, int]]) -> "list[GroupValues]":
+    """Return the data sets that state *attributes*, each a sequence and a tag, for the first *frames* frames.
+
+    Long functional groups are walked once for all of them.
     """
-    per_frame = dataset.items(tags.PerFrameFunctionalGroupsSequence)
-    common = in_group(dataset, len(per_frame), sequence, tag)
-    if isinstance(per_frame, LongSequence) and per_frame.any_states(sequence, tag):
-        return _Holders(dataset, per_frame, frames, sequence, tag)
-    holders = []
-    for frame in range(min(frames, len(per_frame))):
-        items = own_items(dataset, frame, sequence)
-        if not items:
-            holders.append(common)
-        else:
-            holders.append(items[0] if tag in items[0] else dataset)
-    if all(holder is common for holder in holders):
-        return [common]
-    return [*holders, common] if len(holders) < frames else holders
+    groups = dataset.items(tags.PerFrameFunctionalGroupsSequence)
+    stated = list(attributes)
+    columns: dict[tuple[int, int], Column] = {}
+    if isinstance(groups, LongSequence):
+        stated = [each for each in attributes if _differs(dataset, groups, *each)]
+        columns = dict(zip(stated, groups.columns(stated), strict=True))
+    return [_group_values(dataset, frames, *each, columns.get(each)) for each in attributes]
 
 
-class _Holders(Sequence[DataSet]):
-    """What `in_groups` gives of a long sequence, without an object for each frame."""
+def _differs(dataset: DataSet, groups: LongSequence, sequence: int, tag: int) -> bool:
+    """Whether what holds for a frame may depend on its own groups."""
+    if groups.any_states(sequence, tag):
+        return True
+    # A frame's group without the attribute still takes the place of the shared one.
+    return groups.any_has(sequence) and in_group(dataset, len(groups), sequence, tag) is not dataset
 
-    def __init__(self, dataset: DataSet, groups: LongSequence, frames: int, sequence: int, tag: int) -> None:
-        self._dataset, self._groups, self._frames = dataset, groups, frames
-        self._sequence, self._tag = sequence, tag
-        self._common = in_group(dataset, len(groups), sequence, tag)
+
+def _group_values(dataset: DataSet, frames: int, sequence: int, tag: int, column: Column | None) -> "GroupValues":
+    groups = dataset.items(tags.PerFrameFunctionalGroupsSequence)
+    common = in_group(dataset, len(groups), sequence, tag)
+    count = min(frames, len(groups))
+    if column is not None:
+        which = column.which[:count]
+        if count < frames:
+            which.append(len(column))
+        return GroupValues(dataset, common, tag, column, which)
+    holders: list[DataSet | None] = []
+    if not isinstance(groups, LongSequence):
+        holders = [next(iter(item.items(sequence)), None) for item in groups[:count]]
+    values = GroupValues(dataset, common, tag, holders, array("L", range(min(frames, len(holders) + 1))))
+    if all(holder is common for holder in values):
+        return GroupValues(dataset, common, tag, (), array("L", [0]))
+    return values
+
+
+class GroupValues(Sequence[DataSet]):
+    """The data set that states one attribute for each frame; the last one holds for all frames that follow.
+
+    *distinct* are those that differ, and *which* has the index of each frame's therein. It is one data set alone where
+    no frame states anything of its own.
+    """
+
+    def __init__(
+        self,
+        dataset: DataSet,
+        common: DataSet,
+        tag: int,
+        holders: Sequence[DataSet | None],
+        which: "array[int]",
+    ) -> None:
+        """Take *holders* of *tag*, the *dataset* where one lacks it, and *common* where there is none."""
+        self._dataset, self._common, self._tag, self._holders = dataset, common, tag, holders
+        self.which = which
+
+    def integer_rows(self, width: int, *, exact: bool = False) -> Integers | None:
+        """Read the first *width* integers of all frames at once, a row each; None where a frame states fewer.
+
+        None also where a frame states more and *exact* is wanted, and where they are beyond 64 bits.
+        """
+        which = np.asarray(self.which)
+        table = self._packed_rows()
+        if table is None or int(which.max(initial=0)) >= len(self._holders):
+            distinct, rows = self.distinct, {}
+            for index in set(self.which):
+                rows[index] = numbers = distinct[index].integers(self._tag)
+                if len(numbers) < width or (exact and len(numbers) > width) or any(abs(n) >> 63 for n in numbers):
+                    return None
+            return np.array([rows[index][:width] for index in self.which], np.int64)
+        if table.shape[1] < width or (exact and table.shape[1] > width):
+            return None
+        wanted: Integers = table[which, :width]
+        return wanted
+
+    def _packed_rows(self) -> Integers | None:
+        """Read all distinct values at once where they are as many numbers of 32 bits (UL) each."""
+        packed = self._holders.packed if isinstance(self._holders, Column) else None
+        if packed is None or packed[0] != "UL" or not packed[1] or packed[1] % 4:
+            return None
+        numbers = np.frombuffer(packed[2], ">u4" if self._dataset.big_endian else "<u4")
+        return numbers.reshape(-1, packed[1] // 4).astype(np.int64)
+
+    @property
+    def distinct(self) -> "Distinct":
+        """The data sets that differ; each is made when it is asked for."""
+        return Distinct(self._dataset, self._common, self._tag, self._holders)
 
     def __len__(self) -> int:
-        return min(self._frames, len(self._groups) + 1)
-
-    def __iter__(self) -> Iterator[DataSet]:
-        for holder in islice(self._groups.holders(self._sequence, self._tag), self._frames):
-            yield self._common if holder is None else holder if self._tag in holder else self._dataset
-        if len(self._groups) < self._frames:
-            yield self._common
+        """Count the frames that may differ, and one for all that follow."""
+        return len(self.which)
 
     @overload
     def __getitem__(self, index: int) -> DataSet: ...
     @overload
     def __getitem__(self, index: slice) -> list[DataSet]: ...
     def __getitem__(self, index: int | slice) -> DataSet | list[DataSet]:
+        """Return the data set of a frame, or of some."""
+        distinct = self.distinct
         if isinstance(index, slice):
-            return list(self)[index]
-        frame = range(len(self))[index]
-        return in_group(self._dataset, frame, self._sequence, self._tag)
+            return [distinct[each] for each in self.which[index]]
+        return distinct[self.which[index]]
+
+
+class Distinct(Sequence[DataSet]):
+    """The data sets of `GroupValues` that differ, and the one that holds for all other frames as the last."""
+
+    def __init__(self, dataset: DataSet, common: DataSet, tag: int, holders: Sequence[DataSet | None]) -> None:
+        """Resolve *holders* as `GroupValues` does."""
+        self._dataset, self._common, self._tag, self._holders = dataset, common, tag, holders
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._holders) + 1
+
+    @overload
+    def __getitem__(self, index: int) -> DataSet: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[DataSet]: ...
+    def __getitem__(self, index: int | slice) -> DataSet | list[DataSet]:
+        """Return one, or some."""
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        if index >= len(self):
+            raise IndexError(index)
+        holder = self._holders[index] if index < len(self._holders) else None
+        return self._common if holder is None else holder if self._tag in holder else self._dataset

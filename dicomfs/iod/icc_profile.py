@@ -8,14 +8,12 @@ import struct
 from dataclasses import dataclass
 
 from dicomfs.dicom import tags
-from dicomfs.dicom.data_set import Element
-from dicomfs.dicom.part10_reader import Parsed
-from dicomfs.dicom.stream import Stream
+from dicomfs.dicom.data_set import DataSet
 
 _HEADER = 128
 _COLOURS = {b"RGB ": 3, b"GRAY": 1}
 
-LONGEST = 4 << 20
+MAX_PROFILE_BYTES = 4 << 20
 """Bytes of a profile that go into each picture; those of slide scanners reach some hundred thousand."""
 
 
@@ -28,33 +26,34 @@ class Profile:
     samples: int
 
 
-def profile_of(parsed: Parsed) -> tuple[Profile | None, tuple[str, ...]]:
+def profile_of(dataset: DataSet) -> tuple[Profile | None, tuple[str, ...]]:
     """Find the profile of the object, or the one of its optical paths if all have the same (G18)."""
-    element = parsed.dataset.get(tags.ICCProfile)
+    element = dataset.get(tags.ICCProfile)
     if element is not None and element.length:
-        return _examined(parsed.stream, element)
-    paths = [path.get(tags.ICCProfile) for path in parsed.dataset.items(tags.OpticalPathSequence)]
-    profiles = [path for path in paths if path is not None and path.length]
-    if not profiles:
+        return _examined(dataset)
+    paths = dataset.items(tags.OpticalPathSequence)
+    holders = [path for path in paths if (found := path.get(tags.ICCProfile)) is not None and found.length]
+    if not holders:
         return None, ()
-    if len({_value(parsed.stream, profile) for profile in profiles}) > 1:
+    if len({_value(holder) for holder in holders}) > 1:
         return None, ("the optical paths have different ICC profiles; none is shown but in bulk/ (G18)",)
-    return _examined(parsed.stream, profiles[0])
+    return _examined(holders[0])
 
 
-def _examined(stream: Stream, element: Element) -> tuple[Profile, tuple[str, ...]]:
+def _examined(holder: DataSet) -> tuple[Profile, tuple[str, ...]]:
     """Read how long the profile is and which colours it is for (ICC.1 7.2); the value may have a byte of padding."""
-    header = stream.pread(_HEADER, element.offset)
+    element, header = holder.elements[tags.ICCProfile], holder.value(tags.ICCProfile, _HEADER)
     length = struct.unpack_from(">L", header)[0] if len(header) == _HEADER else 0
     if element.length - length not in (0, 1) or header[36:40] != b"acsp":
         return Profile(element.offset, element.length, 0), ("the ICC profile is damaged; pictures go without (G18)",)
-    if length > LONGEST:
+    if length > MAX_PROFILE_BYTES:
         return Profile(element.offset, length, 0), ("the ICC profile is too long; pictures go without (L9)",)
     return Profile(element.offset, length, _COLOURS.get(header[16:20], 0)), ()
 
 
-def _value(stream: Stream, element: Element) -> bytes:
-    """Give a value for comparison; of what is too long to go into pictures, where it lies is enough."""
-    if element.length > LONGEST:
+def _value(holder: DataSet) -> bytes:
+    """Return a value for comparison; of what is too long for display images, the offset is enough."""
+    element = holder.elements[tags.ICCProfile]
+    if element.length > MAX_PROFILE_BYTES:
         return struct.pack(">Q", element.offset)
-    return element.value if element.value is not None else stream.pread(element.length, element.offset)
+    return holder.value(tags.ICCProfile, MAX_PROFILE_BYTES)

@@ -1,7 +1,7 @@
 """What a data set says about showing its frames: attributes to a Display, tolerant of nonsense.
 
-Only this module reads the Modality LUT, Palette Color and functional group attributes that decide how a picture looks.
-Look-up tables that must be parsed are in `lookup_tables`, windows and VOI LUTs in `voi_lut`.
+Only this module puts together what decides how a display image looks: the Modality LUT or rescaling of `modality`, the
+windows and VOI LUTs of `voi_lut`, palettes and padding.
 """
 
 import errno
@@ -9,17 +9,14 @@ import math
 from dataclasses import replace
 
 from dicomfs.codecs.pixel_format import PixelFormat
-from dicomfs.dicom import tags, uids
+from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
-from dicomfs.dicom.stream import Stream
 from dicomfs.iod.display_problems import object_findings
 from dicomfs.iod.functional_groups import functional_group, some_frame_has
-from dicomfs.iod.lookup_tables import read_lut, read_palette
+from dicomfs.iod.lookup_tables import read_palette
+from dicomfs.iod.modality import is_colour, modality_transform
 from dicomfs.iod.voi_lut import Voi, voi_source, vois_of
-from dicomfs.rendering.render import Display, Lut, Palette, Window, modality_range
-
-# X-ray angiography and radiofluoroscopy: their Modality LUT leads back to X-ray intensity, not to a picture (G4).
-_INTENSITY = (uids.XRayAngiographicImageStorage, uids.XRayRadiofluoroscopicImageStorage)
+from dicomfs.rendering.render import Display, Palette, Window, modality_range
 
 
 class GroupMissing(OSError):
@@ -39,33 +36,33 @@ class VoiMissing(OSError):
 
 
 def display_of(
-    dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None, place: int | None = None
+    dataset: DataSet, frame: int, fmt: PixelFormat, place: int | None = None
 ) -> tuple[Display, tuple[str, ...]]:
     """Read how frame *frame* (from 0) is shown, as `frame_display` does, with what is odd of the object (frame 0)."""
-    display, problems = frame_display(dataset, frame, fmt, stream, place)
+    display, problems = frame_display(dataset, frame, fmt, place)
     return display, (*(object_findings(dataset, fmt) if frame == 0 else ()), *problems)
 
 
 def frame_display(
-    dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None, place: int | None = None
+    dataset: DataSet, frame: int, fmt: PixelFormat, place: int | None = None
 ) -> tuple[Display, tuple[str, ...]]:
-    """Read how frame *frame* (from 0) is shown; give it with a sentence for each thing that makes no sense.
+    """Read how frame *frame* (from 0) is shown; with a sentence for each attribute that makes no sense.
 
-    *stream* is what the offsets in *dataset* refer to: long look-up tables are still in it. *place* chooses a VOI LUT
-    or window (see `voi`) other than the first that can be used; raises VoiMissing where it cannot be used.
+    *place* chooses a VOI LUT or window (see `voi_lut`) other than the first that can be used. Raises VoiMissing where
+    it cannot be used, and OSError where a long look-up table cannot be read.
     """
-    problems: dict[str, None] = {}
     if fmt.samples != 1:
-        return Display(), tuple(problems)
-    palette = _palette(dataset, fmt, stream, problems)
-    if fmt.photometric == "PALETTE COLOR":
-        return Display(palette=palette), tuple(problems)
-    modality_lut = _modality_lut(dataset, fmt, stream, problems)
-    slope, intercept = (1.0, 0.0) if modality_lut else _rescale(dataset, frame, problems)
+        return Display(), ()
+    palette, wrong = palette_of(dataset, fmt)
+    if is_colour(fmt):
+        return Display(palette=palette), wrong
+    modality = modality_transform(dataset, frame, fmt)
+    problems = dict.fromkeys((*wrong, *modality.problems))
     inputs = (-math.inf, math.inf)
     if not fmt.real:
-        inputs = modality_range(fmt.stored_range, Display(slope, intercept, modality_lut))
-    vois = vois_of(voi_source(dataset, frame), inputs, stream, problems)
+        inputs = modality_range(fmt.stored_range, Display(modality.slope, modality.intercept, modality.lut))
+    vois, wrong = vois_of(voi_source(dataset, frame), inputs)
+    problems |= dict.fromkeys(wrong)
     if place is not None:
         vois = vois[place : place + 1]
     voi = next((voi for voi in vois if voi.usable), None)
@@ -82,8 +79,10 @@ def frame_display(
     shape = dataset.text(tags.PresentationLUTShape)
     if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != invert:
         problems["Presentation LUT Shape contradicts the photometric interpretation, which is followed (G2)"] = None
-    padding = _padding(dataset, fmt, problems)
-    return Display(slope, intercept, modality_lut, window, voi.lut, invert, palette, padding), tuple(problems)
+    padding, wrong = _padding(dataset, fmt)
+    problems |= dict.fromkeys(wrong)
+    display = Display(modality.slope, modality.intercept, modality.lut, window, voi.lut, invert, palette, padding)
+    return display, tuple(problems)
 
 
 def whole_segment(dataset: DataSet) -> int | None:
@@ -124,38 +123,7 @@ def wants_automatic_window(dataset: DataSet, fmt: PixelFormat, display: Display)
     return not (plain and dataset.text(tags.PresentationIntentType) == "FOR PRESENTATION")
 
 
-# Modality
-
-
-def _modality_lut(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, problems: dict[str, None]) -> Lut | None:
-    """Read the Modality LUT Sequence, which overrules rescaling (PS3.3 C.11.1, G3, G4)."""
-    items = dataset.items(tags.ModalityLUTSequence)
-    if not items or dataset.text(tags.SOPClassUID) in _INTENSITY:
-        return None
-    lut = read_lut(items[0], fmt.stored_range, stream)
-    if lut is None:
-        problems["the Modality LUT cannot be used (G3)"] = None
-    return lut
-
-
-def _rescale(dataset: DataSet, frame: int, problems: dict[str, None]) -> tuple[float, float]:
-    """Read slope and intercept of a frame, or the dose grid's scale (G5, G8, M1)."""
-    source = functional_group(dataset, frame, tags.PixelValueTransformationSequence) or dataset
-    slope, intercept = source.number(tags.RescaleSlope), source.number(tags.RescaleIntercept)
-    if slope is None and intercept is None:
-        scaling = dataset.number(tags.DoseGridScaling)
-        return (scaling, 0.0) if scaling and math.isfinite(scaling) else (1.0, 0.0)
-    if slope is None or intercept is None:
-        problems["Rescale Slope or Rescale Intercept is missing; the other one is used (G8)"] = None
-    slope = 1.0 if slope is None else slope
-    intercept = 0.0 if intercept is None else intercept
-    if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
-        problems["Rescale Slope is senseless; the values are not rescaled (G8)"] = None
-        return 1.0, 0.0
-    return slope, intercept
-
-
-def _padding(dataset: DataSet, fmt: PixelFormat, problems: dict[str, None]) -> tuple[float, float] | None:
+def _padding(dataset: DataSet, fmt: PixelFormat) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
     """Read the range of padding values, in the sign of the stored values (PS3.3 C.7.5.1.1.2, G14)."""
     if fmt.real:
         value = (
@@ -168,16 +136,15 @@ def _padding(dataset: DataSet, fmt: PixelFormat, problems: dict[str, None]) -> t
             if fmt.bits_allocated == 32
             else dataset.number(tags.DoubleFloatPixelPaddingRangeLimit)
         )
-        return None if value is None else (value, value if limit is None else limit)
+        return (None if value is None else (value, value if limit is None else limit)), ()
     ends = [dataset.integers(tag)[:1] for tag in (tags.PixelPaddingValue, tags.PixelPaddingRangeLimit)]
     values = [_stored(end[0], fmt) for end in ends if end]
     if not ends[0]:
-        return None
+        return None, ()
     low, high = fmt.stored_range
     if min(values) <= low and max(values) >= high:
-        problems["Pixel Padding Value and its limit cover all values; no value is taken as padding (G14)"] = None
-        return None
-    return values[0], values[-1]
+        return None, ("Pixel Padding Value and its limit cover all values; no value is taken as padding (G14)",)
+    return (values[0], values[-1]), ()
 
 
 def _stored(value: int, fmt: PixelFormat) -> int:
@@ -188,14 +155,12 @@ def _stored(value: int, fmt: PixelFormat) -> int:
     return (value & (2 * half - 1)) - 2 * half if value & half else value & (half - 1)
 
 
-def _palette(dataset: DataSet, fmt: PixelFormat, stream: Stream | None, problems: dict[str, None]) -> Palette | None:
+def palette_of(dataset: DataSet, fmt: PixelFormat) -> tuple[Palette | None, tuple[str, ...]]:
     """Read the palette of PALETTE COLOR, or the supplemental one of an image shown in colour (G15, G17)."""
     supplemental = fmt.photometric != "PALETTE COLOR"
     if supplemental and (
         dataset.text(tags.PixelPresentation) not in ("COLOR", "MIXED")
         or tags.RedPaletteColorLookupTableDescriptor not in dataset
     ):
-        return None
-    palette, wrong = read_palette(dataset, fmt.stored_range, stream, supplemental)
-    problems.update(dict.fromkeys(wrong))
-    return palette
+        return None, ()
+    return read_palette(dataset, fmt.stored_range, supplemental)

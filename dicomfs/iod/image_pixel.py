@@ -15,7 +15,7 @@ _NATIVE = (
     uids.PrivateGEImplicitVRBigEndianPixelData,
 )
 
-MOST_SAMPLES = 1 << 29
+MAX_SAMPLES = 1 << 29
 """Samples of one frame that are tried: beyond any real frame, and a PNG of it still is one IDAT chunk (L4)."""
 
 ONE_SAMPLE = frozenset(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"))
@@ -37,7 +37,7 @@ def pixel_format(dataset: DataSet, transfer_syntax: str) -> PixelFormat:
     samples = 1 if samples is None else samples
     if samples not in (1, 3, 4):
         raise PixelsUnusable(f"frames of {samples} samples a pixel cannot be shown (N19)")
-    if rows * columns * samples > MOST_SAMPLES:
+    if rows * columns * samples > MAX_SAMPLES:
         raise PixelsUnusable(f"frames of {columns} x {rows} pixels are too large (L4)")
     photometric = (dataset.text(tags.PhotometricInterpretation) or "").strip().upper()
     photometric = photometric or ("MONOCHROME2" if samples == 1 else "RGB")

@@ -1,7 +1,6 @@
 """Where the frames lie in the patient: position, orientation and spacing of each (PS3.3 C.7.6.2, C.7.6.16.2)."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +8,23 @@ import numpy as np
 from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.values import TEXT, decimal_unit
-from dicomfs.iod.functional_groups import in_group, in_groups
+from dicomfs.iod.functional_groups import GroupValues, all_in_groups, in_group
 
 # What Siemens and United Imaging call a picture that is tiled from the slices of a volume (M6).
 _MOSAICS = frozenset(("MOSAIC", "VFRAME"))
 
 # Offsets nearer to 0 than this, in mm, are 0; and numbers without decimals are rounded by half of one at most.
 _NOTHING, _HALF = 1e-6, 0.5
+# The attributes of a plane, each with its functional group: in the patient, and in the system of an ultrasound device.
+_IN_PATIENT = (
+    (tags.PlanePositionSequence, tags.ImagePositionPatient),
+    (tags.PlaneOrientationSequence, tags.ImageOrientationPatient),
+    (tags.PixelMeasuresSequence, tags.PixelSpacing),
+)
+_IN_VOLUME = (
+    (tags.PlanePositionVolumeSequence, tags.ImagePositionVolume),
+    (tags.PlaneOrientationVolumeSequence, tags.ImageOrientationVolume),
+)
 # Frames whose positions are looked at for their decimals.
 _LOOKED_AT = 64
 
@@ -57,35 +66,25 @@ class Planes:
 
 def planes_of(dataset: DataSet, frames: int) -> Planes:
     """Read the planes of all *frames* at once."""
-    orientations = _rows(
-        in_groups(dataset, frames, tags.PlaneOrientationSequence, tags.ImageOrientationPatient),
-        tags.ImageOrientationPatient,
-        6,
-    )
-    holders = in_groups(dataset, frames, tags.PlanePositionSequence, tags.ImagePositionPatient)
-    in_patient = True
-    if holders == [dataset] and tags.SliceVector in dataset:
+    placed, turned, spaced = all_in_groups(dataset, frames, _IN_PATIENT)
+    orientations = _rows(turned, tags.ImageOrientationPatient, 6)
+    in_patient, one_position = True, len(placed) == 1 and placed[0] is dataset
+    if one_position and tags.SliceVector in dataset:
         positions, orientations = _reconstructed(dataset, frames)
-    elif holders == [dataset]:
+    elif one_position:
         positions = _moved_rows(dataset, frames, orientations[0])
     else:
         # The position of the object is not that of frames whose own is missing.
-        positions = _rows(
-            [DataSet() if holder is dataset else holder for holder in holders], tags.ImagePositionPatient, 3
-        )
+        positions = _rows(placed, tags.ImagePositionPatient, 3, but=dataset)
     if np.isnan(positions).all():
-        inside = _rows(
-            in_groups(dataset, frames, tags.PlanePositionVolumeSequence, tags.ImagePositionVolume),
-            tags.ImagePositionVolume,
-            3,
-        )
+        placed_in_volume, turned_in_volume = all_in_groups(dataset, frames, _IN_VOLUME)
+        inside = _rows(placed_in_volume, tags.ImagePositionVolume, 3)
         if not np.isnan(inside).all():
             in_patient = False
             positions = inside
-            turned = in_groups(dataset, frames, tags.PlaneOrientationVolumeSequence, tags.ImageOrientationVolume)
-            orientations = _rows(turned, tags.ImageOrientationVolume, 6)
-    rounding = _rounding(holders) if len(positions) > 1 else 0.0
-    spacings = _rows(in_groups(dataset, frames, tags.PixelMeasuresSequence, tags.PixelSpacing), tags.PixelSpacing, 2)
+            orientations = _rows(turned_in_volume, tags.ImageOrientationVolume, 6)
+    rounding = _rounding(placed) if len(positions) > 1 else 0.0
+    spacings = _rows(spaced, tags.PixelSpacing, 2)
     between, thickness = (
         in_group(dataset, 0, tags.PixelMeasuresSequence, tag).number(tag)
         for tag in (tags.SpacingBetweenSlices, tags.SliceThickness)
@@ -182,7 +181,7 @@ def _dose_offsets(dataset: DataSet) -> tuple[float, ...]:
 
 def _moved_rows(dataset: DataSet, frames: int, orientation: Array) -> Array:
     """Give the positions of all frames where the object states that of the first, as `_moved` does for one."""
-    position = _rows([dataset], tags.ImagePositionPatient, 3)[0]
+    position = _row(dataset, tags.ImagePositionPatient, 3)[0]
     offsets = np.array(_dose_offsets(dataset)[:frames])
     rows = np.full((min(frames, max(len(offsets), 1) + 1), 3), np.nan)
     rows[0] = position
@@ -194,7 +193,7 @@ def _moved_rows(dataset: DataSet, frames: int, orientation: Array) -> Array:
     return rows
 
 
-def _rounding(holders: Sequence[DataSet]) -> float:
+def _rounding(holders: GroupValues) -> float:
     """Give the last decimal place that the coordinates of frames, or the offsets of a dose grid, are written to.
 
     Zeros at the end are often left out: the smallest place that any of them has counts for all.
@@ -220,7 +219,7 @@ def _reconstructed(dataset: DataSet, frames: int) -> tuple[Array, Array]:
     it the others lie.
     """
     detector = next(iter(dataset.items(tags.DetectorInformationSequence)), dataset)
-    orientations = _rows([detector], tags.ImageOrientationPatient, 6)
+    orientations = _row(detector, tags.ImageOrientationPatient, 6)
     numbers, distance = (
         np.array(dataset.integers(tags.SliceVector), float),
         _numbers(dataset, tags.SpacingBetweenSlices, 1),
@@ -228,19 +227,19 @@ def _reconstructed(dataset: DataSet, frames: int) -> tuple[Array, Array]:
     if len(numbers) != frames or not distance:
         return np.full((1, 3), np.nan), orientations
     normal = np.cross(orientations[0, :3], orientations[0, 3:])
-    return _rows([detector], tags.ImagePositionPatient, 3) + np.outer(
+    return _row(detector, tags.ImagePositionPatient, 3) + np.outer(
         (numbers - numbers[0]) * distance, normal
     ), orientations
 
 
-def _rows(holders: Sequence[DataSet], tag: int, width: int) -> Array:
-    """Read *tag* of all *holders*, a row of *width* numbers each, NaN for what is none."""
+def _rows(holders: GroupValues, tag: int, width: int, *, but: DataSet | None = None) -> Array:
+    """Read *tag* of all *holders* except *but*, a row of *width* numbers each, NaN for what is none."""
     none = (math.nan,) * width
     # Most frames say the same in the same bytes, but for their positions.
     known: dict[tuple[str, bytes | None], tuple[float, ...]] = {}
     rows = []
-    for holder in holders:
-        element = holder.get(tag)
+    for holder in holders.distinct:
+        element = holder.get(tag) if holder is not but else None
         if element is None:
             rows.append(none)
             continue
@@ -248,4 +247,11 @@ def _rows(holders: Sequence[DataSet], tag: int, width: int) -> Array:
         if key not in known:
             known[key] = _numbers(holder, tag, width) or none
         rows.append(known[key])
-    return np.array(rows if len(set(rows)) > 1 else rows[:1])
+    which = np.asarray(holders.which)
+    used = {rows[index] for index in np.unique(which).tolist()}
+    return np.array(rows)[which] if len(used) > 1 else np.array(list(used))
+
+
+def _row(dataset: DataSet, tag: int, width: int) -> Array:
+    """Read *tag* of one data set, as one row."""
+    return np.array([_numbers(dataset, tag, width) or (math.nan,) * width])

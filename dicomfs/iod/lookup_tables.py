@@ -10,11 +10,12 @@ import numpy as np
 
 from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet, Element
-from dicomfs.dicom.stream import Stream
 from dicomfs.rendering.render import Lut, Palette
 
-MOST_ENTRIES = 65536
+MAX_ENTRIES = 65536
 """Entries that a table can have (PS3.3 C.11.1.1.1)."""
+# What is read of a segmented table, whose segments may be longer than the entries that they stand for.
+_MAX_TABLE_BYTES = 4 * MAX_ENTRIES
 
 _DESCRIPTORS = (
     tags.RedPaletteColorLookupTableDescriptor,
@@ -56,15 +57,15 @@ def read_descriptor(dataset: DataSet, tag: int, inputs: tuple[float, float]) -> 
     first = values[1] & 0xFFFF
     if first > 0x7FFF and (inputs[0] < 0 or first > inputs[1]):
         first -= 0x10000
-    return Descriptor((values[0] & 0xFFFF) or MOST_ENTRIES, first, values[2] & 0xFFFF)
+    return Descriptor((values[0] & 0xFFFF) or MAX_ENTRIES, first, values[2] & 0xFFFF)
 
 
-def read_lut(dataset: DataSet, inputs: tuple[float, float], stream: Stream | None) -> Lut | None:
+def read_lut(dataset: DataSet, inputs: tuple[float, float]) -> Lut | None:
     """Read one Item of a Modality or VOI LUT Sequence; None when there is no table to be used."""
     descriptor = read_descriptor(dataset, tags.LUTDescriptor, inputs)
     if descriptor is None:
         return None
-    entries = _entries(dataset, tags.LUTData, descriptor.count, stream)
+    entries = _entries(dataset, tags.LUTData, descriptor.count)
     if not len(entries):
         return None
     bits = descriptor.bits
@@ -82,7 +83,7 @@ def bits_in_use(lut: Lut) -> int:
 
 
 def read_palette(
-    dataset: DataSet, inputs: tuple[float, float], stream: Stream | None, supplemental: bool = False
+    dataset: DataSet, inputs: tuple[float, float], supplemental: bool = False
 ) -> tuple[Palette | None, tuple[str, ...]]:
     """Read the Palette Color Lookup Tables, also segmented ones (PS3.3 C.7.9); None without all three colours."""
     tables = []
@@ -95,9 +96,9 @@ def read_palette(
         if before is not None and before != descriptor:
             problems["the descriptors of the palette's colours differ; the last one's is used (G15)"] = None
         if _TABLES[index] in dataset:
-            table = _entries(dataset, _TABLES[index], descriptor.count, stream)
+            table = _entries(dataset, _TABLES[index], descriptor.count)
         else:
-            table = _expand(_segments(dataset, _SEGMENTED[index], descriptor.bits, stream))
+            table = _expand(_segments(dataset, _SEGMENTED[index], descriptor.bits))
         table = table[: descriptor.count]
         if not len(table):
             return None, ("the palette has no entries (G15)",)
@@ -123,18 +124,6 @@ def _palette_bits(stated: int, used: int) -> int:
     return stated if used <= 8 or used <= stated <= 16 else 16
 
 
-def _bytes(dataset: DataSet, tag: int, stream: Stream | None) -> tuple[Element | None, bytes]:
-    """Give the value of an element, from *stream* where it was too long to keep."""
-    element = dataset.get(tag)
-    if element is None:
-        return None, b""
-    if element.value is not None:
-        return element, element.value
-    if stream is None:
-        return element, b""
-    return element, stream.pread(min(element.length, 4 * MOST_ENTRIES), element.offset)
-
-
 def _words(dataset: DataSet, data: bytes) -> np.ndarray:
     """Take *data* as 16-bit words."""
     return np.frombuffer(data, ">u2" if dataset.big_endian else "<u2", len(data) // 2).astype("<u2")
@@ -147,9 +136,9 @@ def _packed(dataset: DataSet, element: Element, data: bytes) -> np.ndarray:
     return np.frombuffer(data, np.uint8)
 
 
-def _entries(dataset: DataSet, tag: int, count: int, stream: Stream | None) -> np.ndarray:
+def _entries(dataset: DataSet, tag: int, count: int) -> np.ndarray:
     """Read at most *count* entries; a value of half the length holds them in bytes, whatever its VR (G9, G15)."""
-    element, data = _bytes(dataset, tag, stream)
+    element, data = dataset.get(tag), dataset.value(tag, _MAX_TABLE_BYTES)
     if element is None or not data:
         return np.empty(0, "<u2")
     if count <= len(data) <= count + 1:
@@ -157,9 +146,9 @@ def _entries(dataset: DataSet, tag: int, count: int, stream: Stream | None) -> n
     return _words(dataset, data)[:count]
 
 
-def _segments(dataset: DataSet, tag: int, bits: int, stream: Stream | None) -> np.ndarray:
+def _segments(dataset: DataSet, tag: int, bits: int) -> np.ndarray:
     """Read segmented data, whose units are as wide as the entries."""
-    element, data = _bytes(dataset, tag, stream)
+    element, data = dataset.get(tag), dataset.value(tag, _MAX_TABLE_BYTES)
     if element is None or not data:
         return np.empty(0, "<u2")
     return _packed(dataset, element, data) if bits == 8 else _words(dataset, data)
@@ -168,15 +157,15 @@ def _segments(dataset: DataSet, tag: int, bits: int, stream: Stream | None) -> n
 def _expand(units: np.ndarray) -> np.ndarray:
     """Expand segments to a table (PS3.3 C.7.9.2), as far as they make sense."""
     entries: list[int] = []
-    _expand_segments(units.tolist(), 0, MOST_ENTRIES, units.dtype.itemsize, entries)
-    return np.array(entries[:MOST_ENTRIES], "<u2")
+    _expand_segments(units.tolist(), 0, MAX_ENTRIES, units.dtype.itemsize, entries)
+    return np.array(entries[:MAX_ENTRIES], "<u2")
 
 
 def _expand_segments(
     units: list[int], at: int, segments: int, size: int, entries: list[int], nested: bool = False
 ) -> None:
     """Append the entries of *segments* segments from unit *at*; an indirect segment may not hold another one (L8)."""
-    while segments and at + 2 <= len(units) and len(entries) < MOST_ENTRIES:
+    while segments and at + 2 <= len(units) and len(entries) < MAX_ENTRIES:
         opcode, length = units[at], units[at + 1]
         at += 2
         segments -= 1

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.dictionary import is_known_creator, is_private, uid_name
-from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.part10_reader import DicomFile
 
 # JPEG 2000 and HTJ2K by JPIP (PS3.5 A.6, A.7 and their successors): a server has the pixels, the file their URL.
 JPIP = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
@@ -18,12 +18,12 @@ _IMAGES = frozenset(
 )
 _BINARY = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 # Pixels of a real picture take more, however they are compressed.
-_LEAST = 512
+_MIN_BYTES = 512
 # Levels of private sequences, and elements of them all, that are looked at.
-_DEPTH, _MOST = 4, 10_000
+_MAX_DEPTH, _MAX_ELEMENTS = 4, 10_000
 
 
-def pixels_elsewhere(parsed: Parsed) -> tuple[str, ...]:
+def pixels_elsewhere(parsed: DicomFile) -> tuple[str, ...]:
     """Say where the pixels of an object without Pixel Data are: on a server, in a private element, or nowhere."""
     if tags.PixelDataProviderURL in parsed.dataset:
         return (
@@ -56,7 +56,7 @@ def _has_pixels(dataset: DataSet) -> bool:
 
 def _private_values(dataset: DataSet) -> Iterator[tuple[Element, str]]:
     """Give the private elements that are large and binary, also in private sequences, with their private creators."""
-    waiting, left = [(dataset, 0)], _MOST
+    waiting, left = [(dataset, 0)], _MAX_ELEMENTS
     while waiting and left > 0:
         here, depth = waiting.pop()
         for element in here:
@@ -64,6 +64,6 @@ def _private_values(dataset: DataSet) -> Iterator[tuple[Element, str]]:
             if not is_private(element.tag):
                 continue
             if element.items is not None:
-                waiting += [(item, depth + 1) for item in element.items if depth < _DEPTH]
-            elif element.vr in _BINARY and element.length >= _LEAST:
+                waiting += [(item, depth + 1) for item in element.items if depth < _MAX_DEPTH]
+            elif element.vr in _BINARY and element.length >= _MIN_BYTES:
                 yield element, here.text((element.tag & 0xFFFF0000) | (element.tag >> 8 & 0xFF)) or ""

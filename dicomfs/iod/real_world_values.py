@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from dicomfs.dicom import tags
-from dicomfs.dicom.data_set import DataSet, Element
+from dicomfs.dicom.data_set import DataSet
 from dicomfs.iod.functional_groups import functional_items, own_items, shared_items, some_frame_has
 
 # The first and last value mapped, as integers (US or SS) or as real numbers.
@@ -18,7 +18,7 @@ _FIRST, _LAST = (
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class RealWorldValueMapping:
     """Stored values from *first* to *last* to real ones: by *slope* and *intercept*, or by a table of *entries*.
 
     *units* is the code of the units, *meaning* their name.
@@ -52,7 +52,7 @@ class Dose:
     type: str
 
 
-def shared_mappings(dataset: DataSet) -> tuple[Mapping, ...]:
+def shared_mappings(dataset: DataSet) -> tuple[RealWorldValueMapping, ...]:
     """Read the mappings that hold for all frames without their own: shared, or of the object itself."""
     return tuple(
         [
@@ -63,13 +63,13 @@ def shared_mappings(dataset: DataSet) -> tuple[Mapping, ...]:
     )
 
 
-def own_mappings(dataset: DataSet, frame: int) -> tuple[Mapping, ...]:
+def own_mappings(dataset: DataSet, frame: int) -> tuple[RealWorldValueMapping, ...]:
     """Read the mappings of *frame*, counted from 0, alone."""
     return tuple([_mapping(item) for item in own_items(dataset, frame, tags.RealWorldValueMappingSequence)])
 
 
-def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[Mapping, Element | None], ...]:
-    """Read the mappings of one quantity that hold for *frame*, counted from 0, each with the element of its table.
+def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[RealWorldValueMapping, DataSet], ...]:
+    """Read the mappings of one quantity that hold for *frame*, counted from 0, each with the Item that states it.
 
     The first that can be used is what the maker of the file put in front. Those in the same units go on where it does
     not reach, if they have its label, or reach to no value that it reaches to: then they are parts of one range, and
@@ -78,10 +78,11 @@ def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[Mapping, Element | 
     items = functional_items(dataset, frame, tags.RealWorldValueMappingSequence) or dataset.items(
         tags.RealWorldValueMappingSequence
     )
-    parts: list[tuple[Mapping, Element | None]] = []
-    for mapping, table in [found for item in items for found in _usable(item)]:
-        if all(_are_parts(part, mapping) for part, _ in parts):
-            parts.append((mapping, table))
+    parts: list[tuple[RealWorldValueMapping, DataSet]] = []
+    for item in items:
+        mapping = _mapping(item)
+        if _is_usable(mapping) and all(_are_parts(part, mapping) for part, _ in parts):
+            parts.append((mapping, item))
     return tuple(parts)
 
 
@@ -98,7 +99,7 @@ def dose_of(dataset: DataSet) -> Dose | None:
     return Dose(scaling, dataset.text(tags.DoseUnits) or "", dataset.text(tags.DoseType) or "")
 
 
-def _are_parts(one: Mapping, other: Mapping) -> bool:
+def _are_parts(one: RealWorldValueMapping, other: RealWorldValueMapping) -> bool:
     """Tell whether two mappings are parts of one quantity; they may share the value where one ends."""
     if one.units != other.units:
         return False
@@ -109,19 +110,17 @@ def _are_parts(one: Mapping, other: Mapping) -> bool:
     return apart or one.label == other.label != ""
 
 
-def _usable(item: DataSet) -> tuple[tuple[Mapping, Element | None], ...]:
-    """Read one mapping where it has a line or a table; a line comes first."""
-    mapping, table = _mapping(item), item.get(tags.RealWorldValueLUTData)
-    if mapping.slope is not None and mapping.intercept is not None:
-        return ((mapping, None),)
-    return ((mapping, table),) if table is not None and mapping.entries and mapping.first is not None else ()
+def _is_usable(mapping: RealWorldValueMapping) -> bool:
+    """Whether a mapping has a line or a table; the line comes first."""
+    line = mapping.slope is not None and mapping.intercept is not None
+    return line or (mapping.entries > 0 and mapping.first is not None)
 
 
-def _mapping(item: DataSet) -> Mapping:
+def _mapping(item: DataSet) -> RealWorldValueMapping:
     units = next(iter(item.items(tags.MeasurementUnitsCodeSequence)), None)
     table = item.get(tags.RealWorldValueLUTData)
     first, last = _reach(item)
-    return Mapping(
+    return RealWorldValueMapping(
         first,
         last,
         _finite(item, tags.RealWorldValueSlope),

@@ -11,12 +11,11 @@ import numpy as np
 
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom import tags
-from dicomfs.dicom.data_set import DataSet, Element
-from dicomfs.dicom.stream import Stream
+from dicomfs.dicom.data_set import DataSet
 from dicomfs.iod.functional_groups import distinct_frames, frames_with_groups, own_items, some_frame_has
-from dicomfs.iod.image_display import check_groups, display_of, whole_segment
-from dicomfs.iod.lookup_tables import read_lut
-from dicomfs.iod.real_world_values import Mapping, has_own_mappings, mappings_of
+from dicomfs.iod.image_display import check_groups, whole_segment
+from dicomfs.iod.modality import is_colour, modality_lut, rescaling
+from dicomfs.iod.real_world_values import RealWorldValueMapping, has_own_mappings, mappings_of
 from dicomfs.rendering.rescale import Scale
 
 
@@ -28,26 +27,25 @@ class MappingMissing(OSError):
         super().__init__(errno.EIO, f"frame {frame + 1} has no real world value map, others have one")
 
 
-def scale_of(dataset: DataSet, frame: int, fmt: PixelFormat, stream: Stream | None = None) -> Scale:
+def scale_of(dataset: DataSet, frame: int, fmt: PixelFormat) -> Scale:
     """Read what the stored values of *frame*, counted from 0, stand for; they have one sample.
 
     A real world value map comes before the Modality LUT, and that before rescaling or the scale of a dose
-    (PS3.3 C.7.6.16.2.11, C.11.1); what is part of a segment is a fraction of 1 (C.8.20.2, M2). *stream* is what the
-    offsets in *dataset* refer to. Raises GroupMissing and MappingMissing for a frame without what others have (G6).
+    (PS3.3 C.7.6.16.2.11, C.11.1); what is part of a segment is a fraction of 1 (C.8.20.2, M2). Raises GroupMissing and
+    MappingMissing for a frame without what others have (G6), and OSError where a long table cannot be read.
     """
-    found = [_mapped(*each, dataset, stream) for each in mappings_of(dataset, frame)]
+    found = [_mapped(mapping, item) for mapping, item in mappings_of(dataset, frame)]
     if found:
         return replace(found[0], further=tuple(found[1:]))
     if has_own_mappings(dataset):
         raise MappingMissing(frame)
     check_groups(dataset, frame)
-    luts = dataset.items(tags.ModalityLUTSequence)
-    lut = read_lut(luts[0], fmt.stored_range, stream) if luts else None
+    lut = modality_lut(dataset, fmt)
     if lut is not None:
         return Scale(lut=lut)
-    display, _ = display_of(dataset, frame, fmt, stream)
+    slope, intercept, _ = (1.0, 0.0, ()) if is_colour(fmt) else rescaling(dataset, frame)
     whole = whole_segment(dataset) or 1
-    return Scale(display.slope / whole, display.intercept / whole)
+    return Scale(slope / whole, intercept / whole)
 
 
 def shared_scale(dataset: DataSet, frames: int, fmt: PixelFormat) -> Scale | None:
@@ -86,15 +84,12 @@ def _alike(one: Sequence[DataSet], other: Sequence[DataSet]) -> bool:
     )
 
 
-def _mapped(mapping: Mapping, table: Element | None, dataset: DataSet, stream: Stream | None) -> Scale:
-    if table is None:
-        assert mapping.slope is not None  # noqa: S101 - else there is a table
-        assert mapping.intercept is not None  # noqa: S101
+def _mapped(mapping: RealWorldValueMapping, item: DataSet) -> Scale:
+    """Turn one mapping into a scale; *item* states it, and holds its table where it has one."""
+    if mapping.slope is not None and mapping.intercept is not None:
         return Scale(mapping.slope, mapping.intercept, None, mapping.first, mapping.last)
-    data = table.value
-    if data is None:
-        data = stream.pread(table.length, table.offset) if stream else b""
-    order = ">" if dataset.big_endian else "<"
+    data = item.value(tags.RealWorldValueLUTData, 8 * mapping.entries)
+    order = ">" if item.big_endian else "<"
     return Scale(
         first=mapping.first,
         last=mapping.end,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
-from dicomfs.dicom.stream import Stream
 from dicomfs.dicom.values import parse_number
 from dicomfs.iod.functional_groups import distinct_frames, functional_group
 from dicomfs.iod.lookup_tables import bits_in_use, read_lut
@@ -40,32 +39,37 @@ def voi_source(dataset: DataSet, frame: int) -> DataSet:
     return functional_group(dataset, frame, tags.FrameVOILUTSequence) or dataset
 
 
-def vois_of(
-    dataset: DataSet, inputs: tuple[float, float], stream: Stream | None, problems: dict[str, None]
-) -> tuple[Voi, ...]:
-    """Read all VOI LUTs and windows; *inputs* are the least and the greatest value that is shown (G9, G10, G11)."""
-    luts = [Voi(lut=_lut(item, inputs, stream, problems)) for item in dataset.items(tags.VOILUTSequence)]
+def vois_of(dataset: DataSet, inputs: tuple[float, float]) -> tuple[tuple[Voi, ...], tuple[str, ...]]:
+    """Read all VOI LUTs and windows, with their problems (G9, G10, G11).
+
+    *inputs* are the least and the greatest value that is shown.
+    """
+    read = [_lut(item, inputs) for item in dataset.items(tags.VOILUTSequence)]
+    luts = [Voi(lut=lut) for lut, _ in read]
+    problems = [problem for _, wrong in read for problem in wrong]
     if luts and not any(voi.usable for voi in luts):
-        problems["the VOI LUT cannot be used (G9)"] = None
-    windows = [Voi(window) for window in _windows(dataset, problems)]
-    return (*luts, *windows)
+        problems.append("the VOI LUT cannot be used (G9)")
+    windows, wrong = _windows(dataset)
+    return (*luts, *(Voi(window) for window in windows)), (*problems, *wrong)
 
 
-def _lut(item: DataSet, inputs: tuple[float, float], stream: Stream | None, problems: dict[str, None]) -> Lut | None:
+def _lut(item: DataSet, inputs: tuple[float, float]) -> tuple[Lut | None, tuple[str, ...]]:
     """Read a VOI LUT, whose largest entry tells its bits where more are stated, as other viewers have it (G9)."""
-    lut = read_lut(item, inputs, stream)
+    lut = read_lut(item, inputs)
     if lut is None:
-        return None
+        return None, ()
     used = bits_in_use(lut)
-    if used < lut.bits:
-        problems[f"a VOI LUT says {lut.bits} bits, but its entries use {used}, which are taken (G9)"] = None
-    return replace(lut, bits=used)
+    if used == lut.bits:
+        return lut, ()
+    return replace(lut, bits=used), (
+        f"a VOI LUT says {lut.bits} bits, but its entries use {used}, which are taken (G9)",
+    )
 
 
 def windows_of(dataset: DataSet) -> list[tuple[int, Window]]:
     """Read the windows of a data set that can be used, with their places."""
     first = len(dataset.items(tags.VOILUTSequence))
-    return [(place, window) for place, window in enumerate(_windows(dataset, {}), first) if window is not None]
+    return [(place, window) for place, window in enumerate(_windows(dataset)[0], first) if window is not None]
 
 
 def voi_names(dataset: DataSet, frames: int) -> tuple[str | None, ...]:
@@ -90,27 +94,28 @@ def _names(dataset: DataSet) -> list[str | None]:
     """Name what one data set offers, without reading a table."""
     names: list[str | None] = [item.text(tags.LUTExplanation) or "lut" for item in dataset.items(tags.VOILUTSequence)]
     explanations = dataset.texts(tags.WindowCenterWidthExplanation)
-    for place, window in enumerate(_windows(dataset, {})):
+    for place, window in enumerate(_windows(dataset)[0]):
         explained = explanations[place] if place < len(explanations) else ""
         names.append((explained or "window") if window is not None else None)
     return names
 
 
-def _windows(dataset: DataSet, problems: dict[str, None]) -> list[Window | None]:
+def _windows(dataset: DataSet) -> tuple[list[Window | None], tuple[str, ...]]:
     """Read the windows of a data set or a Frame VOI LUT Item; None for one that makes no sense (G10, G11)."""
-    function = dataset.text(tags.VOILUTFunction) or "LINEAR"
+    function, problems = dataset.text(tags.VOILUTFunction) or "LINEAR", []
     if function not in _FUNCTIONS:
-        problems["VOI LUT Function is none that the standard knows; LINEAR is taken (G10)"] = None
+        problems.append("VOI LUT Function is none that the standard knows; LINEAR is taken (G10)")
         function = "LINEAR"
     # Not `numbers`: that leaves out what is no number, and the others would move up.
     centers, widths = dataset.texts(tags.WindowCenter), dataset.texts(tags.WindowWidth)
     if len(centers) != len(widths):
-        problems["Window Center and Window Width have different numbers of values (G11)"] = None
+        problems.append("Window Center and Window Width have different numbers of values (G11)")
     windows: list[Window | None] = []
     for center, width in zip(map(parse_number, centers), map(parse_number, widths), strict=False):
         window = None if center is None or width is None else Window(center, width, function)
         if window is None or not (math.isfinite(window.center) and math.isfinite(window.width) and window.valid):
-            problems[UNUSABLE] = None
             window = None
         windows.append(window)
-    return windows
+    if None in windows:
+        problems.append(UNUSABLE)
+    return windows, tuple(problems)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
-from dicomfs.iod.frame_location import place_of
+from dicomfs.iod.frame_location import location_of
 
 # Tiles of a level that are decoded for one small picture of it: some seconds of work.
-_MOST_TILES = 4096
+_MAX_TILES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Level:
     @property
     def is_small(self) -> bool:
         """Whether so few tiles make up the level that all of them can be looked at for one picture."""
-        return -(-self.rows // self.tile_rows) * -(-self.columns // self.tile_columns) <= _MOST_TILES
+        return -(-self.rows // self.tile_rows) * -(-self.columns // self.tile_columns) <= _MAX_TILES
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ def level_of(dataset: DataSet, fmt: PixelFormat) -> Level | None:
 def tiles_of(dataset: DataSet, level: Level, count: int) -> tuple[Tile, ...]:
     """Give those of *count* frames that show what the first one shows: its focal plane, optical path and segment."""
     found: dict[tuple[int, int], Tile] = {}
-    first = place_of(dataset, 0)
+    first = location_of(dataset, 0)
     for frame in range(count):
-        place = place_of(dataset, frame)
+        place = location_of(dataset, frame)
         kind = place.focal_plane, place.optical_path, place.segment
         if place.tile is None or kind != (first.focal_plane, first.optical_path, first.segment):
             continue

@@ -10,7 +10,6 @@ from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.printable import frame_list
-from dicomfs.dicom.stream import Stream
 from dicomfs.iod.display_problems import object_findings
 from dicomfs.iod.functional_groups import some_frame_has
 from dicomfs.iod.image_display import frame_display
@@ -19,23 +18,23 @@ from dicomfs.rendering.render import WHITE, Display, Window, modality_range
 
 _GROUPS = (tags.FrameVOILUTSequence, tags.PixelValueTransformationSequence)
 # Frames that stand for all, and those of them that one sentence names.
-_MOST_FRAMES, _MOST_NAMED = 64, 8
+_MAX_FRAMES, _MAX_NAMED_FRAMES = 64, 8
 
 
-def frame_findings(dataset: DataSet, frames: int, fmt: PixelFormat, stream: Stream | None) -> tuple[str, ...]:
+def frame_findings(dataset: DataSet, frames: int, fmt: PixelFormat) -> tuple[str, ...]:
     """Say what is wrong with how frames are shown, and which windows miss all values that the pixels can have.
 
     Where frames have windows or rescaling of their own, some of them stand for all; what concerns others, their
-    pictures say. *stream* is what the offsets in *dataset* refer to.
+    pictures say.
     """
     if frames == 0:
         return tuple(object_findings(dataset, fmt))
     own = fmt.samples == 1 and any(some_frame_has(dataset, tag) for tag in _GROUPS)
-    chosen = sorted({place * (frames - 1) // (_MOST_FRAMES - 1) for place in range(_MOST_FRAMES)}) if own else [0]
+    chosen = sorted({place * (frames - 1) // (_MAX_FRAMES - 1) for place in range(_MAX_FRAMES)}) if own else [0]
     found: dict[str, list[int]] = {}
     for frame in chosen:
-        display, wrong = frame_display(dataset, frame, fmt, stream)
-        for sentence in (*wrong, *_beside(dataset, frame, fmt, display)):
+        display, wrong = frame_display(dataset, frame, fmt)
+        for sentence in (*wrong, *_windows_outside_range(dataset, frame, fmt, display)):
             found.setdefault(sentence, []).append(frame + 1)
     told = [
         sentence if len(numbers) == len(chosen) else f"{_some(numbers)}: {sentence}"
@@ -46,10 +45,11 @@ def frame_findings(dataset: DataSet, frames: int, fmt: PixelFormat, stream: Stre
 
 def _some(numbers: list[int]) -> str:
     """Name a few frames; those between the ones that were looked at are not known anyway."""
-    return frame_list(numbers) if len(numbers) <= _MOST_NAMED else f"{frame_list(numbers[:_MOST_NAMED])} and others"
+    named = frame_list(numbers[:_MAX_NAMED_FRAMES])
+    return f"{named} and others" if len(numbers) > _MAX_NAMED_FRAMES else named
 
 
-def _beside(dataset: DataSet, frame: int, fmt: PixelFormat, display: Display) -> list[str]:
+def _windows_outside_range(dataset: DataSet, frame: int, fmt: PixelFormat, display: Display) -> list[str]:
     """Look at the windows of one frame."""
     if fmt.real or fmt.samples != 1 or fmt.photometric == "PALETTE COLOR":
         return []
@@ -60,7 +60,7 @@ def _beside(dataset: DataSet, frame: int, fmt: PixelFormat, display: Display) ->
     sentences = []
     for place, window in windows:
         for those, stored in ranges:
-            side = _side(window, modality_range(stored, display))
+            side = _outside(window, modality_range(stored, display))
             if side is not None:
                 colour = "black" if (side == "above") != display.invert else "white"
                 sentences.append(f"window {place + 1} lies {side} {those}; its pictures are all {colour} (G12)")
@@ -79,7 +79,7 @@ def declared_values(dataset: DataSet, fmt: PixelFormat) -> tuple[int, int] | Non
     return None
 
 
-def _side(window: Window, values: tuple[float, float]) -> str | None:
+def _outside(window: Window, values: tuple[float, float]) -> str | None:
     """Tell whether a window lies above or below all *values*; None where it shows something of them."""
     low, high = values
     half = window.width / 2

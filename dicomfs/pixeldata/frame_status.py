@@ -27,15 +27,15 @@ from dicomfs.pixeldata.frames import Frames
 
 # Most headers end within the first; tables of contents and colour profiles before them may need more. A header that
 # is longer than the last is taken for right.
-_HEADS = (1024, 1 << 16, 1 << 20)
+_HEAD_BYTES = (1024, 1 << 16, 1 << 20)
 # What a frame's end must show: an end marker, padding, the last tile-part of JPEG 2000.
-_TAIL = 64
+_TAIL_BYTES = 64
 # Marker segments and tile-parts of one frame that are looked at.
-_MOST_SEGMENTS = 200
+_MAX_SEGMENTS = 200
 # The longest segment that begins a scan (T.81 B.2.3).
-_SCAN_HEADER = 14
+_SCAN_HEADER_BYTES = 14
 # Of objects with more frames than this, the first, the middle and the last stand for all when the object is loaded.
-_ALL_LOOKED_AT = 8
+_MAX_FRAMES_EACH = 8
 
 _RULE = re.compile(r"\(([A-Z]\d+)\)$")
 
@@ -73,8 +73,8 @@ class _Frame:
     tail: bytes = b""
 
     def __post_init__(self) -> None:
-        self.head = self._read(_HEADS[0], 0)
-        self.tail = self._read(_TAIL, max(0, self.size - _TAIL))
+        self.head = self._read(_HEAD_BYTES[0], 0)
+        self.tail = self._read(_TAIL_BYTES, max(0, self.size - _TAIL_BYTES))
 
     @property
     def size(self) -> int:
@@ -130,14 +130,14 @@ def _syntax(uid: str) -> str:
     return f"the transfer syntax {uid_name(uid)}" if is_known_uid(uid) else "this transfer syntax, which is not known"
 
 
-def mended(reasons: tuple[str, ...], *, decisive: bool = True) -> Status:
+def repaired_status(reasons: tuple[str, ...], *, decisive: bool = True) -> Status:
     """Give the status of a frame that can be read after what *reasons* say was done."""
     return Status("repaired" if reasons else "ok", reasons, decisive)
 
 
 def looked_at(count: int) -> list[int]:
     """Choose the frames that stand for all of *count*."""
-    return sorted(range(count) if count <= _ALL_LOOKED_AT else {0, count // 2, count - 1})
+    return sorted(range(count) if count <= _MAX_FRAMES_EACH else {0, count // 2, count - 1})
 
 
 def problems(stream: Stream, fmt: PixelFormat, frames: Frames) -> tuple[str, ...]:
@@ -172,22 +172,22 @@ def _judged(frame: _Frame, fmt: PixelFormat) -> Status:
         frame = _Frame(frame.stream, frame.extents, found.start)
     if found.kind == "rle":
         rle.segment_bounds(frame.pread(64, 0), frame.size, rle.segment_count(fmt))
-        return mended(found.repairs)
+        return repaired_status(found.repairs)
     header, head = _header(frame, found)
     if header is None:
-        return mended(found.repairs)
+        return repaired_status(found.repairs)
     check_header(header, fmt)
     overruled = colour_of(header, fmt).overruled
     colour = (overruled,) if overruled else ()
     if found.kind == "jpg":
         reasons, sure = _jpeg(frame, header)
-        return mended(found.repairs + reasons + colour, decisive=sure)
+        return repaired_status(found.repairs + reasons + colour, decisive=sure)
     if found.kind == "jls" and not jpeg.is_ended(frame):
-        return mended((*found.repairs, jpeg.UNENDED))
+        return repaired_status((*found.repairs, jpeg.UNENDED))
     if found.kind == "j2k":
         repairs = found.repairs + jpeg2000_repairs(header, fmt)
-        return mended((repairs if found.scrambled else repairs + _jpeg2000(frame, head)) + colour)
-    return mended(found.repairs)
+        return repaired_status((repairs if found.scrambled else repairs + _jpeg2000(frame, head)) + colour)
+    return repaired_status(found.repairs)
 
 
 def doubtful_colours(stream: Stream, fmt: PixelFormat, frames: Frames) -> bool:
@@ -215,7 +215,7 @@ def _header(frame: _Frame, found: Recognised) -> tuple[Codestream | None, bytes]
     """Read the header of a codestream that starts where *frame* does, and the bytes that it was read from."""
     head = found.head if found.scrambled else b""
     header = read_header(head) if head else None
-    for length in _HEADS:
+    for length in _HEAD_BYTES:
         if header is None:
             head = frame.pread(length, 0)
             header = _complete_header(head, frame.size)
@@ -236,11 +236,11 @@ def _jpeg(frame: _Frame, header: Codestream) -> tuple[tuple[str, ...], bool]:
     """Judge the end of a JPEG, and its first scan for all; tell whether nothing else can be the matter with it."""
     if not jpeg.seems_whole(frame):
         raise CodecError(jpeg.CUT)
-    for length in _HEADS:
+    for length in _HEAD_BYTES:
         head = frame.pread(length, 0)
         scans = jpeg.scans_of(head, header.components)
-        if scans.first is not None and scans.first + _SCAN_HEADER <= len(head):
-            reasons = (jpeg.MENDED,) if jpeg.mend_spectral_selection(head, scans) is not None else ()
+        if scans.first is not None and scans.first + _SCAN_HEADER_BYTES <= len(head):
+            reasons = (jpeg.REPAIRED,) if jpeg.repair_spectral_selection(head, scans) is not None else ()
             # Its encoder may have let the predictor overflow (C8), for which there must be all 16 bits.
             return reasons, not (header.lossless and header.precision == 16 and jpeg.predictor(head, scans) == 6)
     return (), True
@@ -248,7 +248,7 @@ def _jpeg(frame: _Frame, header: Codestream) -> tuple[tuple[str, ...], bool]:
 
 def _jpeg2000(frame: _Frame, head: bytes) -> tuple[str, ...]:
     """Walk the tile-parts of JPEG 2000 to see whether the last is there, and what follows it."""
-    end = jpeg2000.end_of_tiles(frame, jpeg2000.codestream_offset(head), _MOST_SEGMENTS)
+    end = jpeg2000.end_of_tiles(frame, jpeg2000.codestream_offset(head), _MAX_SEGMENTS)
     if end is None:
         raise CodecError(jpeg2000.CUT)
-    return (jpeg2000.MENDED,) if frame.pread(2, end) == jpeg2000.COMMENT else ()
+    return (jpeg2000.REPAIRED,) if frame.pread(2, end) == jpeg2000.COMMENT else ()

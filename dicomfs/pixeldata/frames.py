@@ -11,9 +11,9 @@ from dicomfs.dicom.stream import Extent
 
 # How many frames that are declared but not there are listed (each reading as an error). Beyond that the
 # declaration is nonsense and only what is there is listed.
-MOST_MISSING = 1000
+MAX_MISSING_FRAMES = 1000
 # More numbered files than this no tool lists; frames of a few bits could claim billions.
-MOST_FRAMES = 10_000_000
+MAX_FRAMES = 10_000_000
 
 
 class Frames(Protocol):
@@ -31,6 +31,17 @@ class Frames(Protocol):
 
     def bit_offset(self, frame: int) -> int:
         """Bits at the start of the extent that belong to the frame before (native data only)."""
+
+    def max_extents(self, frame: int) -> int:
+        """Extents that a frame can have at most: its Items."""
+
+    @property
+    def max_extents_of_all(self) -> int:
+        """The sum of `max_extents` over all frames."""
+
+    @property
+    def some_missing(self) -> bool:
+        """Whether some listed frame may have no extents."""
 
 
 class Unplaced(OSError):
@@ -80,6 +91,20 @@ class NativeFrames:
     def bit_offset(self, frame: int) -> int:
         """Bits at the start of the extent that belong to the frame before: 1-bit frames do not start on a byte."""
         return frame * (self.pitch or self.frame_bits) % (self.word * 8)
+
+    def max_extents(self, frame: int) -> int:
+        """Native frames have one extent each."""
+        return 1
+
+    @property
+    def max_extents_of_all(self) -> int:
+        """Native frames have one extent each."""
+        return self.count
+
+    @property
+    def some_missing(self) -> bool:
+        """Whether the data ends before the last frame does."""
+        return self.there < self.count
 
 
 def native_frames(
@@ -136,4 +161,4 @@ def _whole_frames(length: int, frame_bits: int, pitch: int, word: int) -> int:
 
 def listed(there: int, declared: int) -> int:
     """Give the number of frames to list: a missing one reads as an error rather than being dropped in silence."""
-    return min(MOST_FRAMES, declared if there < declared <= there + MOST_MISSING else there)
+    return min(MAX_FRAMES, declared if there < declared <= there + MAX_MISSING_FRAMES else there)

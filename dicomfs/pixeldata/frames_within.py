@@ -14,15 +14,15 @@ from itertools import pairwise
 from dicomfs.codecs.codestream_ends import end_of, next_start
 from dicomfs.dicom.fragments import Fragments, Joined, JoinedStream
 from dicomfs.dicom.stream import Extent, Stream
-from dicomfs.pixeldata.frames import MOST_MISSING
+from dicomfs.pixeldata.frames import MAX_MISSING_FRAMES
 
-MOST_SCANNED = 256 << 20
+MAX_SCANNED_BYTES = 256 << 20
 """Bytes that are read to find frames in one object: a second or two."""
-_RLE_HEAD = 64
+_RLE_HEADER_BYTES = 64
 _RLE = re.compile(rb"[\x01-\x0f]\0\0\0\x40\0\0\0")
-_WINDOW = 1 << 20
+_WINDOW_BYTES = 1 << 20
 # Reads that are short enough for a window, what is read for one, and what a read counts beside its bytes.
-_SHORT, _SHORT_WINDOW, _CALL = 256, 4096, 512
+_MAX_SHORT_BYTES, _SHORT_WINDOW_BYTES, _CALL_BYTES = 256, 4096, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,20 @@ class FramesWithin:
         """Encapsulated frames start on a byte."""
         return 0
 
+    def max_extents(self, frame: int) -> int:
+        """Count the Items that a frame is in."""
+        return len(self.extents(frame))
+
+    @property
+    def max_extents_of_all(self) -> int:
+        """Count the Items that frames are in, one more for each frame that shares them."""
+        return sum([len(self.extents(frame)) for frame in range(self.count)])
+
+    @property
+    def some_missing(self) -> bool:
+        """Whether frames are declared and not there."""
+        return self.count > len(self.starts)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -63,16 +77,16 @@ class Found:
 def found_within(stream: Stream, fragments: Fragments, kind: str, declared: int) -> Found | None:
     """Find codestreams of *kind* that lie one after the other; None where the values do not begin with one.
 
-    One that is cut short, or not found within `MOST_SCANNED`, is left out with all behind it. RLE has no end marker:
-    its headers are looked for instead, and count only if they are as many as are *declared*.
+    One that is cut short, or not found within `MAX_SCANNED_BYTES`, is left out with all after it. RLE has no end
+    marker: its headers are looked for instead, and count only if they are as many as are *declared*.
     """
     joined = Joined([fragments.extent(index) for index in range(1, len(fragments))])
     values = JoinedStream(joined, stream)
     source = _Bounded(values)
-    starts, ends = _rle(source, declared) if kind == "rle" else _walked(source, kind, declared + MOST_MISSING)
+    starts, ends = _rle(source, declared) if kind == "rle" else _walked(source, kind, declared + MAX_MISSING_FRAMES)
     if not starts:
         return None
-    rest = values.pread(_RLE_HEAD, ends[-1]) if kind != "rle" else b""
+    rest = values.pread(_RLE_HEADER_BYTES, ends[-1]) if kind != "rle" else b""
     return Found(joined, starts, ends, joined.size - ends[-1] if rest.strip(b"\0\xff") else 0)
 
 
@@ -90,7 +104,7 @@ def by_table(
     source = JoinedStream(joined, stream)
     origin = fragments.offsets[1]
     for heads in (0, 8):
-        places = [joined.place_of(origin + entry - table[0] - (heads if entry > table[0] else 0)) for entry in table]
+        places = [joined.position_of(origin + entry - table[0] - (heads if entry > table[0] else 0)) for entry in table]
         if all(place is not None and _begins(source, kind, place) for place in places):
             starts = array("Q", [place for place in places if place is not None])
             if kind == "rle" or all(_closed(source, start) for start in starts[1:]):
@@ -103,7 +117,7 @@ class _Bounded:
 
     def __init__(self, stream: JoinedStream) -> None:
         self._stream = stream
-        self._left = MOST_SCANNED
+        self._left = MAX_SCANNED_BYTES
         self._window, self._base = b"", 0
 
     @property
@@ -113,14 +127,14 @@ class _Bounded:
 
     def pread(self, length: int, offset: int) -> bytes:
         """Read, or give nothing when too much has been read."""
-        self._left -= _CALL
+        self._left -= _CALL_BYTES
         if self._left <= 0:
             return b""
-        if length > _SHORT:
+        if length > _MAX_SHORT_BYTES:
             self._left -= length
             return self._stream.pread(length, offset)
         if not self._base <= offset <= self._base + len(self._window) - length:
-            self._window, self._base = self._stream.pread(_SHORT_WINDOW, offset), offset
+            self._window, self._base = self._stream.pread(_SHORT_WINDOW_BYTES, offset), offset
             self._left -= len(self._window)
         return self._window[offset - self._base : offset - self._base + length]
 
@@ -140,16 +154,16 @@ def _walked(source: _Bounded, kind: str, most: int) -> "tuple[array[int], array[
 
 def _rle(source: _Bounded, declared: int) -> "tuple[array[int], array[int]]":
     starts, position, segments = array("Q"), 0, 0
-    while (window := source.pread(_WINDOW + _RLE_HEAD, position)) and len(starts) <= declared:
+    while (window := source.pread(_WINDOW_BYTES + _RLE_HEADER_BYTES, position)) and len(starts) <= declared:
         for found in _RLE.finditer(window):
             at = position + found.start()
-            head = window[found.start() : found.start() + _RLE_HEAD]
-            last = _last_segment(head) if found.start() < _WINDOW else 0
+            head = window[found.start() : found.start() + _RLE_HEADER_BYTES]
+            last = _last_segment(head) if found.start() < _WINDOW_BYTES else 0
             if last and at + last < source.size and segments in (0, head[0]):
                 # A header cannot lie among the segments of the one before, unless by chance.
                 segments = head[0]
                 starts.append(at)
-        position += _WINDOW
+        position += _WINDOW_BYTES
     if len(starts) != declared or starts[0] != 0:
         return array("Q"), array("Q")
     return starts, array("Q", [*starts[1:], source.size])
@@ -157,17 +171,17 @@ def _rle(source: _Bounded, declared: int) -> "tuple[array[int], array[int]]":
 
 def _last_segment(head: bytes) -> int:
     """Give the offset of the last segment of an RLE header (PS3.5 G.5); 0 where it is none."""
-    if len(head) < _RLE_HEAD:
+    if len(head) < _RLE_HEADER_BYTES:
         return 0
     count, *offsets = struct.unpack("<16L", head)
     used = offsets[:count]
     rising = all(low < high for low, high in pairwise(used))
-    return used[-1] if 1 <= count <= 15 and used[0] == _RLE_HEAD and rising and not any(offsets[count:]) else 0
+    return used[-1] if 1 <= count <= 15 and used[0] == _RLE_HEADER_BYTES and rising and not any(offsets[count:]) else 0
 
 
 def _begins(source: JoinedStream, kind: str, place: int) -> bool:
     if kind == "rle":
-        return _last_segment(source.pread(_RLE_HEAD, place)) > 0
+        return _last_segment(source.pread(_RLE_HEADER_BYTES, place)) > 0
     return next_start(kind, source, place) == place
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from dicomfs.dicom.fragments import MOST_FRAGMENTS, Fragments
+from dicomfs.dicom.fragments import MAX_FRAGMENTS, Fragments
 from dicomfs.dicom.stream import Extent, Stream
 from dicomfs.pixeldata.frames import listed
-from dicomfs.pixeldata.frames_within import MOST_SCANNED, FramesWithin, by_table, found_within
+from dicomfs.pixeldata.frames_within import MAX_SCANNED_BYTES, FramesWithin, by_table, found_within
 
 # How codestreams begin; JPEG and RLE are judged by more than a signature.
 _SIGNATURES = (
@@ -24,12 +24,12 @@ _SIGNATURES = (
     ("jxl", b"\x00\x00\x00\x0cJXL \r\n"),
 )
 # An RLE header (PS3.5 G.5), the longest of them.
-_HEAD = 64
+_HEADER_BYTES = 64
 _EACH = "one fragment a frame"
 # Of objects with more frames than this, the middle and the last stand for all.
-_ALL_LOOKED_AT = 8
+_MAX_FRAMES_EACH = 8
 # Kinds of codestreams that have an end marker, and the bytes among which it is looked for behind padding.
-_ENDED, _TAIL = ("jpeg", "j2k", "jp2"), 16
+_ENDED, _TAIL_BYTES = ("jpeg", "j2k", "jp2"), 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,20 @@ class EncapsulatedFrames:
     def bit_offset(self, frame: int) -> int:
         """Encapsulated frames start on a byte."""
         return 0
+
+    def max_extents(self, frame: int) -> int:
+        """Count the Items of a frame, also those that are empty or cut off."""
+        return self.firsts[frame + 1] - self.firsts[frame] if frame < len(self.firsts) - 1 else 0
+
+    @property
+    def max_extents_of_all(self) -> int:
+        """Count the Items of all frames."""
+        return self.firsts[min(self.count, len(self.firsts) - 1)] - self.firsts[0] if self.firsts else 0
+
+    @property
+    def some_missing(self) -> bool:
+        """Whether frames are declared and not there, cut off, or may be made of empty Items alone."""
+        return self.count >= len(self.firsts) or self.fragments.cut or 0 in self.fragments.lengths
 
 
 def encapsulated_frames(
@@ -126,7 +140,7 @@ def _begin_alike(stream: Stream, fragments: Fragments, firsts: "array[int]") -> 
     """
     count = len(firsts) - 1
     kind = _kind(stream, fragments, firsts[0]) if count else ""
-    chosen = range(1, count) if count <= _ALL_LOOKED_AT else (count // 2, count - 1)
+    chosen = range(1, count) if count <= _MAX_FRAMES_EACH else (count // 2, count - 1)
     for index in [firsts[frame] for frame in chosen] if kind in _ENDED else []:
         if not fragments.lengths[index] or _kind(stream, fragments, index):
             continue
@@ -158,7 +172,7 @@ def _within(
     elif count < declared:
         told.append(f"{count} of {declared} declared frames are there; the others cannot be read (E6)")
     if found.rest:
-        bound = f"; {MOST_SCANNED >> 20} MiB were looked through" if found.joined.size > MOST_SCANNED else ""
+        bound = f"; {MAX_SCANNED_BYTES >> 20} MiB were looked through" if found.joined.size > MAX_SCANNED_BYTES else ""
         told.append(f"{found.rest} bytes behind the last frame are no frame and are left out{bound} (E3)")
     frames = FramesWithin(
         found.joined, found.starts, found.ends, listed(count, declared), "starts of codestreams, inside fragments"
@@ -168,7 +182,7 @@ def _within(
 
 def longest_table(fragments: Fragments, declared: int, entry: int) -> int:
     """Say how much of a table is worth reading, *entry* bytes an entry: one entry too many proves it wrong."""
-    return entry * min(MOST_FRAGMENTS, max(len(fragments), declared) + 1)
+    return entry * min(MAX_FRAGMENTS, max(len(fragments), declared) + 1)
 
 
 def _basic_offset_table(stream: Stream, fragments: Fragments, declared: int) -> bytes:
@@ -278,7 +292,7 @@ def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tup
     if kind:
         # Only another start of the same kind counts: a few bytes inside a codestream may look like one of another kind.
         starts = [index for index in filled if _kind(stream, fragments, index) == kind]
-        if fragments.cut and starts == filled[:-1] and fragments.lengths[last] < _HEAD:
+        if fragments.cut and starts == filled[:-1] and fragments.lengths[last] < _HEADER_BYTES:
             starts.append(last)  # too little is left of it to show a start, but all the others are one
         if len(starts) != declared > 1 and kind in _ENDED:
             # What looks like a start though no end comes before it may be chance; the number of frames decides (E3).
@@ -294,7 +308,7 @@ def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tup
 
 def _kind(stream: Stream, fragments: Fragments, index: int) -> str:
     """Tell what codestream a fragment begins: JPEG, JPEG-LS, JPEG 2000, JP2, JPEG XL or RLE; empty for none."""
-    head = stream.pread(min(_HEAD, fragments.lengths[index]), fragments.offsets[index])
+    head = stream.pread(min(_HEADER_BYTES, fragments.lengths[index]), fragments.offsets[index])
     for kind, signature in _SIGNATURES:
         if head.startswith(signature):
             return kind
@@ -309,13 +323,13 @@ def _ends(stream: Stream, fragments: Fragments, index: int) -> bool:
     while index > 1 and not fragments.lengths[index]:
         index -= 1
     offset, length = fragments.extent(index)
-    tail = stream.pread(min(_TAIL, length), offset + length - min(_TAIL, length))
+    tail = stream.pread(min(_TAIL_BYTES, length), offset + length - min(_TAIL_BYTES, length))
     return tail.rstrip(b"\0\xff").endswith(b"\xff\xd9")
 
 
 def _is_rle_header(head: bytes) -> bool:
     """Whether 64 bytes are an RLE header: a segment count and as many rising offsets, then zeros (PS3.5 G.5)."""
-    if len(head) < _HEAD:
+    if len(head) < _HEADER_BYTES:
         return False
     count, *offsets = struct.unpack("<16L", head[:64])
     used = offsets[:count]

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet
-from dicomfs.iod.image_pixel import MOST_SAMPLES
-from dicomfs.pixeldata.frames import MOST_FRAMES, Frames, NativeFrames, pitch_of
+from dicomfs.iod.image_pixel import MAX_SAMPLES
+from dicomfs.pixeldata.frames import MAX_FRAMES, Frames, NativeFrames, pitch_of
 
-MOST_PLANES = 16
+MAX_PLANES = 16
 """Groups that overlay planes can be in, every second one from 6000 (PS3.5 7.6)."""
 
 _GROUP = 0x60000000
@@ -43,7 +43,7 @@ def overlays_of(dataset: DataSet, fmt: PixelFormat | None, frames: int) -> tuple
     """Read all overlay planes of an image of *frames* frames, or of an object without pixels (G20, G21)."""
     overlays, problems = [], []
     groups = {tag >> 16 for tag in dataset.elements}
-    for number in range(1, MOST_PLANES + 1):
+    for number in range(1, MAX_PLANES + 1):
         if (_GROUP >> 16) + (number - 1) * (tags.FileMetaInformationGroupLength >> 16) not in groups:
             continue
         overlay, wrong = _overlay(dataset, number, fmt, frames)
@@ -62,7 +62,7 @@ def _overlay(dataset: DataSet, number: int, fmt: PixelFormat | None, frames: int
     if data.undefined or (dataset.text(group + _COMPRESSION) or "NONE") != "NONE":
         return None, ["is compressed and is not shown (G20)"]
     rows, columns = dataset.integer(group + _ROWS) or 0, dataset.integer(group + _COLUMNS) or 0
-    if rows <= 0 or columns <= 0 or rows * columns > MOST_SAMPLES:
+    if rows <= 0 or columns <= 0 or rows * columns > MAX_SAMPLES:
         return None, ["has no usable size and is not shown (G20)"]
     bits = PixelFormat(
         rows, columns, 1, 1, 1, 0, False, "MONOCHROME2", False, uids.ExplicitVRLittleEndian,
@@ -79,7 +79,7 @@ def _overlay(dataset: DataSet, number: int, fmt: PixelFormat | None, frames: int
         return None, ["has more data than frames, nothing tells where each begins, and it is not shown (G20)"]
     problems = [f"has data for {there} of {declared} frames (G20)"] if there < declared else []
     problems += [f"has frames that are padded to {pitch // 8} bytes each (G20)"] if pitch else []
-    count = min(there, declared, MOST_FRAMES)
+    count = min(there, declared, MAX_FRAMES)
     stored = NativeFrames(data.offset, data.length, bits.frame_bits, count, bits.word, pitch)
     return _laid_out(dataset, number, bits, stored, frames if fmt else 0, problems)
 

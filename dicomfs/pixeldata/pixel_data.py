@@ -12,19 +12,17 @@ from dicomfs.codecs.registry import CODECS
 from dicomfs.dicom import tags, uids
 from dicomfs.dicom.data_set import DataSet, Element
 from dicomfs.dicom.fragments import Fragments, scan_fragments
-from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.on_demand import on_demand
+from dicomfs.dicom.part10_reader import DicomFile
 from dicomfs.dicom.stream import Extent, Stream
-from dicomfs.iod.image_display import frame_display
+from dicomfs.iod.image_display import palette_of
 from dicomfs.iod.image_pixel import PixelsUnusable, pixel_format
-from dicomfs.iod.pixels_elsewhere import pixels_elsewhere
-from dicomfs.iod.window_check import frame_findings
 from dicomfs.pixeldata.bare_codestream import BARE, SYNTAXES, bare_codestream
 from dicomfs.pixeldata.frame_status import doubtful_colours
-from dicomfs.pixeldata.frame_status import problems as problems_of_frames
 from dicomfs.pixeldata.frames import Frames, Unplaced, native_frames
 from dicomfs.pixeldata.offset_tables import encapsulated_frames, longest_table
 from dicomfs.pixeldata.video_stream import Video, is_video, video_of
-from dicomfs.rendering.render import picture_samples
+from dicomfs.rendering.render import Display, picture_samples
 
 # The three elements that hold pixels, each excluding the others (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25).
 PIXEL_TAGS = (tags.PixelData, tags.FloatPixelData, tags.DoubleFloatPixelData)
@@ -42,18 +40,33 @@ NATIVE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Pixels:
+@dataclass(frozen=True)
+class PixelData:
     """The frames of an Instance, or its icon: how they are stored, where, and how many samples a pixel has when shown.
 
-    *dataset* says how they are shown; *doubtful_colours* that the headers of frames leave doubt about their colours.
+    *dataset* says how they are shown.
     """
 
     dataset: DataSet
     format: PixelFormat
     frames: Frames
     picture_samples: int
-    doubtful_colours: bool = False
+
+    @on_demand
+    def doubtful_colours(self) -> bool:
+        """Whether the headers of frames that stand for all leave doubt about their colours. Reads these headers."""
+        stream = self.dataset.stream
+        return stream is not None and doubtful_colours(stream, self.format, self.frames)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPixels:
+    """What Pixel Data is: *pixels* where frames can be told apart, *fragments* where there are Items, or a *video*."""
+
+    pixels: PixelData | None = None
+    fragments: Fragments | None = None
+    video: Video | None = None
+    problems: tuple[str, ...] = ()
 
 
 def number_of_frames(dataset: DataSet) -> tuple[int, tuple[str, ...]]:
@@ -68,12 +81,17 @@ def number_of_frames(dataset: DataSet) -> tuple[int, tuple[str, ...]]:
     return declared, ()
 
 
-def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | None, tuple[str, ...]]:
-    """Find the pixels of a data set: frames if they can be told apart, Items if there are any, a video; problems."""
+def has_pixel_data(dataset: DataSet) -> bool:
+    """Whether any element is there that holds pixels."""
+    return any(tag in dataset for tag in PIXEL_TAGS)
+
+
+def find_pixels(parsed: DicomFile) -> FoundPixels:
+    """Find the pixels of a data set. Reads offset tables and the first bytes of codestreams, and judges no frame."""
     dataset, syntax = parsed.dataset, parsed.transfer_syntax
     present = [tag for tag in PIXEL_TAGS if tag in dataset]
     if not present:
-        return None, None, None, pixels_elsewhere(parsed)
+        return FoundPixels()
     problems: list[str] = []
     if len(present) > 1:
         problems.append("there is more than one kind of Pixel Data; the first is used (N22)")
@@ -84,14 +102,14 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | 
         problems.append("encapsulated Pixel Data states a length; its Items are read all the same (E19)")
     if is_video(parsed, element, fragments):
         video, wrong = video_of(parsed, element, fragments)
-        return None, fragments, video, (*problems, *wrong)
+        return FoundPixels(None, fragments, video, (*problems, *wrong))
     if syntax in LIVE:
         problems.append("the transfer syntax is one of live streams (SMPTE ST 2110); what is stored here is unknown")
-        return None, fragments, None, tuple(problems)
+        return FoundPixels(None, fragments, None, tuple(problems))
     try:
         fmt = pixel_format(dataset, syntax)
     except PixelsUnusable as error:
-        return None, fragments, None, (*problems, str(error.strerror))
+        return FoundPixels(None, fragments, None, (*problems, str(error.strerror)))
     if not (dataset.text(tags.PhotometricInterpretation) or "").strip():
         fmt = replace(fmt, colour="unstated")
     declared, wrong = number_of_frames(dataset)
@@ -107,13 +125,15 @@ def pixels_of(parsed: Parsed) -> tuple[Pixels | None, Fragments | None, Video | 
         else:
             fmt, frames, wrong = _native(syntax, fmt, extent, declared)
     except Unplaced as error:
-        return None, fragments, None, (*problems, str(error.strerror))
-    problems += wrong
-    problems += frame_findings(dataset, len(frames), fmt, parsed.stream)
-    display, _ = frame_display(dataset, 0, fmt, parsed.stream)
-    doubtful = doubtful_colours(parsed.stream, fmt, frames)
-    pixels = Pixels(dataset, fmt, frames, picture_samples(fmt, display), doubtful)
-    return pixels, fragments, None, tuple(problems)
+        return FoundPixels(None, fragments, None, (*problems, str(error.strerror)))
+    pixels = PixelData(dataset, fmt, frames, _display_samples(dataset, fmt))
+    return FoundPixels(pixels, fragments, None, (*problems, *wrong))
+
+
+def _display_samples(dataset: DataSet, fmt: PixelFormat) -> int:
+    """Count the samples of a pixel when it is shown, for which nothing but the palette must be read."""
+    palette = palette_of(dataset, fmt)[0] if fmt.samples == 1 else None
+    return picture_samples(fmt, Display(palette=palette))
 
 
 def _native(
@@ -128,7 +148,7 @@ def _native(
 
 
 def _encapsulated(
-    parsed: Parsed, fmt: PixelFormat, fragments: Fragments, declared: int
+    parsed: DicomFile, fmt: PixelFormat, fragments: Fragments, declared: int
 ) -> tuple[PixelFormat, Frames, tuple[str, ...]]:
     table = _table(parsed, tags.ExtendedOffsetTable, fragments, declared)
     lengths = _table(parsed, tags.ExtendedOffsetTableLengths, fragments, declared)
@@ -144,7 +164,7 @@ def _encapsulated(
         if content != uids.EncapsulatedUncompressedExplicitVRLittleEndian and not _fits_native(fmt, frames):
             fmt = replace(fmt, transfer_syntax=content)
             problems.append("the frames are not what the transfer syntax says, but decoded by their content (E24)")
-    return fmt, frames, (*problems, *problems_of_frames(parsed.stream, fmt, frames))
+    return fmt, frames, tuple(problems)
 
 
 def _fits_native(fmt: PixelFormat, frames: Frames) -> bool:
@@ -156,7 +176,7 @@ def _fits_native(fmt: PixelFormat, frames: Frames) -> bool:
     )
 
 
-def icon_of(parsed: Parsed) -> tuple[Pixels | None, tuple[str, ...]]:
+def icon_of(parsed: DicomFile) -> tuple[PixelData | None, tuple[str, ...]]:
     """Find the icon: an image without frames, native or encapsulated on its own (PS3.3 C.7.6.1.1.6, N22)."""
     item = next(iter(parsed.dataset.items(tags.IconImageSequence)), None)
     element = item.get(tags.PixelData) if item else None
@@ -178,8 +198,7 @@ def icon_of(parsed: Parsed) -> tuple[Pixels | None, tuple[str, ...]]:
         frames, _ = native_frames(Extent(element.offset, element.length), fmt.frame_bits, 1, fmt.word)
     if not frames or not frames.extents(0):
         return None, ("the icon is cut short",)
-    display, _ = frame_display(item, 0, fmt, parsed.stream)
-    return Pixels(item, fmt, frames, picture_samples(fmt, display)), ()
+    return PixelData(item, fmt, frames, _display_samples(item, fmt)), ()
 
 
 def _syntax_of_content(stream: Stream, frames: Frames) -> str:
@@ -192,7 +211,7 @@ def _syntax_of_content(stream: Stream, frames: Frames) -> str:
     return uids.EncapsulatedUncompressedExplicitVRLittleEndian
 
 
-def _holds_items(parsed: Parsed, element: Element) -> bool:
+def _holds_items(parsed: DicomFile, element: Element) -> bool:
     """Whether Pixel Data of a stated length begins with the Item of a Basic Offset Table and ends as Items do."""
     head = parsed.stream.pread(8, element.offset)
     if element.length < 16 or head[:4] != b"\xfe\xff\x00\xe0":
@@ -202,10 +221,8 @@ def _holds_items(parsed: Parsed, element: Element) -> bool:
     return 8 + table < element.length and behind == b"\xfe\xff\x00\xe0"
 
 
-def _table(parsed: Parsed, tag: int, fragments: Fragments, declared: int) -> bytes | None:
+def _table(parsed: DicomFile, tag: int, fragments: Fragments, declared: int) -> bytes | None:
     """Read a value of 64-bit numbers, one a frame, as far as it can be of use."""
-    element = parsed.dataset.get(tag)
-    if element is None:
+    if tag not in parsed.dataset:
         return None
-    length = min(element.length, longest_table(fragments, declared, 8))
-    return parsed.stream.pread(length, element.offset) if element.value is None else element.value[:length]
+    return parsed.dataset.value(tag, longest_table(fragments, declared, 8))

@@ -12,7 +12,7 @@ from itertools import islice
 from dicomfs.codecs.codestream import sniff
 from dicomfs.dicom.data_set import Element
 from dicomfs.dicom.fragments import Fragments, Joined, JoinedStream
-from dicomfs.dicom.part10_reader import Parsed
+from dicomfs.dicom.part10_reader import DicomFile
 from dicomfs.dicom.stream import Extent, Stream
 
 KINDS = ("mp4", "ts", "mpg", "m2v", "h264", "h265", "avi", "wmv", "mkv", "bin")
@@ -32,11 +32,11 @@ _HEAD = 4096
 # Boxes of a file that is not MP4, but close (QuickTime), may come in any order.
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot")
 # Boxes that are looked at: a film of hours in fragments of a second has some ten thousand.
-_MOST_BOXES = 20_000
+_MAX_BOXES = 20_000
 # Sync bytes of a transport stream (ISO/IEC 13818-1 2.4.3.2) that must be in their places.
 _SYNC, _PACKETS = 0x47, 5
 # The longest packet of a program stream is 65,541 bytes; the last pack begins within this, but for odd ones.
-_LAST_PACKS, _MOST_CHANCES = 1 << 18, 16
+_LAST_PACKS_BYTES, _MAX_CHANCES = 1 << 18, 16
 _PACK, _PROGRAM_END, _SEQUENCE_END = b"\0\0\1\xba", b"\0\0\1\xb9", b"\0\0\1\xb7"
 _START_CODE = re.compile(b"\0\0\1(..)", re.DOTALL)
 _ZEROS = re.compile(b"\0*\0\0\1")
@@ -53,14 +53,14 @@ class Video:
     size: int
 
 
-def is_video(parsed: Parsed, element: Element, fragments: Fragments | None) -> bool:
+def is_video(parsed: DicomFile, element: Element, fragments: Fragments | None) -> bool:
     """Whether Pixel Data is a video: the transfer syntax says so, and it does not begin like a picture instead."""
     if not parsed.transfer_syntax.startswith(_SYNTAXES):
         return False
     return sniff(JoinedStream(_joined(element, fragments), parsed.stream).pread(64, 0)) == "bin"
 
 
-def video_of(parsed: Parsed, element: Element, fragments: Fragments | None) -> tuple[Video | None, tuple[str, ...]]:
+def video_of(parsed: DicomFile, element: Element, fragments: Fragments | None) -> tuple[Video | None, tuple[str, ...]]:
     """Find the stream of a video; None where it is empty. Returns it and a line for each thing to know about it."""
     joined = _joined(element, fragments)
     stream, size = JoinedStream(joined, parsed.stream), joined.size
@@ -136,7 +136,7 @@ def _joined(element: Element, fragments: Fragments | None) -> Joined:
 def _end_of_boxes(stream: Stream) -> int | None:
     """Follow the boxes of the file (ISO/IEC 14496-12 4.2)."""
     position = 0
-    for _ in range(_MOST_BOXES):
+    for _ in range(_MAX_BOXES):
         head = stream.pread(16, position)
         length = int.from_bytes(head[:4], "big")
         if length == 1 and len(head) == 16:
@@ -161,9 +161,9 @@ def _end_of_packets(stream: Stream) -> int | None:
 
 def _end_of_packs(stream: Stream) -> int | None:
     """Follow the packets from one of the first pack headers near the end; a few may be there by chance."""
-    start = max(0, stream.size - _LAST_PACKS)
-    data = stream.pread(_LAST_PACKS, start)
-    for found in islice(re.finditer(_PACK, data), _MOST_CHANCES):
+    start = max(0, stream.size - _LAST_PACKS_BYTES)
+    data = stream.pread(_LAST_PACKS_BYTES, start)
+    for found in islice(re.finditer(_PACK, data), _MAX_CHANCES):
         end = _follow_packs(data, found.start())
         if end is not None:
             return start + end

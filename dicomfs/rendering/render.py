@@ -1,4 +1,4 @@
-"""Stored values of one frame to an 8-bit picture: the whole display pipeline of PS3.4 N.2, in numpy alone.
+"""Stored values of one frame to an 8-bit display image: the whole pipeline of PS3.4 N.2, in NumPy alone.
 
 Only this module turns values into grey or colour. It knows no DICOM attributes; what they say arrives as a
 Display, which is small enough to be sent to a worker process with each frame.
@@ -17,10 +17,10 @@ from dicomfs.codecs.registry import CODECS
 WHITE = 255
 
 # Frames of one object mostly look alike, and a worker draws frames of few objects at a time. A table is 64 or 192 KiB.
-_TABLES = 8
+_MAX_TABLES = 8
 
-# Most of the values that may lie in what counts as a gap: the blurred outline of a CT's field of view is below 1 %.
-_GAP = 0.02
+# Largest share of the values in a gap: the blurred outline of a CT's field of view is below 1 %.
+_MAX_GAP_SHARE = 0.02
 
 
 class RenderError(CodecError):
@@ -71,7 +71,7 @@ class Palette:
     """Colours for stored values from *first* on, three bytes each: red, green, blue.
 
     With *supplemental* only the values from *first* on are coloured and those below are grey
-    (PS3.3 C.7.6.19); else lower values have the first colour.
+    (PS3.3 C.7.6.19); otherwise lower values have the first colour.
     """
 
     first: int
@@ -92,17 +92,17 @@ class Palette:
         return cls(first, table.astype(np.uint8).tobytes(), supplemental)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """Give *values* their colours, shape + (3,)."""
+        """Return the colours of *values*, shape + (3,)."""
         table = np.frombuffer(self.colours, np.uint8).reshape(-1, 3)
         return np.asarray(table[_positions(values, self.first, len(table))])
 
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """All that turns the stored values of one frame into a picture, in the order in which it is applied.
+    """The steps from the stored values of one frame to a display image, in the order in which they are applied.
 
     *padding* is an inclusive range of stored values that are background. Without *window* and *voi_lut* the full
-    range of the stored values goes from black to white. *automatic* says that nobody stated the window.
+    range of the stored values goes from black to white. *automatic* says that the file states no window.
     """
 
     slope: float = 1.0
@@ -124,7 +124,7 @@ def automatic_window(low: float, high: float) -> Window:
 
 
 def modality_range(stored: tuple[float, float], display: Display) -> tuple[float, float]:
-    """Bring a range of stored values through the Modality LUT or rescaling; give its lower end first."""
+    """Bring a range of stored values through the Modality LUT or rescaling; return its lower end first."""
     lut = display.modality_lut
     if lut is None:
         ends = sorted(float(end) * display.slope + display.intercept for end in stored)
@@ -135,7 +135,7 @@ def modality_range(stored: tuple[float, float], display: Display) -> tuple[float
 
 
 def picture_samples(fmt: PixelFormat, display: Display) -> int:
-    """Tell how many samples a pixel of the picture will have: 1 (grey) or 3 (red, green, blue)."""
+    """Return the number of samples of a pixel of the display image: 1 (grey) or 3 (red, green, blue)."""
     return 3 if fmt.samples >= 3 or fmt.photometric == "PALETTE COLOR" or display.palette is not None else 1
 
 
@@ -162,7 +162,7 @@ def value_range(decoded: Decoded, fmt: PixelFormat, display: Display) -> tuple[f
 
 
 def without_padding(values: np.ndarray, fmt: PixelFormat, display: Display) -> np.ndarray:
-    """Give the finite stored values, in a row or as they are, without padding and what lossy coding has made of it."""
+    """Return the finite stored values, in a row or as they are, without padding and its blur from lossy coding."""
     if display.padding is not None:
         values = values[~_within(values, display.padding)]
     if values.dtype.kind == "f":
@@ -177,17 +177,17 @@ def _without_blur(values: np.ndarray, padding: tuple[float, float]) -> np.ndarra
 
     The blur may reach a third of the way from the padding to the far end of the values; if the last half of that
     way is as good as empty, there is a gap. Padding amid the values that are shown (0 in a radiograph) has none.
-    Of the outline as many values may be left behind the gap as in it, so these are left out, too.
+    Of the outline as many values may be left after the gap as in it, so these are left out, too.
     """
     centre = (float(padding[0]) + float(padding[1])) / 2
     distance = np.abs(values.astype(np.float64) - centre)
     reach = distance.max() / 3
     between = np.count_nonzero((distance > reach / 2) & (distance <= reach))
-    if between > _GAP * values.size:
+    if between > _MAX_GAP_SHARE * values.size:
         return values
     # Not by a quantile: NumPy imports more for that at its first use, which the sandbox forbids.
     order = np.sort(distance[distance > reach])
-    return np.asarray(values[distance >= order[int(_GAP * len(order))]])
+    return np.asarray(values[distance >= order[int(_MAX_GAP_SHARE * len(order))]])
 
 
 def modality(values: np.ndarray, display: Display) -> np.ndarray:
@@ -198,7 +198,7 @@ def modality(values: np.ndarray, display: Display) -> np.ndarray:
 
 
 def _positions(values: np.ndarray, first: int, count: int) -> np.ndarray:
-    """Give the place of each value in a table of *count* entries that begins at *first*, clipped to the ends."""
+    """Return the index of each value in a table of *count* entries that begins at *first*, clipped to the ends."""
     if values.dtype.kind == "f":
         values = np.nan_to_num(values, nan=first, posinf=first + count - 1, neginf=first)
         return np.asarray(np.clip(np.floor(values - first + 0.5), 0, count - 1).astype(np.intp))
@@ -215,7 +215,7 @@ def _drawn(values: np.ndarray, fmt: PixelFormat, display: Display) -> np.ndarray
     return np.asarray(np.take(_table(fmt, display), values.view(f"<u{values.dtype.itemsize}"), axis=0))
 
 
-@lru_cache(maxsize=_TABLES)
+@lru_cache(maxsize=_MAX_TABLES)
 def _table(fmt: PixelFormat, display: Display) -> np.ndarray:
     """Draw every value that there can be, in the order of their bits taken as an unsigned number."""
     width = fmt.dtype.itemsize
@@ -237,7 +237,7 @@ def _draw(values: np.ndarray, fmt: PixelFormat, display: Display) -> np.ndarray:
 
 def _grey(stored: np.ndarray, fmt: PixelFormat, display: Display) -> np.ndarray:
     """Bring stored values to 0..255: modality, VOI, polarity, background."""
-    with np.errstate(over="ignore", invalid="ignore"):  # real numbers may be anything; NaN is drawn black
+    with np.errstate(over="ignore", invalid="ignore"):  # floating point may be anything; NaN is drawn black
         values = modality(stored, display)
         if display.voi_lut is not None:
             grey = display.voi_lut.apply(values) / ((1 << display.voi_lut.bits) - 1)
@@ -256,7 +256,7 @@ def _grey(stored: np.ndarray, fmt: PixelFormat, display: Display) -> np.ndarray:
 
 
 def _full_range(fmt: PixelFormat, display: Display, values: np.ndarray) -> tuple[float, float]:
-    """Give the range after the Modality LUT that the stored values can have; real numbers' own range."""
+    """Return the range after the Modality LUT that the stored values can have; floating point values' own range."""
     if display.modality_lut is not None:
         return 0.0, float((1 << display.modality_lut.bits) - 1)
     if fmt.real:
@@ -276,7 +276,7 @@ def _within(values: np.ndarray, padding: tuple[float, float]) -> np.ndarray:
 def _eight_bits(values: np.ndarray, fmt: PixelFormat) -> np.ndarray:
     """Bring colour samples to eight bits by the range that they can have."""
     if fmt.real:
-        raise RenderError("colour frames of real numbers cannot be shown")
+        raise RenderError("colour frames of floating point samples cannot be shown")
     if fmt.signed:
         values = values.astype(np.int64) + (1 << (fmt.bits_stored - 1))
     if fmt.bits_stored > 8:

@@ -13,7 +13,7 @@ from dicomfs.rendering.render import Lut
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How stored values become real ones: by *lut*, else by *table*, else by *slope* and *intercept*.
+    """How stored values become rescaled values: by *lut*, by *table*, or by *slope* and *intercept*, in that order.
 
     *table* holds little endian float64, the first for the stored value *first*. Stored values below *first* or above
     *last* have no meaning here; the first of *further* that reaches to one has it (PS3.3 C.7.6.16.2.11).

@@ -7,12 +7,12 @@ from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.remarks import Remark
 from dicomfs.rendering.render import WHITE, Display, modality, value_range, without_padding
 
-# Of the pixels that are no padding, as many may lie beyond an automatic window before it is said.
-_CLIPPED = 0.05
+# Share of the pixels that are no padding which may be beyond an automatic window without a remark.
+_MAX_CLIPPED_SHARE = 0.05
 
 
 def remarks(decoded: Decoded, fmt: PixelFormat, display: Display, shown: np.ndarray) -> tuple[Remark, ...]:
-    """Say what is to be known of *shown*, the picture that was drawn of a frame; what the decoder said comes first."""
+    """Return the remarks on *shown*, the display image of a frame; those of the decoder come first."""
     if fmt.samples != 1 or decoded.photometric == "PALETTE COLOR" or display.palette is not None:
         return decoded.remarks
     found: tuple[Remark, ...] = ()
@@ -31,7 +31,7 @@ def _has_grey(shown: np.ndarray) -> bool:
 
 
 def _of_stated(decoded: Decoded, fmt: PixelFormat, display: Display, shown: np.ndarray) -> tuple[Remark, ...]:
-    """Look at a picture of black and white alone: one of them alone, where values differ, shows nothing."""
+    """Judge an image of black and white alone: one of them alone, where values differ, shows nothing."""
     ends = value_range(decoded, fmt, display)
     if ends is None:
         return (Remark.ALL_PADDING,) if display.padding is not None else ()
@@ -54,4 +54,4 @@ def _of_automatic(decoded: Decoded, fmt: PixelFormat, display: Display) -> tuple
         return ()
     values = modality(without_padding(decoded.values, fmt, display), display)
     beyond = np.count_nonzero((values < low - slack) | (values > high + slack))
-    return (Remark.CLIPPED,) if beyond > _CLIPPED * values.size else ()
+    return (Remark.CLIPPED,) if beyond > _MAX_CLIPPED_SHARE * values.size else ()

@@ -8,9 +8,8 @@ import trio
 from dicomfs.entries import VIRTUAL_FILES
 from dicomfs.entries.dependence import mark_of
 from dicomfs.instance.handle import Subject
-from dicomfs.instance.instance import Instance, load
+from dicomfs.instance.instance import Instance
 from dicomfs.instance.services import Services
-from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Entry, SourceFile
 from dicomfs.tree.attributes import directory_attributes
 from dicomfs.vfs.nodes import Child, Children, FixedDirectory, ListedChildren, Node
@@ -79,7 +78,7 @@ class InstanceDirectory(FixedDirectory):
         subject, making = self._subject, _Making(self._subject, places)
         instance = await subject.services.instances.get(subject.version, partial(subject.read, making.load))
         if not making.made:
-            await run(Purpose.COMPUTING, making.make, instance)
+            await subject.read(making.make_of, instance)
         files.made.update(making.made)
 
 
@@ -93,9 +92,13 @@ class _Making:
 
     def load(self, file: SourceFile) -> Instance:
         """Parse the header and make the files at once: a hop to a thread and back costs as much as a small header."""
-        instance = load(file)
+        instance = self._subject.load(file)
         self.make(instance)
         return instance
+
+    def make_of(self, _: SourceFile, instance: Instance) -> None:
+        """Make the files of an *instance* that is parsed already, whose data set may read more of the open file."""
+        self.make(instance)
 
     def make(self, instance: Instance) -> None:
         for place in self._places:
@@ -104,6 +107,8 @@ class _Making:
             mark = mark_of(virtual.depends, instance, self._subject.services.view.window)
             name = virtual.name.encode()
             self.made[place] = None if node is None else Child(name, node, place, mark, len(VIRTUAL_FILES))
+        if instance.is_begun:  # frames will be read next, or a listing computed the most part anyway
+            instance.settle()
 
 
 class _VirtualFiles(ListedChildren):

@@ -8,7 +8,7 @@ where their memory is accounted for.
 import errno
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from itertools import accumulate
 from typing import Protocol
 
@@ -159,15 +159,17 @@ class FrameRun(Content, ABC):
         self.note(start, stop)
         return self.across(start, stop)
 
+    @abstractmethod
     async def across(self, start: int, stop: int) -> Buffer:
         """Read across frames."""
-        parts = []
+
+    def spans(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the index of each frame from *start* to *stop*, and the bytes of it from where to where."""
         while start < stop:
             index, offset = divmod(start, self.each)
             end = min(stop - start + offset, self.each)
-            parts.append(await self.part(index, offset, end))
+            yield index, offset, end
             start += end - offset
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def note(self, start: int, stop: int) -> None:
         """Note a request for `in_order`."""
@@ -175,12 +177,23 @@ class FrameRun(Content, ABC):
             self._first = self._stop = start
         self._stop = max(self._stop, stop)
 
+
+class PartialFrameRun(FrameRun):
+    """Equal frames of which any part can be had without the rest."""
+
+    __slots__ = ()
+
+    async def across(self, start: int, stop: int) -> Buffer:
+        """Read across frames."""
+        parts = [await self.part(index, begin, end) for index, begin, end in self.spans(start, stop)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
     @abstractmethod
     async def part(self, index: int, start: int, stop: int) -> Buffer:
         """Return the bytes from *start* to *stop* of one frame."""
 
 
-class NativeFrameRun(FrameRun):
+class NativeFrameRun(PartialFrameRun):
     """Equal frames of a source file, of which only the requested bytes are read.
 
     The file is opened by the first read.
@@ -230,7 +243,7 @@ class NativeFrameRun(FrameRun):
         return self._file
 
 
-class UpsideDown(FrameRun):
+class UpsideDown(PartialFrameRun):
     """The frames of another run, each with its rows in reverse order; only the requested rows are read."""
 
     __slots__ = ("_frames", "_row_bytes")

@@ -21,7 +21,7 @@ _MR_HEADER, _CSA_HEADER = "SIEMENS MR HEADER", "SIEMENS CSA HEADER"
 # Element numbers within the blocks that the creators reserve.
 _NUMBER_OF_IMAGES, _IMAGE_HEADER = (0x0019, 0x0A), (0x0029, 0x10)
 # More slices have no scanner, and more entries no header.
-_MOST_SLICES, _MOST_ENTRIES = 4096, 1024
+_MAX_SLICES, _MAX_ENTRIES = 4096, 1024
 _ENTRY, _ITEM = struct.Struct("<64si4siii"), struct.Struct("<4i")
 
 
@@ -52,7 +52,7 @@ def mosaic_of(dataset: DataSet, fmt: PixelFormat, planes: Planes) -> tuple[Mosai
     if len(numbers) > 1:
         raise Irregular("each frame is a mosaic of slices, and two numbers of them are stated (M6)")
     slices = int(max(numbers, default=0))
-    if not 1 <= slices <= _MOST_SLICES:
+    if not 1 <= slices <= _MAX_SLICES:
         raise Irregular("each frame is a mosaic of slices, and nothing says of how many (M6)")
     across = math.ceil(math.sqrt(slices))
     if fmt.rows % across or fmt.columns % across:
@@ -103,12 +103,12 @@ def _csa_header(dataset: DataSet) -> dict[str, tuple[float, ...]]:
     try:
         (entries,) = struct.unpack_from("<I", data, position)
         position, extra = position + 8, 0
-        for entry in range(min(entries, _MOST_ENTRIES)):
+        for entry in range(min(entries, _MAX_ENTRIES)):
             name, _, _, _, items, _ = _ENTRY.unpack_from(data, position)
             position += _ENTRY.size
             extra = items if not newer and entry == 0 else extra
             texts = []
-            for _ in range(min(items, _MOST_ENTRIES)):
+            for _ in range(min(items, _MAX_ENTRIES)):
                 first, second, _, _ = _ITEM.unpack_from(data, position)
                 length = second if newer else first - extra
                 position += _ITEM.size

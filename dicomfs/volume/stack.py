@@ -20,14 +20,14 @@ Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 _SLACK = 0.05
 # Rounded positions may lie further from it, by as much as their last decimal; but a slice that is missing shifts the
 # others by a third of the distance and more.
-_MOST_ROUNDED = 0.2
+_MAX_ROUNDING = 0.2
 # Directions of three decimals differ by less from right angles and from each other when they mean the same.
 _TURNED, _OBLIQUE = 1e-3, 5e-3
 # Planes nearer to each other than a tenth of a micrometre are one.
-_SAME = 1e-4
+_SAME_MM = 1e-4
 # Nothing that is imaged is further away than a kilometre, and no pixel smaller than a nanometre.
-_FAR, _NEAR = 1e6, 1e-6
-MOST = 32767
+_MAX_MM, _MIN_MM = 1e6, 1e-6
+MAX_NIFTI_LENGTH = 32767
 """What NIfTI-1 can count along one dimension."""
 
 
@@ -65,10 +65,10 @@ def stack_of(planes: Planes, count: int, *, gaps: bool = False) -> Stack:
     normal = _cross(right, down)
     if np.isnan(planes.positions).any():
         raise Irregular("not every frame has a position")
-    if np.abs(planes.positions).max() > _FAR:
+    if np.abs(planes.positions).max() > _MAX_MM:
         raise Irregular("the positions make no sense")
     smallest = min(between_rows, between_columns)
-    slack = max(_SLACK * smallest, min(planes.rounding, _MOST_ROUNDED * smallest))
+    slack = max(_SLACK * smallest, min(planes.rounding, _MAX_ROUNDING * smallest))
     origin, step, slices, index = _piled(planes, count, normal, slack, gaps)
     return Stack(origin, _scaled(right, between_columns), _scaled(down, between_rows), step, slices, index)
 
@@ -84,7 +84,7 @@ def affine_of(stack: Stack, rows: int) -> Array:
     ])  # fmt: skip
 
 
-def places_of(stack: Stack, which: Places, volumes: int, *, gaps: bool = False) -> Places:
+def grid_positions_of(stack: Stack, which: Places, volumes: int, *, gaps: bool = False) -> Places:
     """Number the place of each plane, slices first; plane k belongs to volume *which[k]* of *volumes*.
 
     With *gaps*, places may stay empty. Raises Irregular.
@@ -106,7 +106,7 @@ def _axes(orientations: Array, spacings: Array) -> tuple[Vector, Vector, tuple[f
     if len(orientations) > 1 and (np.abs(orientations - orientations[0]) > _TURNED).any():
         raise Irregular("the frames are turned against each other")
     between_rows, between_columns = spacings[0].tolist()
-    if not (_NEAR < between_rows < _FAR and _NEAR < between_columns < _FAR):
+    if not (_MIN_MM < between_rows < _MAX_MM and _MIN_MM < between_columns < _MAX_MM):
         raise Irregular("the pixel spacing makes no sense")
     if len(spacings) > 1 and (np.abs(spacings / spacings[0] - 1) > _TURNED).any():
         raise Irregular("the frames differ in their pixel spacing")
@@ -132,7 +132,7 @@ def _piled(planes: Planes, count: int, normal: Vector, slack: float, gaps: bool)
     ascending = depths[order] - depths[order[0]]
     # Positions that differ in their last digit alone are one, if slices are much further apart than that.
     rounded = min(1.01 * planes.rounding, 0.1 * (planes.between or planes.thickness or 0.0))
-    apart = ascending[-1] > max(_SAME, rounded)
+    apart = ascending[-1] > max(_SAME_MM, rounded)
     numbers = _indices(ascending, planes, gaps) if apart else np.zeros(count, np.int64)
     slices = int(numbers[-1]) + 1
     index = np.empty(count, np.int64)
@@ -146,7 +146,7 @@ def _piled(planes: Planes, count: int, normal: Vector, slack: float, gaps: bool)
 def _depth(planes: Planes) -> float:
     """Give the thickness of a lone slice."""
     depth = planes.between or planes.thickness or 1.0
-    if not _NEAR < depth < _FAR:
+    if not _MIN_MM < depth < _MAX_MM:
         raise Irregular("the thickness of the slice makes no sense")
     return depth
 
@@ -161,14 +161,14 @@ def _indices(ascending: Array, planes: Planes, gaps: bool) -> Places:
     steps = np.diff(ascending)
     index: Places
     if not gaps:
-        apart = steps > max(_SLACK * steps.max(), min(planes.rounding, _MOST_ROUNDED * steps.max()))
+        apart = steps > max(_SLACK * steps.max(), min(planes.rounding, _MAX_ROUNDING * steps.max()))
         index = np.cumsum(np.concatenate([[0], apart]))
         if not _fits(ascending, index, planes.rounding):
             raise Irregular("the distances between the slices differ")
         return index
-    least = max(_SAME, 0.01 * (planes.thickness or 0.0))
+    least = max(_SAME_MM, 0.01 * (planes.thickness or 0.0))
     for unit in (planes.between, float(steps[steps > least].min(initial=np.inf))):
-        if unit and ascending[-1] / unit < MOST:
+        if unit and ascending[-1] / unit < MAX_NIFTI_LENGTH:
             index = np.rint(ascending / unit).astype(np.int64)
             if index[-1] and _fits(ascending, index, planes.rounding):
                 return index
@@ -178,7 +178,7 @@ def _indices(ascending: Array, planes: Planes, gaps: bool) -> Places:
 def _fits(ascending: Array, index: Places, rounding: float) -> bool:
     """Tell whether the places of *index* on an even grid are the distances, which were rounded."""
     step = ascending[-1] / index[-1]
-    slack = max(_SLACK * step, min(rounding, _MOST_ROUNDED * step))
+    slack = max(_SLACK * step, min(rounding, _MAX_ROUNDING * step))
     return bool((np.abs(ascending - index * step) <= slack).all())
 
 

@@ -14,13 +14,13 @@ from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.dictionary import keyword
 from dicomfs.iod.frame_times import TIMES
-from dicomfs.iod.functional_groups import in_group, in_groups
+from dicomfs.iod.functional_groups import Integers, in_group, in_groups
 from dicomfs.iod.image_plane import Array, Planes, is_mosaic, planes_of
 from dicomfs.iod.rescale import shared_scale
-from dicomfs.pixeldata.pixel_data import Pixels
+from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.volume.frame_traits import Split, Value, split_by_traits
 from dicomfs.volume.mosaic import Mosaic, mosaic_of
-from dicomfs.volume.stack import MOST, Irregular, Places, Stack, affine_of, places_of, stack_of
+from dicomfs.volume.stack import MAX_NIFTI_LENGTH, Irregular, Places, Stack, affine_of, grid_positions_of, stack_of
 
 # Objects that are volumes, so that one without geometry is a surprise: enhanced CT, MR (also in colour) and PET, their
 # converted kin, and dose grids.
@@ -28,7 +28,7 @@ _VOLUMES = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("2.1", "2.2", "4.1", "4.3", "4.4", "128.1", "130", "481.2")
 )
 # The Items that a header is read to (see the reader): no more frames than these can have a place of their own.
-_MOST_FRAMES = 200_000
+_MAX_FRAMES = 200_000
 # What a place is made of: a key of these would tell slices apart and not volumes.
 _SPATIAL = frozenset(
     (
@@ -48,10 +48,12 @@ _TIMES = frozenset(
         tags.NominalCardiacTriggerDelayTime,
     )
 )
+# Indices beyond this are nonsense; numbers of 64 bits hold it.
+_MAX_INDEX = 1 << 62
 # Seconds between volumes that make sense: up to a day.
-_LONGEST = 86400.0
+_MAX_SECONDS = 86400.0
 # Numbers that float32 holds with all its digits.
-_LEAST, _MOST = 1e-37, 1e37
+_MIN_FLOAT32, _MAX_FLOAT32 = 1e-37, 1e37
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +80,7 @@ class Volume:
 
 
 @np.errstate(all="ignore")
-def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
+def volume_of(pixels: PixelData) -> tuple[Volume | None, tuple[str, ...]]:
     """Find the volume that the frames form; a sentence says why there is none, or what had to be assumed."""
     dataset, count = pixels.dataset, len(pixels.frames)
     planes = planes_of(dataset, count) if count else None
@@ -86,8 +88,8 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
         surprise = count > 1 and dataset.text(tags.SOPClassUID) in _VOLUMES
         return None, (_left_out("no frame has a position"),) if surprise else ()
     try:
-        if count > _MOST_FRAMES:
-            raise Irregular(f"there are more than {_MOST_FRAMES} frames")
+        if count > _MAX_FRAMES:
+            raise Irregular(f"there are more than {_MAX_FRAMES} frames")
         if is_mosaic(dataset):
             return _tiled(pixels, planes), ()
         _check(pixels.format)
@@ -97,9 +99,9 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
         gaps = segmented or (kind == "LABELMAP" and not dataset.integer(tags.PixelPaddingValue))
         stack = stack_of(planes, count, gaps=gaps)
         split = _segments(dataset, count) if segmented else _volumes(dataset, count, stack)
-        if max(stack.slices, split.count) > MOST:
-            raise Irregular(f"NIfTI-1 has no room for more than {MOST} slices or volumes")
-        places = places_of(stack, split.which, split.count, gaps=gaps)
+        if max(stack.slices, split.count) > MAX_NIFTI_LENGTH:
+            raise Irregular(f"NIfTI-1 has no room for more than {MAX_NIFTI_LENGTH} slices or volumes")
+        places = grid_positions_of(stack, split.which, split.count, gaps=gaps)
     except Irregular as error:
         return None, (_left_out(error.strerror or ""),)
     order, volumes = np.argsort(places), split.count
@@ -119,13 +121,13 @@ def volume_of(pixels: Pixels) -> tuple[Volume | None, tuple[str, ...]]:
     return volume, ("the only slice has no thickness; volume.nii takes 1 mm",) if assumed else ()
 
 
-def _tiled(pixels: Pixels, planes: Planes) -> Volume:
+def _tiled(pixels: PixelData, planes: Planes) -> Volume:
     """Take the frames of *pixels* apart, each a mosaic. Raises Irregular."""
     dataset, count = pixels.dataset, len(pixels.frames)
     mosaic, stack = mosaic_of(dataset, pixels.format, planes)
     _check(pixels.format)
-    if max(mosaic.slices, count) > MOST:
-        raise Irregular(f"NIfTI-1 has no room for more than {MOST} slices or volumes")
+    if max(mosaic.slices, count) > MAX_NIFTI_LENGTH:
+        raise Irregular(f"NIfTI-1 has no room for more than {MAX_NIFTI_LENGTH} slices or volumes")
     affine, scaling = affine_of(stack, mosaic.rows), _scaling(pixels, count)
     seconds = _repetition(dataset) if count == 1 else 0.0
     return Volume(mosaic.slices, count, np.arange(count), None, affine, True, seconds, scaling, mosaic=mosaic)
@@ -137,8 +139,8 @@ def _left_out(reason: str) -> str:
 
 def _check(fmt: PixelFormat) -> None:
     """Refuse what NIfTI-1 cannot hold."""
-    if max(fmt.rows, fmt.columns) > MOST:
-        raise Irregular(f"NIfTI-1 has no room for more than {MOST} rows or columns")
+    if max(fmt.rows, fmt.columns) > MAX_NIFTI_LENGTH:
+        raise Irregular(f"NIfTI-1 has no room for more than {MAX_NIFTI_LENGTH} rows or columns")
     if fmt.samples != 1 and not (fmt.samples == 3 and fmt.dtype == np.uint8):
         raise Irregular("NIfTI-1 has no colour but RGB of 8 bits")
 
@@ -149,7 +151,8 @@ def _check(fmt: PixelFormat) -> None:
 def _segments(dataset: DataSet, count: int) -> Split:
     """Put each frame into the volume of its segment among all segments."""
     holders = in_groups(dataset, count, tags.SegmentIdentificationSequence, tags.ReferencedSegmentNumber)
-    found = [holder.integer(tags.ReferencedSegmentNumber) for holder in holders]
+    stated = [holder.integer(tags.ReferencedSegmentNumber) for holder in holders.distinct]
+    found = [stated[index] for index in holders.which]
     declared = [item.integer(tags.SegmentNumber) for item in dataset.items(tags.SegmentSequence)]
     numbers = sorted({number for number in (*found, *declared) if number is not None})
     places = {number: place for place, number in enumerate(numbers)}
@@ -167,7 +170,7 @@ def _volumes(dataset: DataSet, count: int, stack: Stack) -> Split:
     if count == stack.slices:
         return one
     keys, pointers = _keys(dataset, count)
-    split = _by_keys(keys, pointers) if keys else one
+    split = _by_keys(keys, pointers) if keys is not None else one
     if len(np.unique(split.which * stack.slices + stack.index)) == count:
         return split
     found, differing = split_by_traits(dataset, stack.index, stack.slices)
@@ -178,17 +181,17 @@ def _volumes(dataset: DataSet, count: int, stack: Stack) -> Split:
     return found or split
 
 
-def _by_keys(keys: list[tuple[int, ...]], pointers: list[int]) -> Split:
-    volumes = sorted(set(keys))
-    places = {key: place for place, key in enumerate(volumes)}
-    varying = [place for place, column in enumerate(zip(*volumes, strict=True)) if len({*column}) > 1]
+def _by_keys(keys: Integers, pointers: list[int]) -> Split:
+    """Put frames into one volume for each of their *keys*, in ascending order."""
+    volumes, which = np.unique(keys, axis=0, return_inverse=True)
+    varying = [place for place in range(volumes.shape[1]) if len(np.unique(volumes[:, place])) > 1]
     timed = bool(varying) and _TIMES.issuperset(pointers[place] for place in varying)
-    told = tuple(tuple([float(key[place]) for place in varying]) for key in volumes) if varying else ()
+    values = tuple(map(tuple, volumes[:, varying].astype(float).tolist())) if varying else ()
     names = tuple([f"index of {keyword(pointers[place])}" for place in varying])
-    return Split(np.array([places[key] for key in keys], np.int64), len(volumes), timed, names, told)
+    return Split(which.ravel().astype(np.int64), len(volumes), timed, names, values)
 
 
-def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int]]:
+def _keys(dataset: DataSet, count: int) -> tuple[Integers | None, list[int]]:
     """Read the dimension indices of all frames but for those of space, and what they point at; else times.
 
     Nuclear medicine has a vector for each dimension, with an index a frame (PS3.3 C.8.4.8).
@@ -200,18 +203,17 @@ def _keys(dataset: DataSet, count: int) -> tuple[list[tuple[int, ...]], list[int
             if tag != tags.SliceVector
         }
         if vectors and all(len(vector) == count for vector in vectors.values()):
-            return list(zip(*vectors.values(), strict=True)), [*vectors]
+            numbers = np.array([[min(max(number, -_MAX_INDEX), _MAX_INDEX) for number in v] for v in vectors.values()])
+            return numbers.T, [*vectors]
     pointers = [item.integer(tags.DimensionIndexPointer) or 0 for item in dataset.items(tags.DimensionIndexSequence)]
     kept = [place for place, pointer in enumerate(pointers) if pointer not in _SPATIAL]
-    indices = [
-        holder.integers(tags.DimensionIndexValues)
-        for holder in in_groups(dataset, count, tags.FrameContentSequence, tags.DimensionIndexValues)
-    ]
-    if kept and len(indices) == count and all(len(values) == len(pointers) for values in indices):
-        return [tuple([values[place] for place in kept]) for values in indices], [pointers[place] for place in kept]
-    holders = in_groups(dataset, count, tags.FrameContentSequence, tags.TemporalPositionIndex)
-    times: list[tuple[int, ...]] = [holder.integers(tags.TemporalPositionIndex)[:1] for holder in holders]
-    return (times, [tags.TemporalPositionIndex]) if len(times) == count and all(times) else ([], [])
+    if kept:
+        indices = in_groups(dataset, count, tags.FrameContentSequence, tags.DimensionIndexValues)
+        rows = indices.integer_rows(len(pointers), exact=True)
+        if rows is not None and len(rows) == count:
+            return rows[:, kept], [pointers[place] for place in kept]
+    times = in_groups(dataset, count, tags.FrameContentSequence, tags.TemporalPositionIndex).integer_rows(1)
+    return (times, [tags.TemporalPositionIndex]) if times is not None and len(times) == count else (None, [])
 
 
 # Time
@@ -222,18 +224,21 @@ def _repetition(dataset: DataSet) -> float:
     milliseconds = in_group(dataset, 0, tags.MRTimingAndRelatedParametersSequence, tags.RepetitionTime).number(
         tags.RepetitionTime
     )
-    return milliseconds / 1000 if milliseconds is not None and 0 < milliseconds < 1000 * _LONGEST else 0.0
+    return milliseconds / 1000 if milliseconds is not None and 0 < milliseconds < 1000 * _MAX_SECONDS else 0.0
 
 
 def _seconds(dataset: DataSet, frames: Places, timed: bool) -> float:
     """Find the even time from each of *frames* to the next, one of each volume; 0 where there is none."""
     if not timed:
         return 0.0
+    few = frames[[0, len(frames) // 2, -1]]
     for _, read in TIMES:
+        if any(read(dataset, int(frame)) is None for frame in few):
+            continue
         times = [read(dataset, int(frame)) for frame in frames]
         known = np.array([time / 1e6 for time in times if time is not None])
         steps = np.diff(known)
-        if len(known) == len(frames) and 0 < steps.mean() < _LONGEST and np.ptp(steps) <= 0.05 * steps.mean():
+        if len(known) == len(frames) and 0 < steps.mean() < _MAX_SECONDS and np.ptp(steps) <= 0.05 * steps.mean():
             return float(steps.mean())
     return 0.0
 
@@ -241,7 +246,7 @@ def _seconds(dataset: DataSet, frames: Places, timed: bool) -> float:
 # Values
 
 
-def _scaling(pixels: Pixels, count: int) -> tuple[float, float] | None:
+def _scaling(pixels: PixelData, count: int) -> tuple[float, float] | None:
     """Give slope and intercept where one pair, as float32, makes real values of all that can be stored."""
     fmt = pixels.format
     if fmt.samples != 1 or fmt.photometric == "PALETTE COLOR":
@@ -254,5 +259,5 @@ def _scaling(pixels: Pixels, count: int) -> tuple[float, float] | None:
         low = -(1 << (fmt.bits_stored - 1)) if fmt.signed else 0
         high = low + (1 << fmt.bits_stored) - 1
     beyond = (scale.first is not None and scale.first > low) or (scale.last is not None and scale.last < high)
-    fits = _LEAST < abs(scale.slope) < _MOST and abs(scale.intercept) < _MOST
+    fits = _MIN_FLOAT32 < abs(scale.slope) < _MAX_FLOAT32 and abs(scale.intercept) < _MAX_FLOAT32
     return (scale.slope, scale.intercept) if fits and not beyond else None

@@ -24,7 +24,7 @@ from typing import Literal
 
 import numpy as np
 
-from dicomfs.codecs import encoders, registry
+from dicomfs.codecs import decoder_table, encoders, registry
 from dicomfs.codecs.colour import greys
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.codecs.remarks import Remark, written
@@ -94,6 +94,7 @@ class Task:
     little endian, in rows: "stored" as they are stored, "rgb" with YBR turned to RGB, "rescaled" as float32 through
     *scale*. "repairs" tells what decoding mended, "greys" what the frame shows of its colours.
     "copy" makes the frame as *copy* has it stored, losslessly encoded or not.
+    *first_left_out* asks the second decoder, since the first has ended its worker.
     """
 
     fmt: PixelFormat
@@ -107,11 +108,12 @@ class Task:
     copy: PixelFormat | None = None
     at_most: bool = False
     remarks: tuple[Remark, ...] | None = None
+    first_left_out: bool = False
 
 
 def perform(task: Task, data: memoryview) -> memoryview:
     """Decode the frame in *data* and make of it what *task* asks for."""
-    decoded = registry.decode(data, task.fmt, task.bit_offset)
+    decoded = registry.decode(data, task.fmt, task.bit_offset, first_left_out=task.first_left_out)
     if task.output == "repairs":
         return memoryview("\n".join(decoded.repairs).encode().ljust(REPAIRS))
     if task.output == "greys":
@@ -147,6 +149,8 @@ def serve_forks(control: socket.socket) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     _silence()
+    decoder_table.load_all()
+    encoders.load_all()
     tune_worker()
     gc.collect()
     gc.freeze()  # keeps the collector from touching, and so copying, the pages that workers share

@@ -125,11 +125,12 @@ class FrameCache:
         result = await self._kept.found(request)
         if result is None:
             with Making(self._kept, request) as making, self.busy():
-                making.value = result = await self._make(request, waits=not needed)
+                making.value = result = await self._make(request, hold=hold, waits=not needed)
+        elif hold and request not in self._held:
+            self.memory.hold(len(result))
+            self._hold(request, result)
         if self._fetched(request):
             self._kept.demote(request)  # results that are still to be fetched must outlive it
-        if hold:
-            self._hold(request, result)
         return result
 
     async def verdict(self, request: Request, *, needed: bool = False) -> bytes:
@@ -196,7 +197,7 @@ class FrameCache:
             for call in self._when_free:
                 call()
 
-    async def _make(self, request: Request, *, lasting: bool = False, waits: bool = True) -> bytes:
+    async def _make(self, request: Request, *, lasting: bool = False, hold: bool = False, waits: bool = True) -> bytes:
         """Have the result made, or take it from the disk cache."""
         async with self.memory.room(request.room, waits=waits) as room:
             self.memory.reading(room)
@@ -204,26 +205,26 @@ class FrameCache:
             self.memory.read(room)
             codec = CODECS.get(task.fmt.transfer_syntax)
             disk = None if lasting or task.at_most or codec is None or not codec.slow else self._disk
-            key = b""
+            key, result = b"", None
             if disk is not None:
                 key = _lasting_key(task, data)
-                kept = await run(Purpose.DISK, disk.load, key, task.size)
-                if kept is not None:
-                    return kept
-            running = self.pool.run(task, data, request.owner, lasting=lasting or disk is not None)
-            del data  # it need not be kept next to the result
-            result = await running
-            if disk is not None:
-                await run(Purpose.DISK, disk.store, key, result)
+                result = await run(Purpose.DISK, disk.load, key, task.size)
+            if result is None:
+                running = self.pool.run(task, data, request.owner, lasting=lasting or disk is not None)
+                del data  # it need not be kept next to the result
+                result = await running
+                if disk is not None:
+                    await run(Purpose.DISK, disk.store, key, result)
+            if hold:
+                self.memory.hold_of(room, len(result))
+                self._hold(request, result)
             return result
 
     def _hold(self, request: Request, result: bytes) -> None:
-        """Hold a result for an open file."""
-        if request not in self._held:
-            self._held[request] = result
-            self.memory.hold(len(result))
-            if len(self._held) > self.depth:
-                self.left(next(iter(self._held)))
+        """Hold a result for an open file; it is accounted for."""
+        self._held[request] = result
+        if len(self._held) > self.depth:
+            self.left(next(iter(self._held)))
 
     def _drop_held(self) -> int:
         """Drop the held result that was not used for the longest time; return its bytes."""

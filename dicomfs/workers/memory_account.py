@@ -11,7 +11,7 @@ from collections.abc import Callable
 import trio
 
 # A source that has not answered for so long, in seconds, lends its memory, which is not in use yet, to those that wait.
-_STALLED_SECONDS = 2.0
+STALLED_SECONDS = 2.0
 
 
 class Room:
@@ -77,6 +77,13 @@ class MemoryAccount:
                 break
             self._held -= freed
 
+    def hold_of(self, room: Room, size: int) -> None:
+        """Count a result that was made in *room* as held: it takes *size* bytes of the room."""
+        part = min(size, room.size)
+        room.size -= part
+        self._in_work -= part
+        self._held += size
+
     def release(self, size: int) -> None:
         """Count a held result no longer."""
         self._held -= size
@@ -90,7 +97,7 @@ class MemoryAccount:
         self._waiting.append(room)
         try:
             while not room.turn.is_set():
-                with trio.move_on_after(_STALLED_SECONDS):
+                with trio.move_on_after(STALLED_SECONDS):
                     await room.turn.wait()
                 self._lend_stalled()
         except BaseException:
@@ -122,7 +129,7 @@ class MemoryAccount:
 
     def _lend_stalled(self) -> None:
         """Let others have the memory of frames whose source does not answer: nothing is in it yet."""
-        late = trio.current_time() - _STALLED_SECONDS
+        late = trio.current_time() - STALLED_SECONDS
         for room in self._reading:
             if not room.lent and room.reading_since is not None and room.reading_since <= late:
                 room.lent = True

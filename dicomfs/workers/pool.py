@@ -9,12 +9,13 @@ import errno
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 import trio
 
+from dicomfs.codecs import registry
 from dicomfs.resources.descriptors import Descriptors
 from dicomfs.workers.decoder_process import Task
 from dicomfs.workers.processes import Buffer, ForkServer, Worker, WorkerLost
@@ -147,8 +148,21 @@ class WorkerPool:
 
         A worker that fails at it does nothing for any other owner afterwards, and one that has done something for
         another owner makes nothing *lasting*, which outlives the mount. Tasks are taken in the order of their calls.
-        A cancelled one ends its worker, which is replaced.
+        A cancelled one ends its worker, which is replaced. Where a worker ends at a frame that another decoder reads,
+        too, the task is repeated with that one, once and in another worker.
         """
+        again = data if registry.has_second(task.fmt) and not task.first_left_out else None
+        running = self._run_once(task, data, owner, lasting=lasting)
+        del data  # the worker gets it, and frames may be large
+        try:
+            return await running
+        except WorkerEnded:
+            if again is not None:
+                with contextlib.suppress(DecodeError):  # chance may have ended the first, which says so
+                    return await self._run_once(replace(task, first_left_out=True), again, owner, lasting=lasting)
+            raise
+
+    async def _run_once(self, task: Task, data: Buffer, owner: Hashable, *, lasting: bool) -> bytes:
         try:
             async with self._permits:
                 worker = await self._take(owner, lasting=lasting)

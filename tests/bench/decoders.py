@@ -53,7 +53,7 @@ def _tasks(file: Path) -> list[Work]:
     pixels = load(stream).pixels
     assert pixels
     fmt = pixels.format
-    display, _ = display_of(pixels.dataset, 0, fmt, stream)
+    display, _ = display_of(pixels.dataset, 0, fmt)
     size = png_size(fmt.rows, fmt.columns, pixels.picture_samples)
     return [
         (Task(fmt, pixels.frames.bit_offset(frame), "png", display, size), encoded_frame(pixels.frames, frame, stream))

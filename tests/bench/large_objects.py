@@ -224,7 +224,7 @@ def measure(path: Path) -> str:
     source = instance.inflated or stream
     for offset, length in pixels.frames.extents(0):
         source.pread(length, offset)
-    frame_display(pixels.dataset, 0, pixels.format, source)
+    frame_display(pixels.dataset, 0, pixels.format)
     first = time.perf_counter()
     memory = (peak() - before) / 1024
     return (

@@ -28,7 +28,7 @@ from dicomfs.dicom.stream import Memory
 from dicomfs.instance.instance import Instance, load
 from dicomfs.workers.decoder_process import Task, perform
 
-MOST_FRAMES = 12
+MAX_FRAMES = 12
 Answers = list[np.ndarray | None]
 
 JPEG = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
@@ -71,7 +71,7 @@ def ours(data: bytes) -> Ours | None:
     stream = instance.inflated or Memory(data)
     made: list[np.ndarray | str] = []
     rgb = False
-    for frame in range(min(len(pixels.frames), MOST_FRAMES)):
+    for frame in range(min(len(pixels.frames), MAX_FRAMES)):
         encoded = b"".join(stream.pread(length, offset) for offset, length in pixels.frames.extents(frame))
         bits = pixels.frames.bit_offset(frame)
         size = fmt.dtype.itemsize * int(np.prod(fmt.shape))
@@ -95,7 +95,7 @@ def ask_pydicom(data: bytes, rgb: bool) -> Iterator[tuple[str, Answers]]:
         try:
             dataset = pydicom.dcmread(io.BytesIO(data), force=True)
             decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-            count = min(int(dataset.get("NumberOfFrames") or 1), MOST_FRAMES)
+            count = min(int(dataset.get("NumberOfFrames") or 1), MAX_FRAMES)
         except _DECLINED:
             return
         for plugin in decoder.available_plugins if decoder.is_encapsulated else ("",):
@@ -119,7 +119,7 @@ def ask_imagecodecs(data: bytes, samples: int) -> Answers:
             count = int(dataset.get("NumberOfFrames") or 1)
             if syntax not in _IMAGECODECS or (samples > 1 and syntax in JPEG):
                 return []
-            frames = list(islice(generate_frames(dataset.PixelData, number_of_frames=count), MOST_FRAMES))
+            frames = list(islice(generate_frames(dataset.PixelData, number_of_frames=count), MAX_FRAMES))
         except _DECLINED:
             return []
     answers: Answers = []
@@ -185,7 +185,7 @@ def _native_frames(dataset: pydicom.Dataset, rgb: bool) -> Answers:
     if len(words) < size * count:
         return []
     answers: Answers = []
-    for frame in range(min(count, MOST_FRAMES)):
+    for frame in range(min(count, MAX_FRAMES)):
         values = words[frame * size : (frame + 1) * size]
         if samples > 1 and dataset.get("PlanarConfiguration"):
             values = values.reshape(samples, rows, columns).transpose(1, 2, 0)

@@ -1,8 +1,9 @@
-"""README.md is held to its word: examples run, outputs compare, options, names and limits are those of the code.
+"""The documentation is true: examples run, outputs compare, options, names and limits are those of the code.
 
-What a block is, its language tells: `sh` and `console` run in a scratch home, `python` too, `text` is what the Python
-above it prints. `bash` needs root or a network and is checked by syntax and by the names in it; `fstab`, `ini` and
-`dockerfile` are taken apart.
+The pages are README.md, those of docs/, CONTRIBUTING.md and SECURITY.md. The language of a fenced block says how it is
+checked: `sh` and `console` run in a scratch home, `python` too, `text` is what the Python before it prints. `bash`
+needs root or a network and is checked by syntax and by the names in it; `fstab`, `ini` and `dockerfile` are taken
+apart.
 """
 
 import configparser
@@ -32,7 +33,13 @@ from dicomfs.entries import VIRTUAL_FILES
 from dicomfs.workers.pool import WorkerPool
 
 PROJECT = Path(__file__).parents[1]
-README = (PROJECT / "README.md").read_text()
+# In the order in which somebody reads them.
+NAMES = ("README.md", "docs/recipes.md", "docs/reference.md")
+NAMES += tuple(sorted({str(path.relative_to(PROJECT)) for path in (PROJECT / "docs").glob("*.md")} - {*NAMES}))
+NAMES += ("CONTRIBUTING.md", "SECURITY.md")
+PAGES = {name: (PROJECT / name).read_text() for name in NAMES}
+README, RECIPES, REFERENCE = (PAGES[name] for name in NAMES[:3])
+ALL = "\n".join(PAGES.values())
 BIN = Path(sys.executable).parent
 # Programs of the examples that a machine may lack.
 PROGRAMS = ("ffmpeg", "ffprobe", "getfattr", "jq", "rsync")
@@ -43,6 +50,7 @@ VERBS = ("mount", "umount", "info", "doctor", "ls", "cat", "cp")
 class Block:
     """A fenced block: where it is, its language and its text."""
 
+    page: str
     section: str
     line: int
     language: str
@@ -50,13 +58,14 @@ class Block:
 
 
 def blocks() -> list[Block]:
-    """Find the fenced blocks, each with the title of its chapter."""
+    """Find the fenced blocks of all pages, each with the title of its chapter."""
     found = []
-    for block in re.finditer(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
-        before = README[: block.start()]
-        section = re.findall(r"^## (.*)$", before, re.MULTILINE)[-1]
-        found.append(Block(section, before.count("\n") + 1, block[1], block[2]))
-    assert 2 * len(found) == README.count("```")
+    for page, text in PAGES.items():
+        for block in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            before = text[: block.start()]
+            section = re.findall(r"^##? (.*)$", before, re.MULTILINE)[-1]
+            found.append(Block(page, section, before.count("\n") + 1, block[1], block[2]))
+    assert 2 * len(found) == ALL.count("```")
     return found
 
 
@@ -68,9 +77,9 @@ if shutil.which("Rscript"):
 RUN = [block for block in BLOCKS if block.language in ("sh", "console", *INTERPRETERS)]
 
 
-def chapter(title: str) -> str:
-    """Give the text of a chapter, without its code blocks."""
-    match = re.search(rf"^##+ {re.escape(title)}$\n(.*?)(?=^##+ |\Z)", README, re.MULTILINE | re.DOTALL)
+def chapter(title: str, page: str = REFERENCE) -> str:
+    """Return the text of a chapter, without its code blocks."""
+    match = re.search(rf"^##+ {re.escape(title)}$\n(.*?)(?=^##+ |\Z)", page, re.MULTILINE | re.DOTALL)
     assert match, title
     return re.sub(r"^```.*?^```$", "", match[1], flags=re.MULTILINE | re.DOTALL)
 
@@ -125,7 +134,7 @@ class Home:
             done = self.run(*INTERPRETERS[block.language], block.text)
             assert done.returncode == 0, done.stdout
             following = BLOCKS[BLOCKS.index(block) + 1]
-            assert following.language == "text", f"line {block.line}: no output behind it"
+            assert following.language == "text", f"{block.page}:{block.line}: no output after it"
             compare(done.stdout, following.text)
         else:
             (self.bash if block.language == "sh" else self.console)(block.text)
@@ -173,13 +182,13 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def preparation(block: Block) -> list[Block]:
-    """Give the blocks of the first chapter that a reader has run before: all but unmounting."""
+    """Return the blocks of the first chapter that a reader has run before: all but unmounting."""
     first = [other for other in RUN if other.section == "Thirty seconds" and "umount" not in other.text]
     assert len(first) == 2
-    return [other for other in first if other.line < block.line]
+    return [other for other in first if RUN.index(other) < RUN.index(block)]
 
 
-@pytest.mark.parametrize("block", RUN, ids=lambda block: f"line{block.line}")
+@pytest.mark.parametrize("block", RUN, ids=lambda block: f"{Path(block.page).stem}-{block.line}")
 def test_the_example_works(block: Block, home: Home, program: Callable[[str], str]) -> None:
     for name in PROGRAMS:
         if re.search(rf"\b{name}\b", block.text):
@@ -212,7 +221,7 @@ def test_examples_give_what_they_promise(home: Home, program: Callable[[str], st
     for name in PROGRAMS:
         program(name)
     for block in RUN:
-        if block.section in ("Thirty seconds", "Recipes") and "umount" not in block.text:
+        if (block.section == "Thirty seconds" or block.page == "docs/recipes.md") and "umount" not in block.text:
             home.block(block)
     count = "ffprobe -v error -count_frames -show_entries stream=nb_read_frames -of csv=p=0 ~/echo.mp4"
     compare(home.run("bash", "-c", count).stdout, "30\n")
@@ -242,6 +251,18 @@ def entries() -> list[str]:
 
 def test_the_table_of_entries_is_that_of_the_code() -> None:
     assert [name.rstrip("/") for name in entries()] == [virtual.name for virtual, _ in VIRTUAL_FILES]
+
+
+def test_the_short_table_has_every_entry() -> None:
+    """Kinds of stored video are left to the reference."""
+    shown = [name.rstrip("/") for cells in rows(chapter("What you see", README))[1:] for name in quoted("".join(cells))]
+    rare = {virtual.name for virtual, _ in VIRTUAL_FILES if virtual.name.startswith("video.")} - {"video.mp4"}
+    assert sorted(shown) == sorted({virtual.name for virtual, _ in VIRTUAL_FILES} - rare)
+
+
+def quoted(text: str) -> list[str]:
+    """Return what is between backticks."""
+    return re.findall(r"`([^`\n]+)`", text)
 
 
 def test_what_decodes_is_what_there_are_codecs_for() -> None:
@@ -319,7 +340,7 @@ def test_options_are_those_of_the_command(verb: str, home: Home) -> None:
     commands = chapter("Commands")
     general = options_of(commands) - {"--version"}
     assert general == {"-h", "--help"}
-    (title,) = re.findall(rf"^### (dicomfs {verb} ?.*)$", README, re.MULTILINE)
+    (title,) = re.findall(rf"^### (dicomfs {verb} ?.*)$", REFERENCE, re.MULTILINE)
     named = {option for cells in rows(chapter(title)) for option in options_of(cells[0])}
     assert (named - {"-o"}) | general == offered - {"-o"}
     assert ("-o" in named) == ("-o" in offered)
@@ -328,23 +349,27 @@ def test_options_are_those_of_the_command(verb: str, home: Home) -> None:
 def test_commands_are_those_of_the_program(home: Home) -> None:
     help_text = home.run("dicomfs", "--help").stdout
     offered = re.findall(r"^    (\w+) ", help_text, re.MULTILINE)
-    assert offered == list(VERBS) == re.findall(r"^### dicomfs (\w+)", README, re.MULTILINE)
+    assert offered == list(VERBS) == re.findall(r"^### dicomfs (\w+)", REFERENCE, re.MULTILINE)
     assert options_of(help_text) <= {"-h", "--help", "--version"}
     assert home.run("dicomfs", "--version").stdout.startswith("dicomfs ")
-    code = re.findall(r"`([^`\n]+)`", README) + [block.text for block in RUN]
+    short = [name for cells in rows(chapter("Commands", README)) for name in quoted(cells[0])]
+    assert [name.split()[1] for name in short if name.startswith("dicomfs ")] == list(VERBS)
+    code = quoted(ALL) + [block.text for block in RUN]
     used = {verb for text in code for verb in re.findall(r"(?:^|\$ |bin/)dicomfs (\w+)", text, re.MULTILINE)}
-    assert used <= {*VERBS, "unmount", "ARCHIVE"}
+    assert used <= {*VERBS, "ARCHIVE", "unmount"}
 
 
 def test_options_of_mount_in_running_text_exist(home: Home) -> None:
     """Options in text that stand alone in their quotes are ours; those of other programs have their name before."""
-    alone = set(re.findall(r"`(--[a-z-]+)`", README))
+    alone = set(re.findall(r"`(--[a-z-]+)(?: [A-Z,]+)?`", ALL))
     offered = options_of("".join(home.run("dicomfs", verb, "--help").stdout for verb in VERBS))
     assert alone - {"--version"} <= offered
 
 
 def test_exit_codes(home: Home) -> None:
-    assert "0 done, 1 failed (some path of several, too), 2 wrong usage, 130 interrupted" in chapter("Commands")
+    said = " ".join(chapter("Commands").split())
+    assert "exit with 0 on success, 1 on failure (including the failure of one path of several)" in said
+    assert "2 on wrong usage, and 130 on an interrupt" in said
     home.bash("cp /dev/null ~/empty; mkdir ~/mnt")
     sample = str(PYDICOM / "reportsi.dcm")
     assert home.run("dicomfs", "ls", sample).returncode == 0
@@ -357,8 +382,8 @@ def test_exit_codes(home: Home) -> None:
 
 
 def fuse_options() -> list[str]:
-    """Give the options of `-o` that the README names, with a value where they need one."""
-    (title,) = re.findall(r"^### (dicomfs mount .*)$", README, re.MULTILINE)
+    """Return the options of `-o` that the reference names, with a value where they need one."""
+    (title,) = re.findall(r"^### (dicomfs mount .*)$", REFERENCE, re.MULTILINE)
     table = chapter(title).partition("| `-o` |")[2]
     assert table
     named = [option for cells in rows(f"| |\n{table}") for option in re.findall(r"`([^`]+)`", cells[0])]
@@ -413,7 +438,7 @@ def test_commands_for_root_are_sound(home: Home) -> None:
         assert set(re.findall(r"^make ([\w-]+)", block.text, re.MULTILINE)) <= targets
         for path in re.findall(r"\s(systemd/\S+)", block.text):
             assert (PROJECT / path).is_file(), path
-    assert set(re.findall(r"`make ([\w-]+)", README)) <= targets
+    assert set(re.findall(r"`make ([\w-]+)", ALL)) <= targets
 
 
 def test_the_line_of_fstab_mounts(home: Home) -> None:
@@ -430,7 +455,7 @@ def test_the_line_of_fstab_mounts(home: Home) -> None:
 
 def test_the_unit_and_its_configuration(home: Home) -> None:
     unit = PROJECT / "systemd" / "dicomfs@.service"
-    assert README.count("dicomfs@.service") >= 2
+    assert RECIPES.count("dicomfs@.service") >= 2
     assert unit.is_file()
     configuration, share = of_language("ini")
     settings = dict(line.split("=", 1) for line in configuration.text.splitlines())
@@ -474,13 +499,13 @@ def constant(name: str) -> float:
 def test_numbers_are_those_of_the_code() -> None:
     limits = " ".join(chapter("Limits").split())
     for number, text in (
-        (constant("MOST_FRAMES"), "{:,.0f} frames are listed"),
-        (constant("MOST_FRAGMENTS"), "{:,.0f} fragments"),
-        (constant("MOST_SAMPLES"), "{:,.0f} samples"),
-        (constant("MOST_ELEMENTS"), "{:,.0f} elements"),
-        (constant("MOST_ITEMS"), "{:,.0f} Items"),
-        (constant("MOST_DEPTH"), "{:.0f} levels of sequences"),
-        (constant("MOST_INFLATED") / (1 << 30), "{:.0f} GiB inflated"),
+        (constant("MAX_FRAMES"), "{:,.0f} frames are listed"),
+        (constant("MAX_FRAGMENTS"), "{:,.0f} fragments"),
+        (constant("MAX_SAMPLES"), "{:,.0f} samples"),
+        (constant("MAX_ELEMENTS"), "{:,.0f} elements"),
+        (constant("MAX_ITEMS"), "{:,.0f} Items"),
+        (constant("MAX_DEPTH"), "{:.0f} levels of sequences"),
+        (constant("MAX_INFLATED_BYTES") / (1 << 30), "{:.0f} GiB inflated"),
         (constant("MIRROR_SECONDS"), "after {:.0f} seconds"),
         (constant("TIME_LIMIT"), "within {:.0f} seconds"),
         (constant("BUILD_LIMIT") / 60, "fails after {:.0f} minutes"),
@@ -491,10 +516,11 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"may take {defaults['timeout']:g} seconds" in limits
     assert f"{defaults['memory'] >> 30} GiB of memory" in limits
     assert f"longer than {constant('LONGEST_ATTRIBUTE'):.0f} bytes have none" in chapter("Extended attributes")
-    assert f"above {constant('INLINE') / 1024:.0f} KiB or text above {constant('KEEP') / 1024:.0f} KiB" in README
+    long = constant("MAX_KEPT_VALUE_BYTES") / 1024
+    assert f"above {constant('INLINE') / 1024:.0f} KiB or text above {long:.0f} KiB" in REFERENCE
     broken = " ".join(chapter("When a file is broken").split())
-    assert f"or more than {constant('MOST_DESCRIBED'):,.0f} |" in chapter("What a DICOM file holds")
-    assert f"more than {constant('MOST_MISSING'):.0f} are missing" in broken
+    assert f"or more than {constant('MAX_DESCRIBED_FRAMES'):,.0f} |" in chapter("What a DICOM file holds")
+    assert f"more than {constant('MAX_MISSING_FRAMES'):.0f} are missing" in broken
 
 
 def test_messages_of_ours_are_those_of_the_code() -> None:
@@ -508,15 +534,33 @@ def test_messages_of_ours_are_those_of_the_code() -> None:
     ]
 
 
-def test_links_lead_somewhere() -> None:
-    titles = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
-    for link in re.findall(r"\]\(([^)]+)\)", README):
-        assert link.removeprefix("#") in anchors if link.startswith("#") else (PROJECT / link).is_file(), link
+def anchors(text: str) -> set[str]:
+    """Return the names that a link may have after its `#`: titles as GitHub writes them, and HTML anchors."""
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    named = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    return named | set(re.findall(r'<a id="([^"]+)">', text))
+
+
+@pytest.mark.parametrize("page", [*NAMES, "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (PROJECT / page).read_text()
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (PROJECT / page).parent / name if name else PROJECT / page
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    assert set(NAMES[1:]) <= set(re.findall(r"\]\(([^)#]+)", README))
+
+
+def test_the_readme_is_short() -> None:
+    assert README.count("\n") < 300
 
 
 def test_files_of_the_project_that_are_named_exist() -> None:
-    for name in re.findall(r"`((?:tests|systemd|dicomfs)/[\w/@.-]+)`", README):
+    for name in re.findall(r"`((?:tests|systemd|dicomfs|docs|\.ci|\.github)/[\w/@.-]+)(?:::\w+)?`", ALL):
         assert (PROJECT / name).exists(), name
-    for name in re.findall(r"`([a-z]+(?:\.py|/))`", chapter("For contributors")):
-        assert (PROJECT / "dicomfs" / name).exists(), name
