@@ -19,7 +19,7 @@ from dicomfs.instance.version_stream import VersionStream, lend
 from dicomfs.iod.image_display import frame_display
 from dicomfs.iod.image_pixel import pixel_format
 from dicomfs.iod.rescale import scale_of
-from dicomfs.sources.local import Source
+from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
 from dicomfs.vfs.nodes import Directory, File
 
@@ -40,7 +40,7 @@ class Counted(Memory):
 @contextmanager
 def opened(loop: Loop, folder: Path) -> Iterator[tuple[Directory, Subject]]:
     """Show the only file of *folder*, and its handle."""
-    source = Source(str(folder))
+    source = LocalSource(str(folder))
     services = Services.of(source, loop.decoder)
     (entry,) = source.entries(b"")
     try:
