@@ -557,6 +557,13 @@ def test_every_page_is_linked_from_the_readme() -> None:
     assert set(NAMES[1:]) <= set(re.findall(r"\]\(([^)#]+)", README))
 
 
+@pytest.mark.parametrize("page", [*NAMES, "CHANGELOG.md"])
+def test_code_in_running_text_ends_in_its_line(page: str) -> None:
+    """Otherwise the checks of names would read what is between two pieces of code."""
+    text = re.sub(r"^```.*?^```$", "", (PROJECT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert not [line for line in text.splitlines() if line.count("`") % 2]
+
+
 def test_the_readme_is_short() -> None:
     assert README.count("\n") < 300
 

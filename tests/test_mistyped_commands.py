@@ -39,7 +39,7 @@ def dicomfs(*arguments: str | Path, **options: object) -> subprocess.CompletedPr
         ("list archive", "`dicomfs ls` lists"),
         ("help me", "me is neither a verb nor an existing path"),
         ("nowhere mnt", "nowhere is neither a verb nor an existing path; `dicomfs --help` lists the verbs"),
-        (".", "what shall be done with .? `dicomfs mount . MOUNTPOINT`, or `dicomfs ls .`"),
+        (".", "what should be done with .? `dicomfs mount . MOUNTPOINT`, or `dicomfs ls .`"),
     ],
 )
 def test_a_first_word_that_is_no_path_is_a_verb(words: str, told: str, tmp_path: Path) -> None:
@@ -198,8 +198,9 @@ def test_the_exit_code_of_what_never_answered_arrives() -> None:
 # Modules in the working directory
 
 PLANTED = (
-    "dicomfs trio numpy pyfuse3 imagecodecs av isal pydicom encodings argparse logging logging/handlers subprocess "
-    "tempfile pickle hashlib json socket trio/lowlevel sitecustomize usercustomize importlib/metadata difflib"
+    "dicomfs trio numpy pyfuse3 imagecodecs av isal pydicom PIL pylibjpeg openjpeg simplejpeg encodings "
+    "argparse logging logging/handlers subprocess tempfile pickle hashlib json socket "
+    "trio/lowlevel sitecustomize usercustomize importlib/metadata difflib"
 ).split()
 
 

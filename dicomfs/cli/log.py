@@ -1,4 +1,4 @@
-"""The log: where it goes, and that each record is one harmless line. No names, no values of patients."""
+"""The log: its destination, and records of one line each without control characters."""
 
 import errno
 import logging
@@ -9,22 +9,21 @@ from typing import TextIO
 
 from dicomfs.dicom.printable import printable
 
-# Characters of a line.
-_LONGEST = 2000
+_MAX_LINE_CHARACTERS = 2000
 
 
 class OneLine(logging.Formatter):
-    """Records as one line each, whatever text a message quotes."""
+    """Formats each record as one line, whatever text its message quotes."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the line."""
-        return printable(super().format(record), _LONGEST)
+        """Return the line."""
+        return printable(super().format(record), _MAX_LINE_CHARACTERS)
 
 
 def start_log(log_file: str | None, foreground: bool) -> None:
-    """Log to a file, to the terminal in the foreground, else to syslog where there is one.
+    """Log to a file, to the terminal in the foreground, or otherwise to syslog where there is one.
 
-    Raises OSError where the file cannot be one that only its owner reads.
+    Raises OSError where the file is not one that only its owner can read.
     """
     handler: logging.Handler
     if log_file:
@@ -45,7 +44,7 @@ def start_log(log_file: str | None, foreground: bool) -> None:
 
 
 def _closed_file(path: str) -> TextIO:
-    """Open a file to append to that nobody but its owner, who we are, can read; a device is taken as it is."""
+    """Open a file of ours that only we can read, to append to it. A character device keeps its mode."""
     access = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         descriptor = os.open(path, access, 0o600)
@@ -59,7 +58,7 @@ def _closed_file(path: str) -> TextIO:
         if status.st_uid != os.geteuid():
             reason = "belongs to another user, who could read the log"
         elif status.st_nlink > 1:
-            reason = "has another name, by which it could be another file"
+            reason = "has another name, so that it may be another file"
         else:
             os.fchmod(descriptor, 0o600)
     else:

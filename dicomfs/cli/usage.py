@@ -1,4 +1,4 @@
-"""What people type that means something else: words that are no verbs, and archives that are none."""
+"""Mistyped command lines: words that are not verbs, and paths that are not archives."""
 
 import difflib
 import os
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dicomfs.cli.option_values import UsageError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-# Words that are like none of the verbs, and what is meant by them.
+# Words that resemble none of the verbs, and the command that is meant.
 _MEANT = {
     "status": "`findmnt -t fuse.dicomfs` lists what is mounted",
     "list": "`dicomfs ls` lists",
@@ -17,7 +17,7 @@ _MEANT = {
     "show": "`dicomfs info` says what a file holds",
     "version": "`dicomfs --version` says it",
 }
-# Where a file begins so, and as what; the magic numbers of file(1).
+# Offset, magic number (file(1)) and format.
 _PACKED = (
     (0, b"PK\x03\x04", "a ZIP archive"),
     (0, b"PK\x05\x06", "an empty ZIP archive"),
@@ -29,11 +29,11 @@ _PACKED = (
     (0, b"Rar!\x1a\x07", "a RAR archive"),
     (257, b"ustar", "a tar archive"),
 )
-_HEAD = 512
+_HEAD_BYTES = 512
 
 
 def with_verb(given: Sequence[str], verbs: Sequence[str]) -> list[str]:
-    """Give the command line with its verb: `mount` where it begins with an archive, as mount(8) calls us.
+    """Return the command line with its verb: `mount` where it begins with an archive, as mount(8) calls us.
 
     Raises UsageError where the first word is neither an existing path nor a verb.
     """
@@ -50,14 +50,14 @@ def with_verb(given: Sequence[str], verbs: Sequence[str]) -> list[str]:
     if others and (os.path.lexists(word) or "/" in word):
         return ["mount", *given]
     if os.path.lexists(word):
-        raise UsageError(f"what shall be done with {word}? `dicomfs mount {word} MOUNTPOINT`, or `dicomfs ls {word}`")
+        raise UsageError(f"what should be done with {word}? `dicomfs mount {word} MOUNTPOINT`, or `dicomfs ls {word}`")
     near = difflib.get_close_matches(word.lower(), verbs, 1)
     hint = _MEANT.get(word.lower()) or (f"did you mean `{near[0]}`?" if near else "`dicomfs --help` lists the verbs")
     raise UsageError(f"{word} is neither a verb nor an existing path; {hint}")
 
 
 def check_archive(path: str) -> None:
-    """Say what to do with what is no archive here: a URL, a packed file. Raises UsageError."""
+    """Raise UsageError for a URL or a packed file; its text says what to do instead."""
     if _URL.match(path) and not os.path.lexists(path):
         raise UsageError(
             f"{path} is a URL, and dicomfs shows directories and DICOM files: mount it first, with `rclone mount` or "
@@ -74,14 +74,14 @@ def check_archive(path: str) -> None:
 
 
 def _packed(path: str) -> str | None:
-    """Say what a regular file is packed as, if it is and can be read."""
+    """Return the format of a packed regular file; None for other files and those that cannot be read."""
     if not os.path.isfile(path):
         return None
     try:
         with open(path, "rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(_HEAD_BYTES)
     except OSError:
-        return None  # opening it as an archive says why
+        return None  # opening it as an archive raises the error
     if head[128:132] == b"DICM":
         return None
     return next((what for place, magic, what in _PACKED if head.startswith(magic, place)), None)

@@ -17,7 +17,7 @@ from dicomfs.vfs.names import safe_name
 from dicomfs.vfs.nodes import NamedChildren, Node, NumberedChildren, ReadyDirectory
 
 THUMBNAIL = 256
-"""Pixels along the longer side of a small picture: the "large" size of the freedesktop thumbnail specification."""
+"""PixelData along the longer side of a small picture: the "large" size of the freedesktop thumbnail specification."""
 
 
 class FramesDirectory:

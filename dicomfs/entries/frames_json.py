@@ -91,7 +91,7 @@ def _statuses(instance: Instance, stream: Stream) -> list[Status]:
 
 
 async def _decoded(subject: InstanceHandle, frame: int) -> Status:
-    """Have a frame decoded, to learn what was mended. Raises NoAnswer when that fails by chance."""
+    """Have a frame decoded, to learn what was repaired. Raises NoAnswer when that fails by chance."""
     pixels = (await subject.instance()).pixels
     assert pixels is not None  # noqa: S101 - it is the same file
     repairs = MeasureVariant("repairs", room_for(pixels.format.values_bytes, 0))

@@ -1,4 +1,4 @@
-"""The header as text: `header.json`, `header.txt`, and what is wrong with the file: `problems.txt`."""
+"""The header as text: `header.json`, `header.txt`, `regions.json`; and the problems of the file: `problems.txt`."""
 
 from collections.abc import Callable, Iterator
 

@@ -157,7 +157,7 @@ class Operations(pyfuse3.Operations):
                 scope.deadline = math.inf
                 size = self._sizes.get(inode)
                 if size is None:
-                    size = self._sizes.tell(
+                    size = self._sizes.report(
                         inode, await node.find_size(Requester(ctx.pid).is_waiting, BUILD_LIMIT_SECONDS)
                     )
                 return _entry(inode, replace(node.attributes, size=size, sized=True))
@@ -230,7 +230,7 @@ class Operations(pyfuse3.Operations):
                 content = await node.open(Requester(ctx.pid).is_waiting if node.slow else always, BUILD_LIMIT_SECONDS)
             if not node.attributes.sized:
                 try:
-                    self._sizes.tell(inode, content.size)
+                    self._sizes.report(inode, content.size)
                 except OSError:
                     content.close()
                     raise

@@ -1,44 +1,42 @@
-"""How many bytes a film takes, known before it is made: what its encoder may spend, and room for everything else.
+"""The size of an MP4, known before it is made: what its encoder may spend, and capacity for everything else.
 
-The encoder is given so many bits a frame, whatever the time that a frame is shown, and a buffer from which it may take
-more for those that need it (the video buffering verifier, VBV, of H.264 annex C). That holds but for frames that turn
-out larger than expected; the film is encoded more coarsely then.
+The encoder may spend so many bits on each frame, whatever its duration, and more on single ones from a buffer (the
+video buffering verifier, VBV, of H.264 annex C). Where frames turn out larger than that, the cine loop is encoded
+again, more coarsely.
 """
 
 from dataclasses import dataclass
 
-# Side of a macroblock, of which H.264 encodes whole ones.
+# Side of a macroblock; H.264 encodes whole ones.
 _BLOCK = 16
-# Bits a pixel and frame. Real cines take 0.1 to 1.0 at the rate factor 18. Speckle over the whole picture that is new
-# in each frame, with some noise of an amplifier over it, takes this much at 38 dB.
-_BITS = 9 / 8
-# More of them for small pictures, in which little can be predicted: so many a pixel, up to so many a frame.
-_SMALL_BITS, _MOST_SMALL = 8, 8192
-# Frames in the encoder's buffer: room for those that take more than the others, as those that stand alone do. A short
-# film has a part of itself as room, too little for a buffer to work; it costs so little time that quantisers are tried.
-_BUFFERED, _SHORT, _PART = 4, 15, 4
+# Bits for each pixel and frame. Real cine loops take 0.1 to 1.0 at the rate factor 18. Speckle all over the image that
+# is new in each frame, with some amplifier noise, takes this much at 38 dB.
+_BITS_PER_PIXEL = 9 / 8
+# Additional bits for small images, in which little can be predicted: for each pixel, and at most for each frame.
+_SMALL_BITS_PER_PIXEL, _MAX_SMALL_BITS = 8, 8192
+# Frames in the encoder's buffer: capacity for those that take more than others, as key frames do. A short cine loop has
+# a part of itself instead, too little for a buffer to work; encoding it is so quick that quantisers are tried.
+_BUFFERED_FRAMES, _MAX_SHORT_FRAMES, _PART = 4, 15, 4
 _QUANTISERS = (4, 8, 12, 16, 20, 25, 32, 40)
-# Bytes of a frame in the index of an MP4 (at most 4 of its size, 8 of its duration, 4 as a key frame, 20 of its chunk),
-# and before it; bytes of everything else, such as the description and what the encoder says of itself.
+# Bytes in the index of an MP4 for each frame (at most 4 for its size, 8 for its duration, 4 as a key frame, 20 for its
+# chunk, and some before it); bytes of everything else, such as the description of the stream and of the encoder.
 _FRAME_BYTES, _FILM_BYTES = 48, 4096
-# Rate factors, and parts of the bits. With the first one nothing is seen to be missing, even where a picture stands
-# still.
+# Rate factors, each with a part of the bits. With the first one no loss is visible, even where the image stands still.
 _FACTORS = ((6, 1.0), (12, 0.75), (18, 0.4))
 # The highest quantiser of H.264.
-_COARSEST = 51
+_MAX_QUANTISER = 51
 
-# An MP4 of stored pictures takes what the stream took, and an eighth, so many bytes a frame and so many at any rate.
-_SHARE, _REMUXED_FRAME, _REMUXED = 8, 64, 64 << 10
-# No picture of a stream takes fewer bytes, its start code included.
-_LEAST_PICTURE = 8
+# A remuxed MP4 has the bytes of the stream and an eighth of that, and so many bytes for each frame and for all else.
+_SHARE, _REMUXED_FRAME_BYTES, _REMUXED_BYTES = 8, 64, 64 << 10
+# The smallest picture of a stream, its start code included.
+_MIN_PICTURE_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How a film is encoded: at a constant rate *factor*, held back to *frame_bits* a frame.
+    """How a cine loop is encoded: at a constant rate *factor*, limited to *frame_bits* a frame.
 
-    The buffer from which single frames may take more has *buffer_bits*. Without *frame_bits* the factor is a constant
-    quantiser.
+    Single frames may take more from a buffer of *buffer_bits*. Without *frame_bits* the factor is a constant quantiser.
     """
 
     factor: int
@@ -47,30 +45,32 @@ class Effort:
 
 
 def film_size(rows: int, columns: int, frames: int) -> int:
-    """Give the bytes of a film of *frames* pictures, its filling included."""
+    """Return the bytes of the MP4 of a cine loop of *frames* frames, its filling included."""
     return _FILM_BYTES + _FRAME_BYTES * frames + -(-_bits(rows, columns, frames) // 8)
 
 
 def efforts(rows: int, columns: int, frames: int) -> tuple[Effort, ...]:
-    """Give the ways in which such a film is encoded until it fits, the best first."""
-    if frames <= _SHORT:
-        return tuple(Effort(quantiser) for quantiser in (*_QUANTISERS, _COARSEST))
-    each = _bits(rows, columns, frames) // (frames + _BUFFERED)
-    capped = (Effort(factor, int(part * each), int(part * each) * _BUFFERED) for factor, part in _FACTORS)
-    return (*capped, Effort(_COARSEST))
+    """Return the efforts that are tried until such a cine loop fits, the best first."""
+    if frames <= _MAX_SHORT_FRAMES:
+        return tuple(Effort(quantiser) for quantiser in (*_QUANTISERS, _MAX_QUANTISER))
+    each = _bits(rows, columns, frames) // (frames + _BUFFERED_FRAMES)
+    capped = (Effort(factor, int(part * each), int(part * each) * _BUFFERED_FRAMES) for factor, part in _FACTORS)
+    return (*capped, Effort(_MAX_QUANTISER))
 
 
 def remuxed_size(size: int, frames: int) -> int:
-    """Give the bytes of an MP4 into which a stream of *size* bytes is put, its filling included.
+    """Return the bytes of the MP4 that a stream of *size* bytes is put into, its filling included.
 
-    *frames* is what the header declares; no more of them count than the stream can hold.
+    *frames* is the number that the header declares; it counts up to what the stream can hold.
     """
-    return size + size // _SHARE + _REMUXED_FRAME * max(0, min(frames, size // _LEAST_PICTURE)) + _REMUXED
+    return (
+        size + size // _SHARE + _REMUXED_FRAME_BYTES * max(0, min(frames, size // _MIN_PICTURE_BYTES)) + _REMUXED_BYTES
+    )
 
 
 def _bits(rows: int, columns: int, frames: int) -> int:
-    """Give the bits that all pictures may take together."""
+    """Return the bits that all frames may take together."""
     blocks = -(-rows // _BLOCK) * -(-columns // _BLOCK)
     pixels = blocks * _BLOCK * _BLOCK
-    each = int(_BITS * pixels) + min(_SMALL_BITS * pixels, _MOST_SMALL)
-    return each * frames + (each * frames // _PART if frames <= _SHORT else each * _BUFFERED)
+    each = int(_BITS_PER_PIXEL * pixels) + min(_SMALL_BITS_PER_PIXEL * pixels, _MAX_SMALL_BITS)
+    return each * frames + (each * frames // _PART if frames <= _MAX_SHORT_FRAMES else each * _BUFFERED_FRAMES)

@@ -1,8 +1,8 @@
-"""In which order the pictures of H.264 and HEVC are shown, by the counts in their headers.
+"""The display order of H.264 and HEVC pictures, from the picture order counts in their headers.
 
-Streams without a container have no times, and their pictures are stored in the order in which they are decoded. Only
-this module reads the headers of such pictures, as far as the count goes. What is read may be hostile: numbers that
-cannot be there are Unreadable, and the order is checked by whoever uses it.
+Elementary streams have no times, and their pictures are stored in decoding order. Only this module reads the headers of
+such pictures, up to the picture order count. They may be hostile: impossible numbers are Unreadable, and callers check
+the order.
 """
 
 import re
@@ -11,23 +11,23 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 _START_CODE = re.compile(b"\0\0\1")
-# A parameter set is some hundred bytes long; of a slice the begin of its header is read.
-_LONGEST_SET, _SLICE_HEAD = 4096, 96
-# A count has 32 bits with its sign; what is above it in a key tells the sequences apart.
+# Parameter sets have some hundred bytes; of a slice, only the start of the header is read.
+_MAX_SET_BYTES, _SLICE_HEAD_BYTES = 4096, 96
+# A picture order count has 32 bits with its sign; the bits above it in a key number the sequences.
 _SEQUENCE, _COUNTS = 1 << 34, 1 << 33
-# Profiles whose sequence parameter sets tell the format of colours (H.264 7.3.2.1.1).
+# Profiles whose sequence parameter sets state the chroma format (H.264 7.3.2.1.1).
 _HIGH = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))
 # Offsets in a cycle of reference frames (H.264 7.4.2.1.1).
-_MOST_OFFSETS = 255
+_MAX_OFFSETS = 255
 _IDR, _CRA = (19, 20), 21
 
 
 class Unreadable(Exception):
-    """A header says what it cannot say."""
+    """A header has impossible values."""
 
 
 def units(data: bytes) -> Iterator[tuple[int, int]]:
-    """Give the places of the NAL units of a byte stream: the first byte and the one behind the last (annex B)."""
+    """Yield the start and end offsets of the NAL units of a byte stream (annex B)."""
     start = None
     for match in _START_CODE.finditer(data):
         if start is not None:
@@ -38,7 +38,7 @@ def units(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 class _Bits:
-    """The bits of a NAL unit (H.264 7.2, 9.1), without those that keep start codes out of it."""
+    """The bits of a NAL unit (H.264 7.2, 9.1), without its emulation prevention bytes."""
 
     __slots__ = ("_left", "_value")
 
@@ -69,7 +69,7 @@ class _Bits:
         return (number + 1) // 2 if number % 2 else -(number // 2)
 
     def length(self) -> int:
-        """Take the bits of a counter, less four."""
+        """Read the length of a counter, in bits, which is stored less four."""
         length = self.number() + 4
         if length > 16:
             raise Unreadable
@@ -77,7 +77,7 @@ class _Bits:
 
 
 class _Sequence(NamedTuple):
-    """Of a sequence parameter set of H.264 what the count needs."""
+    """The parts of an H.264 sequence parameter set that the picture order count depends on."""
 
     planes: bool
     frame_bits: int
@@ -92,7 +92,7 @@ class _Sequence(NamedTuple):
 
 @dataclass(slots=True)
 class H264Order:
-    """The order of the pictures of H.264 (8.2.1). Memory management control operation 5 is not followed."""
+    """The display order of H.264 pictures (8.2.1). Memory management control operation 5 is not supported."""
 
     _sequences: dict[int, _Sequence] = field(default_factory=dict)
     _pictures: dict[int, tuple[int, bool]] = field(default_factory=dict)
@@ -103,18 +103,18 @@ class H264Order:
     _frame_offset: int = 0
 
     def key(self, packet: bytes) -> int | None:
-        """Give a number by which the picture or field in *packet* can be sorted; None without one. Raises Unreadable.
+        """Return the sort key of the picture or field in *packet*; None without one. Raises Unreadable.
 
-        All packets must be given, one after the other.
+        To be called for all packets, in order.
         """
         for start, stop in units(packet):
             kind = packet[start] & 31 if start < stop else 0
             if kind == 7:
-                self._sequence(_Bits(packet[start + 1 : min(stop, start + _LONGEST_SET)]))
+                self._sequence(_Bits(packet[start + 1 : min(stop, start + _MAX_SET_BYTES)]))
             elif kind == 8:
-                self._picture(_Bits(packet[start + 1 : min(stop, start + _LONGEST_SET)]))
+                self._picture(_Bits(packet[start + 1 : min(stop, start + _MAX_SET_BYTES)]))
             elif kind in (1, 5):
-                bits = _Bits(packet[start + 1 : min(stop, start + _SLICE_HEAD)])
+                bits = _Bits(packet[start + 1 : min(stop, start + _SLICE_HEAD_BYTES)])
                 count = self._slice(bits, kind == 5, packet[start] >> 5 & 3)
                 return self._begun * _SEQUENCE + _COUNTS + count
         return None
@@ -140,7 +140,7 @@ class H264Order:
         elif kind == 1:
             no_deltas, not_referred, bottom = bool(bits.take(1)), bits.signed(), bits.signed()
             count = bits.number()
-            if count > _MOST_OFFSETS:
+            if count > _MAX_OFFSETS:
                 raise Unreadable
             offsets = tuple(bits.signed() for _ in range(count))
         bits.number()
@@ -168,7 +168,7 @@ class H264Order:
         at_bottom = in_field and bool(bits.take(1))
         if fresh:
             bits.number()
-            # The second field of such a picture is none of its own.
+            # The second field of such a picture begins no sequence.
             if not (at_bottom and self._frame == frame == 0 and self._frame_offset == 0 and self._high == 0):
                 self._begun += 1
             self._high = self._low = self._frame = self._frame_offset = 0
@@ -183,7 +183,7 @@ class H264Order:
         return 2 * (self._frame_offset + frame) - (not reference)
 
     def _counted(self, bits: _Bits, of: _Sequence, whole: bool, reference: int) -> int:
-        """Compute a count of kind 0, whose low bits are there (8.2.1.1)."""
+        """Compute a count of kind 0, whose low bits are stored (8.2.1.1)."""
         low = bits.take(of.count_bits)
         high = _high(low, self._high, self._low, 1 << of.count_bits)
         if reference:
@@ -191,7 +191,7 @@ class H264Order:
         return high + low + (min(0, bits.signed()) if whole else 0)
 
     def _expected(self, bits: _Bits, of: _Sequence, whole: bool, at_bottom: bool, reference: int) -> int:
-        """Compute a count of kind 1, as the frames before it lead to expect (8.2.1.2)."""
+        """Compute a count of kind 1, from those of the frames before it (8.2.1.2)."""
         deltas = (0, 0) if of.no_deltas else (bits.signed(), bits.signed() if whole else 0)
         frames = self._frame_offset + self._frame if of.offsets else 0
         frames -= not reference and frames > 0
@@ -205,10 +205,10 @@ class H264Order:
 
 @dataclass(slots=True)
 class HevcOrder:
-    """The order of the pictures of HEVC (8.3.1); layers above the base are passed over."""
+    """The display order of HEVC pictures (8.3.1); layers above the base are skipped."""
 
-    # Of sequence parameter sets whether there are three planes, and the bits of a count; of those for pictures which
-    # one they belong to, whether pictures say that they are not shown, and how many bits are reserved in slices.
+    # Sequence parameter sets: whether there are three planes, and the bits of a count. Picture parameter sets: their
+    # sequence, whether pictures may state that they are not shown, and the number of reserved bits in slices.
     _sequences: dict[int, tuple[bool, int]] = field(default_factory=dict)
     _pictures: dict[int, tuple[int, bool, int]] = field(default_factory=dict)
     _begun: int = 0
@@ -217,24 +217,24 @@ class HevcOrder:
     _low: int = 0
 
     def key(self, packet: bytes) -> int | None:
-        """Give a number by which the picture in *packet* can be sorted; None without one. Raises Unreadable.
+        """Return the sort key of the picture in *packet*; None without one. Raises Unreadable.
 
-        All packets must be given, one after the other.
+        To be called for all packets, in order.
         """
         for start, stop in units(packet):
             if stop - start < 3 or packet[start] & 1 or packet[start + 1] >> 3:
                 continue
             kind = packet[start] >> 1
             if kind == 33:
-                self._sequence(_Bits(packet[start + 2 : min(stop, start + _LONGEST_SET)]))
+                self._sequence(_Bits(packet[start + 2 : min(stop, start + _MAX_SET_BYTES)]))
             elif kind == 34:
-                self._picture(_Bits(packet[start + 2 : min(stop, start + _LONGEST_SET)]))
+                self._picture(_Bits(packet[start + 2 : min(stop, start + _MAX_SET_BYTES)]))
             elif kind in (36, 37):
                 self._fresh = True
             elif kind < 32:
-                bits = _Bits(packet[start + 2 : min(stop, start + _SLICE_HEAD)])
+                bits = _Bits(packet[start + 2 : min(stop, start + _SLICE_HEAD_BYTES)])
                 count = self._slice(bits, kind, packet[start + 1] & 7)
-                # The end of a sequence stands behind its last picture.
+                # The end of a sequence follows its last picture.
                 self._fresh = b"\0\0\1\x48" in packet[-16:] or b"\0\0\1\x4a" in packet[-16:]
                 return self._begun * _SEQUENCE + _COUNTS + count
         return None
@@ -265,7 +265,7 @@ class HevcOrder:
     def _slice(self, bits: _Bits, kind: int, layer: int) -> int:
         stands_alone = 16 <= kind < 24
         if not bits.take(1):
-            raise Unreadable  # the first slice of the picture is not there
+            raise Unreadable  # the first slice of the picture is missing
         bits.skip(stands_alone)
         sequence, may_hide, reserved = self._pictures.get(bits.number(), (-1, False, 0))
         of = self._sequences.get(sequence)
@@ -281,14 +281,14 @@ class HevcOrder:
             high = 0
         else:
             high = _high(low, self._high, self._low, 1 << count_bits)
-        # Counts go on from pictures of the lowest layer that others may refer to.
+        # Counts continue from pictures of the lowest layer that others may refer to.
         if layer == 1 and not (kind < 16 and kind % 2 == 0) and not 6 <= kind <= 9:
             self._high, self._low = high, low
         return high + low
 
 
 def _high(low: int, last_high: int, last_low: int, span: int) -> int:
-    """Find what stands above the *low* bits of a count near the last one (H.264 8.2.1.1, HEVC 8.3.1)."""
+    """Return the bits above the *low* bits of a count near the last one (H.264 8.2.1.1, HEVC 8.3.1)."""
     if last_low - low >= span // 2:
         return last_high + span
     if low - last_low > span // 2:
@@ -297,7 +297,7 @@ def _high(low: int, last_high: int, last_low: int, span: int) -> int:
 
 
 def _skip_scaling(bits: _Bits, size: int) -> None:
-    """Pass over a scaling list (H.264 7.3.2.1.1.1)."""
+    """Skip a scaling list (H.264 7.3.2.1.1.1)."""
     last = following = 8
     for _ in range(size):
         if following:

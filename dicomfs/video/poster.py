@@ -1,4 +1,4 @@
-"""One picture of a stored video: the first that stands alone and is whole, made small, as PNG."""
+"""The poster frame of a stored video: its first intact key frame, reduced, as PNG."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 SEEN = {"mp4": "mov", **DEMUXERS}
-"""What reads each kind of stream (see `image.video.KINDS`) that is looked at."""
+"""The FFmpeg demuxer of each kind of stream (see `pixeldata.video_stream.KINDS`) that has a poster frame."""
 
-# Pictures that stand alone and are broken, before there is none.
-_MOST_BROKEN = 20
-# Part of a picture without any colour: blocks of 16 x 16 pixels in one of 1920 x 1080 are more.
-_MOST_EMPTY = 1e-4
-# Where a stream does not name its colours, pictures of more lines than television had once have those of BT.709.
-_LINES = 576
+# Broken key frames, after which there is no poster frame.
+_MAX_BROKEN = 20
+# Part of a picture that may be unwritten: one macroblock of 16 x 16 pixels in 1920 x 1080 is more.
+_MAX_UNWRITTEN = 1e-4
+# Where a stream does not state its colours, pictures of more rows than standard definition television have BT.709.
+_MAX_SD_ROWS = 576
 _BT601, _BT709, _UNKNOWN = 5, 1, (0, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class PosterFrame:
-    """A picture of *rows* x *columns* of a stream of *size* bytes of *kind*.
+    """A picture of *rows* x *columns* from a stream of *size* bytes of *kind*.
 
-    *stated* is how large the header says that the pictures are, and *physical* what it says of their pixels, as a chunk
-    of PNG; both are of use where the stream is silent.
+    *stated* is the size of the pictures by the header, and *physical* that of their pixels, as a PNG chunk. Both serve
+    where the stream does not state them.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class PosterFrame:
     physical: bytes
 
     def run(self, host: HostClient) -> None:
-        """Decode as little as possible, and write the file."""
+        """Decode as little as possible, and write the PNG."""
         import av.error
 
         try:
@@ -63,10 +63,12 @@ class PosterFrame:
             raise Unusable(f"the stream is damaged so that no picture can be found ({type(error).__name__})") from None
 
     def _file(self, frame: "VideoFrame", aspect: Fraction | None) -> memoryview:
-        """Make the PNG. Pixels are as many as the header promises, of the shape that the stream states."""
+        """Make the PNG, of the promised size in pixels, whose shape is that in the stream."""
         turns = round(frame.rotation / 90) % 4
         rows, columns = (self.columns, self.rows) if turns % 2 else (self.rows, self.columns)
-        matrix = frame.colorspace if frame.colorspace not in _UNKNOWN else _BT709 if frame.height > _LINES else _BT601
+        matrix = (
+            frame.colorspace if frame.colorspace not in _UNKNOWN else _BT709 if frame.height > _MAX_SD_ROWS else _BT601
+        )
         small = frame.reformat(columns, rows, "rgb24", src_colorspace=matrix, interpolation="AREA")
         picture = np.ascontiguousarray(np.rot90(small.to_ndarray(), turns))
         if not aspect and (frame.height, frame.width) == self.stated:
@@ -76,7 +78,7 @@ class PosterFrame:
 
 
 def _whole_pictures(container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:
-    """Decode pictures that stand alone; give those in which no damage is seen."""
+    """Decode key frames, and yield those without visible damage."""
     context = stream.codec_context
     context.thread_count = 1
     context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
@@ -86,17 +88,17 @@ def _whole_pictures(container: "InputContainer", stream: "VideoStream") -> Itera
         if not held and not packet.is_keyframe:
             continue
         held.append(packet)
-        # A picture may consist of two fields, each in a packet of its own.
+        # A frame may consist of two fields, each in a packet of its own.
         if len(held) == 2:
             yield from _decoded(context, held)
             tries, held = tries + 1, []
-        if tries == _MOST_BROKEN:
+        if tries == _MAX_BROKEN:
             return
     yield from _decoded(context, held)
 
 
 def _decoded(context: "VideoCodecContext", held: "list[Packet[Stream]]") -> list["VideoFrame"]:
-    """Decode *held* and nothing else; give pictures that stand alone, unless some damage is found."""
+    """Decode only the packets *held*, and return the key frames without damage."""
     from av.error import FFmpegError
 
     frames: list[VideoFrame] = []
@@ -110,7 +112,7 @@ def _decoded(context: "VideoCodecContext", held: "list[Packet[Stream]]") -> list
 
 
 def _has_holes(frame: "VideoFrame") -> bool:
-    """Whether parts were never written: memory is zeros then, which is no colour. Not all decoders tell."""
+    """Whether parts were never written: their memory is zero, which no colour is. Not all decoders report that."""
     if len(frame.planes) < 3 or frame.format.is_rgb:
         return False
     kind = np.dtype("<u2" if frame.format.components[1].bits > 8 else "u1")
@@ -118,4 +120,4 @@ def _has_holes(frame: "VideoFrame") -> bool:
         np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width] == 0
         for plane in frame.planes[1:3]
     ]
-    return bool(np.mean(colours[0] & colours[1]) > _MOST_EMPTY)
+    return bool(np.mean(colours[0] & colours[1]) > _MAX_UNWRITTEN)

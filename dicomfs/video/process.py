@@ -20,17 +20,17 @@ Job = Encode | Remux | PosterFrame
 
 
 def prepare() -> None:
-    """Load the libraries, also those parts that PyAV would load when it first needs them: this opens files."""
+    """Load the libraries, with the parts that PyAV loads on first use, since that opens files."""
     import av
 
     for module in pkgutil.walk_packages(av.__path__, "av."):
-        if module.name not in ("av.__main__", "av.datasets"):  # a program, and one that fetches samples
+        if module.name not in ("av.__main__", "av.datasets"):  # a program, and a downloader of samples
             importlib.import_module(module.name)
-    av.logging.set_level(None)  # messages may quote what is read
+    av.logging.set_level(None)  # messages may quote the data
 
 
 def serve(channel: socket.socket, slot: mmap.mmap, described: int) -> None:
-    """Do the job that is described in *slot*, and say how it ended."""
+    """Do the job that is pickled in *slot*, and report how it ended."""
     job: Job = pickle.loads(slot[:described])  # noqa: S301  from the daemon
     end, reason = FAILED, ""
     try:
@@ -40,6 +40,6 @@ def serve(channel: socket.socket, slot: mmap.mmap, described: int) -> None:
         reason = str(error)
     except MemoryError:
         reason = "the film needs more memory than its process may use"
-    except BaseException as error:  # noqa: BLE001  the worker boundary; the text may quote what was read
+    except BaseException as error:  # noqa: BLE001  the process boundary; the text may quote the data
         reason = f"the film could not be made ({type(error).__name__})"
     channel.send(CALL.pack(end, 0, 0) + reason.encode())

@@ -1,7 +1,7 @@
-"""A stored video put into an MP4 as it is: nothing is decoded, nothing is encoded, only times are made sound.
+"""Remuxing: a stored video is put into an MP4 without decoding or encoding; only its times are repaired.
 
-The stream is read twice. The first time tells which of its parts an MP4 can hold and when each packet is due; so the
-second one copies without a look back, and neither keeps more of the stream than a few packets.
+The stream is read twice. The first pass finds the parts that an MP4 can hold and the time of each packet; the second
+one copies in one go. Neither keeps more of the stream than a few packets.
 """
 
 import math
@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,47 +24,47 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 DEMUXERS = {"ts": "mpegts", "mpg": "mpeg", "m2v": "mpegvideo", "h264": "h264", "h265": "hevc"}
-"""What reads each kind of stream (see `image.video.KINDS`) that is put into an MP4."""
+"""The FFmpeg demuxer of each kind of stream (see `pixeldata.video_stream.KINDS`) that is put into an MP4."""
 
-# Streams of pictures alone, which have no times of their own.
+# Elementary video streams, which have no times.
 _BARE = ("m2v", "h264", "h265")
-# What MP4 holds and players know there, by their names in FFmpeg.
+# Codecs that MP4 holds and players support there, by their names in FFmpeg.
 _PICTURES = frozenset(("mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc"))
 _SOUND = frozenset(("mp2", "mp3", "aac", "ac3", "eac3", "dts", "opus"))
-# Bytes, and microseconds, within which all parts of the stream must have begun. This much is kept until they have.
+# All parts of the stream must begin within so many bytes and microseconds, which are kept until then.
 _PROBED = {"probesize": str(16 << 20), "analyzeduration": "20000000"}
-# Frames that a second of a stream may have; other statements are left aside, as those of DICOM are.
-_SLOWEST, _FASTEST = Fraction(1, 10), 1000
-# Parameter sets of HEVC. Where they change, a sample entry tells players to look for them (ISO/IEC 14496-15 8.3.3).
+# Sensible frame rates; others are ignored, as those of DICOM are.
+_MIN_RATE, _MAX_RATE = Fraction(1, 10), 1000
+# Parameter sets of HEVC. Where they change, the sample entry tells players to look for them (ISO/IEC 14496-15 8.3.3).
 _SETS, _FIXED, _CHANGING = (32, 33, 34), "hvc1", "hev1"
-# Packets of sound that are left out because their head is damaged, before the stream is.
-_MOST_DAMAGED = 10_000
+# Sound packets with damaged headers that are left out, before the stream counts as damaged.
+_MAX_DAMAGED = 10_000
 
 
 class _Untimed(Exception):
-    """Pictures lack times, which must be found out by their order."""
+    """Pictures lack times, so that their order must be read."""
 
 
 @dataclass(slots=True)
 class _Part:
-    """What the first look finds out about one stream within the stream: time stamps, by the packet."""
+    """What the first pass finds about one part of the stream: time stamps and durations by packet."""
 
     codec: str
     video: bool
     step: int = 1
-    """Ticks that times must be apart at least."""
-    stamps: "array[int]" = field(default_factory=lambda: array("q"))
-    durations: "array[int]" = field(default_factory=lambda: array("q"))
-    keys: "array[int]" = field(default_factory=lambda: array("q"))
+    """The smallest difference of two times, in ticks."""
+    stamps: "array[int]" = field(default_factory=partial(array, "q"))
+    durations: "array[int]" = field(default_factory=partial(array, "q"))
+    keys: "array[int]" = field(default_factory=partial(array, "q"))
     begun: int | None = None
-    """The first packet that can be decoded without those before it."""
+    """The index of the first packet that can be decoded without those before it."""
     sets: frozenset[bytes] = frozenset()
     changing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """When the packets from *begun* on are shown and decoded."""
+    """The display and decoding times of the packets from *begun* on, in ticks."""
 
     begun: int
     shown: np.ndarray
@@ -76,14 +77,14 @@ class _Times:
 
 @dataclass(frozen=True, slots=True)
 class Remux:
-    """A stream of *size* bytes of *kind*, with *rate* frames a second where it does not say how many."""
+    """A stream of *size* bytes of *kind*, with *rate* frames a second where it states none."""
 
     kind: str
     size: int
     rate: Fraction
 
     def run(self, host: HostClient) -> None:
-        """Look, then copy."""
+        """Read the stream once to find its times, then copy it."""
         import av.error
 
         try:
@@ -102,7 +103,7 @@ class Remux:
         return opened(host, self.size, DEMUXERS[self.kind], _PROBED | rate)
 
     def _look(self, host: HostClient, *, ordered: bool) -> dict[int, _Part]:
-        """Read all packets; give what there is to know of each part. Raises _Untimed unless *ordered*."""
+        """Read all packets; return the parts by index. Raises _Untimed where times are missing unless *ordered*."""
         with self._open(host) as container:
             parts = {stream.index: part for stream in container.streams if (part := _part(stream))}
             if not any(part.video for part in parts.values()):
@@ -118,10 +119,10 @@ class Remux:
             return parts
 
     def _note(self, part: _Part, packet: "Packet[Stream]", clock: Clock | None) -> None:
-        """Keep what is known of a packet."""
+        """Record the times of a packet."""
         base = _base(packet.stream)
         duration = packet.duration or 0
-        if part.video and (not duration or not _SLOWEST <= 1 / (duration * base) <= _FASTEST):
+        if part.video and (not duration or not _MIN_RATE <= 1 / (duration * base) <= _MAX_RATE):
             duration = round(1 / (self.rate * base))
         stamp = packet.dts if packet.dts is not None else packet.pts
         shift = clock.shift(packet.stream_index, stamp, duration) if clock and stamp is not None else 0
@@ -155,7 +156,7 @@ class Remux:
 def _carry(
     container: "InputContainer", film: "OutputContainer", parts: dict[int, _Part], times: dict[int, _Times]
 ) -> None:
-    """Copy all packets that have *times*."""
+    """Copy all packets of the parts in *times*."""
     import av.error
 
     streams = {index: film.add_stream_from_template(container.streams[index]) for index in times}
@@ -177,7 +178,7 @@ def _carry(
             film.mux(packet)
         except av.error.InvalidDataError:
             damaged += 1
-            if parts[index].video or damaged > _MOST_DAMAGED:
+            if parts[index].video or damaged > _MAX_DAMAGED:
                 raise
 
 
@@ -185,18 +186,18 @@ _ORDERS: dict[str, type[H264Order] | type[HevcOrder]] = {"h264": H264Order, "hev
 
 
 def _codec(stream: "Stream") -> str:
-    """Give the name of a codec that does not depend on who decodes it."""
+    """Return the name of a codec, whatever decoder is used for it."""
     context = stream.codec_context
     return context.codec.canonical_name if context else stream.type
 
 
 def _base(stream: "Stream") -> Fraction:
-    """Give the seconds of a tick."""
+    """Return the duration of a tick, in seconds."""
     return stream.time_base or Fraction(1, 90_000)
 
 
 def _part(stream: "Stream") -> _Part | None:
-    """Begin to look at a stream within the stream; None for what is left out of the MP4."""
+    """Begin a part of the stream; None where MP4 does not hold it."""
     from av.audio.stream import AudioStream
     from av.video.stream import VideoStream
 
@@ -211,7 +212,7 @@ def _part(stream: "Stream") -> _Part | None:
 
 
 def _key(order: H264Order | HevcOrder, packet: "Packet[Stream]", before: "array[int]") -> int:
-    """Give the place of a picture in the order; what cannot be read comes behind what is *before* it."""
+    """Return the sort key of a picture; one that cannot be read comes after the pictures *before* it."""
     try:
         key = order.key(bytes(packet))
     except Unreadable:
@@ -222,7 +223,7 @@ def _key(order: H264Order | HevcOrder, packet: "Packet[Stream]", before: "array[
 
 
 def _sets(packet: bytes) -> Iterator[bytes]:
-    """Give the parameter sets of HEVC that stand before a picture."""
+    """Yield the HEVC parameter sets before a picture."""
     for start, stop in units(packet):
         kind = packet[start] >> 1 if start < stop else 0
         if kind in _SETS:
@@ -230,14 +231,14 @@ def _sets(packet: bytes) -> Iterator[bytes]:
 
 
 def _times(parts: dict[int, _Part]) -> dict[int, _Times]:
-    """Find out when each packet of those parts that have any is due; the first one is shown at 0."""
+    """Find the times of all packets of each part that has any; the first one is shown at 0."""
     times = {}
     for index, part in parts.items():
         if not part.stamps:
             continue
         if part.begun is None:
             if part.video:
-                raise Unusable("no picture of the stream can be shown without one that is not there")
+                raise Unusable("no picture of the stream can be shown without one that is missing")
             continue
         stamps, durations = part.stamps[part.begun :], part.durations[part.begun :]
         if part.video and (part.keys or MISSING in stamps):
