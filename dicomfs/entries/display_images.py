@@ -181,7 +181,9 @@ class ImageContent(Content):
         self.size = self._request.size
 
     async def read(self, start: int, stop: int) -> Buffer:
-        """Have it made, and slice it."""
+        """Have it made, and slice it; nothing is made for no bytes."""
+        if start == stop:
+            return b""
         services = self._request.handle.services
         if not self._begun:
             # While the client takes this image away, idle workers make the next.
