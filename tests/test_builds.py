@@ -1,4 +1,4 @@
-"""Builds without a mount: one for all who wait, cancelled with the last, kept within a budget, never half a file."""
+"""Building without a mount: one for all who wait, cancelled with the last, kept within a budget, never half a file."""
 
 import errno
 import math

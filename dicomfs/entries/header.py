@@ -65,7 +65,7 @@ class ProblemsTxt:
 def _long(
     instance: Instance, subject: InstanceHandle, name: str, write: Callable[[DicomFile], Iterator[bytes]]
 ) -> Node | None:
-    """Give a file that is written when it is wanted, where the header is long."""
+    """Return a file that is written when it is wanted, where the header is long."""
     if instance.parsed is None or not has_long(instance.parsed.dataset):
         return None
     return written_file(subject, name, lambda instance: write(instance.parsed) if instance.parsed else iter(()))

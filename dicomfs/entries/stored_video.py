@@ -138,7 +138,7 @@ async def _stream(handle: InstanceHandle) -> Content:
 
 
 async def _video(handle: InstanceHandle) -> tuple[Video, DicomFile]:
-    """Return what a file whose pixels are a video is."""
+    """Return the video and the file of an object that is one."""
     instance = await handle.instance()
     assert instance.video is not None and instance.parsed is not None  # noqa: S101, PT018 - the caller looked
     return instance.video, instance.parsed

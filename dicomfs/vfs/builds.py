@@ -193,7 +193,7 @@ class _BuildTask:
 
 
 class BuildCache:
-    """Builds under way, and built files.
+    """The builds under way, and built files.
 
     Files that nobody has open are in *cache*; those that it does not take, or all without one, are kept up to *limit*
     bytes, and as far as *descriptors* has room, by default a budget of their own. Up to *at_once* builds run at a time;
