@@ -20,12 +20,12 @@ from dicomfs.cache.disk import DiskCache
 from dicomfs.resources.descriptors import Descriptors
 from dicomfs.sources.source import Version
 from dicomfs.vfs import builds as builds_module
-from dicomfs.vfs.build_file import Spool
+from dicomfs.vfs.build_file import BuildFile
 from dicomfs.vfs.builds import (
-    LINGER,
-    POLL,
+    LINGER_SECONDS,
+    POLL_SECONDS,
+    BuildCache,
     BuildFailed,
-    Builds,
     BuildUnfinished,
     Name,
     OpenAbandoned,
@@ -53,7 +53,7 @@ async def forbidden(file: BinaryIO) -> None:
     raise AssertionError("built again")
 
 
-async def read(builds: Builds, key: bytes, build: Build, name: Name | None = None) -> bytes:
+async def read(builds: BuildCache, key: bytes, build: Build, name: Name | None = None) -> bytes:
     content = await builds.open(key, build, name=name)
     try:
         return bytes(await read_at(content, 0, content.size))
@@ -61,7 +61,7 @@ async def read(builds: Builds, key: bytes, build: Build, name: Name | None = Non
         content.close()
 
 
-async def settled(builds: Builds) -> None:
+async def settled(builds: BuildCache) -> None:
     """Wait for builds that nobody waits for; the clock jumps ahead of their threads."""
     while builds.under_way:
         await trio.sleep(1)
@@ -80,7 +80,7 @@ def run(act: Callable[[], Awaitable[None]]) -> None:
 
 def test_a_second_reader_needs_no_second_build() -> None:
     async def act() -> None:
-        builds = Builds(1000, 2)
+        builds = BuildCache(1000, 2)
         assert await read(builds, b"a", builder(b"12345")) == b"12345"
         assert await read(builds, b"a", forbidden) == b"12345"
         assert builds.size(b"a") == 5
@@ -105,7 +105,7 @@ def test_the_file_can_be_written_anywhere_and_read_back() -> None:
         await trio.to_thread.run_sync(file.write, b"HEAD")
 
     async def act() -> None:
-        builds = Builds(0, 2)
+        builds = BuildCache(0, 2)
         assert await read(builds, b"a", build) == b"HEADer" + bytes(1_999_994)
 
     run(act)
@@ -115,7 +115,7 @@ def test_slices() -> None:
     data = os.urandom(300_000)
 
     async def act() -> None:
-        builds = Builds(0, 1)
+        builds = BuildCache(0, 1)
         content = await builds.open(b"a", builder(data))
         for offset, length in ((0, 1), (299_999, 10), (300_000, 5), (100_000, 150_000), (0, 10**9)):
             assert bytes(await read_at(content, offset, length)) == data[offset : offset + length]
@@ -140,7 +140,7 @@ def test_promises_among_concurrent_openers(limit: int, calls: list[tuple[int, st
     outcomes: list[object] = []
 
     async def act() -> None:
-        builds = Builds(limit, 2)
+        builds = BuildCache(limit, 2)
 
         async def call(number: int, fate: str, delay: int) -> None:
             data = bytes(10 + number)
@@ -165,7 +165,7 @@ def test_promises_among_concurrent_openers(limit: int, calls: list[tuple[int, st
                 except BuildUnfinished:
                     outcomes.append(fate == "late" and trio.current_time() - start == pytest.approx(limit))
                 except OpenAbandoned:
-                    outcomes.append(fate == "unwanted" and trio.current_time() - start >= POLL)
+                    outcomes.append(fate == "unwanted" and trio.current_time() - start >= POLL_SECONDS)
                 except OSError as error:
                     outcomes.append(error.strerror == "no")
                 else:
@@ -191,7 +191,7 @@ def test_promises_among_concurrent_openers(limit: int, calls: list[tuple[int, st
 
 def test_the_last_opener_that_leaves_ends_the_build() -> None:
     async def act() -> None:
-        builds = Builds(1000, 2)
+        builds = BuildCache(1000, 2)
         ended = trio.Event()
 
         async def build(file: BinaryIO) -> None:
@@ -210,9 +210,9 @@ def test_the_last_opener_that_leaves_ends_the_build() -> None:
                     assert error.value.errno == errno.EINTR
 
                 nursery.start_soon(open_it)
-            await trio.sleep(5 * POLL)
+            await trio.sleep(5 * POLL_SECONDS)
             wanted.remove(1)
-            await trio.sleep(5 * POLL)
+            await trio.sleep(5 * POLL_SECONDS)
             assert not ended.is_set()
             wanted.remove(2)
             await ended.wait()
@@ -227,7 +227,7 @@ def test_the_last_opener_that_leaves_ends_the_build() -> None:
 def test_a_build_that_takes_too_long_goes_on_and_is_kept(cached: bool, tmp_path: Path) -> None:
     async def act() -> None:
         cache = DiskCache(str(tmp_path), 10_000) if cached else None
-        builds = Builds(1000, 1, cache)
+        builds = BuildCache(1000, 1, cache)
         slow = builder(b"12345", 100)
         for _ in range(3):
             start = trio.current_time()
@@ -255,7 +255,7 @@ def test_a_build_that_takes_too_long_and_fails_says_so(caplog: pytest.LogCapture
         raise OSError(errno.EIO, "no such luck")
 
     async def act() -> None:
-        builds = Builds(1000, 1)
+        builds = BuildCache(1000, 1)
         with pytest.raises(BuildUnfinished):
             await builds.open(b"a", fails, limit=5)
         await settled(builds)
@@ -269,11 +269,11 @@ def test_a_build_that_takes_too_long_and_fails_says_so(caplog: pytest.LogCapture
 
 def test_what_is_too_large_to_be_kept_waits_for_who_has_asked_for_its_size() -> None:
     async def act() -> None:
-        builds = Builds(3, 1)
+        builds = BuildCache(3, 1)
         builds.close_soon(await builds.open(b"a", builder(b"12345")))
-        await trio.sleep(LINGER / 2)
+        await trio.sleep(LINGER_SECONDS / 2)
         assert await read(builds, b"a", forbidden) == b"12345"
-        await trio.sleep(LINGER)
+        await trio.sleep(LINGER_SECONDS)
         begun: list[bytes] = []
         assert await read(builds, b"a", builder(b"12345", 0, begun)) == b"12345"
         assert begun
@@ -290,7 +290,7 @@ def test_a_builder_that_will_not_end_harms_no_later_one() -> None:
         file.write(b"old")
 
     async def act() -> None:
-        builds = Builds(1000, 2)
+        builds = BuildCache(1000, 2)
         with trio.move_on_after(1):
             await builds.open(b"a", stubborn)
         content = await builds.open(b"a", builder(b"new"))
@@ -329,7 +329,7 @@ def test_whatever_a_builder_raises_is_an_oserror(
         raise error
 
     async def act() -> None:
-        builds = Builds(1000, 2)
+        builds = BuildCache(1000, 2)
         for _ in range(2):
             with pytest.raises(OSError) as caught:  # noqa: PT011 - all there is
                 await builds.open(b"a", build)
@@ -345,7 +345,7 @@ def test_whatever_a_builder_raises_is_an_oserror(
 
 def test_nothing_built_is_a_failure() -> None:
     async def act() -> None:
-        builds = Builds(1000, 2)
+        builds = BuildCache(1000, 2)
         with pytest.raises(BuildFailed):
             await builds.open(b"a", builder(b""))
 
@@ -356,7 +356,7 @@ def test_the_budget() -> None:
     """What nobody has open stays within the limit, what is open does not count, what is too large evicts nothing."""
 
     async def act() -> None:
-        builds = Builds(10, 2)
+        builds = BuildCache(10, 2)
         content = await builds.open(b"held", builder(bytes(100)))
         for key in (b"a", b"b", b"c"):
             await read(builds, key, builder(bytes(4)))
@@ -385,7 +385,7 @@ def test_no_more_builds_at_once_than_allowed() -> None:
         running -= 1
 
     async def act() -> None:
-        builds = Builds(1000, 3)
+        builds = BuildCache(1000, 3)
         async with trio.open_nursery() as nursery:
             for key in range(10):
                 nursery.start_soon(read, builds, bytes([key]), build)
@@ -407,7 +407,7 @@ def test_a_full_disk_takes_what_was_only_kept(monkeypatch: pytest.MonkeyPatch) -
 
     async def act() -> None:
         nonlocal full
-        builds = Builds(1000, 2)
+        builds = BuildCache(1000, 2)
         monkeypatch.setattr(os, "write", write)
         with pytest.raises(OSError, match="full"):
             await read(builds, b"none to drop", builder(bytes(50)))
@@ -434,7 +434,7 @@ def test_with_a_disk_cache(tmp_path: Path) -> None:
     async def act() -> None:
         for attempt in range(2):
             cache = DiskCache(str(tmp_path), 10_000)
-            builds = Builds(1000, 2, cache)
+            builds = BuildCache(1000, 2, cache)
             assert builds.size(b"a") is None  # asking for that costs no disk access
             before = descriptors()
             assert await read(builds, b"a", forbidden if attempt else builder(b"abc" * 100), name) == b"abc" * 100
@@ -460,7 +460,7 @@ def test_an_abandoned_thread_writes_into_nothing() -> None:
         await trio.to_thread.run_sync(late, file, abandon_on_cancel=True)
 
     async def act() -> None:
-        builds = Builds(1000, 2)
+        builds = BuildCache(1000, 2)
         with trio.move_on_after(1):
             await builds.open(b"a", build)
         content = await builds.open(b"b", builder(b"right"))
@@ -477,7 +477,7 @@ def test_an_abandoned_thread_writes_into_nothing() -> None:
 def test_a_file_that_is_built_is_not_discarded_under_a_call(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An abandoned thread may be in it: its number would be another file's by then."""
     right, discarded = getattr(os, call), []
-    spool = Spool(None, Descriptors(10))
+    spool = BuildFile(None, Descriptors(10))
     spool.write(b"12345")
 
     def slow(*arguments: object) -> object:

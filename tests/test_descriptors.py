@@ -21,12 +21,12 @@ from support.large_archives import many_copies
 from support.mounting import Mount, errno_of, mounted, wait_for
 
 from dicomfs.cache.disk import DiskCache
-from dicomfs.fuse.requester import Client
+from dicomfs.fuse.requester import Requester
 from dicomfs.resources.descriptors import Descriptors, Kept
 from dicomfs.sources.local import LocalSource
 from dicomfs.sources.source import SourceChanged
-from dicomfs.vfs.build_file import Spool
-from dicomfs.vfs.builds import Builds
+from dicomfs.vfs.build_file import BuildFile
+from dicomfs.vfs.builds import BuildCache
 
 
 def descriptors() -> int:
@@ -164,7 +164,7 @@ OPENERS: dict[str, Callable[[LocalSource, Descriptors], object]] = {
     "look up": lambda source, _: source.entry(b"a", b"link.dcm"),
     "stat": lambda source, _: source.directory(b"a"),
     "open": lambda source, _: source.open(b"a/x.dcm", source.entry(b"a", b"x.dcm").fingerprint).pread(4, 128),
-    "build": lambda _, budget: Spool(None, budget).discard(),
+    "build": lambda _, budget: BuildFile(None, budget).discard(),
 }
 
 
@@ -280,7 +280,7 @@ def test_built_files_give_way_and_are_built_again(cached: bool, tmp_path: Path) 
     async def act() -> None:
         budget = Descriptors(4)
         cache = DiskCache(str(tmp_path), 1 << 20) if cached else None
-        builds = Builds(1 << 20, 2, cache, budget)
+        builds = BuildCache(1 << 20, 2, cache, budget)
 
         async def read(number: int) -> None:
             async def build(file: object) -> None:
@@ -317,7 +317,7 @@ def test_built_files_that_are_held_leave_the_others_alone() -> None:
 
     async def act() -> None:
         budget = Descriptors(4)
-        builds = Builds(1 << 20, 2, None, budget)
+        builds = BuildCache(1 << 20, 2, None, budget)
         begun: list[int] = []
 
         async def build(file: object) -> None:
@@ -351,11 +351,11 @@ def test_built_files_that_are_held_leave_the_others_alone() -> None:
 
 
 def test_a_client_that_cannot_be_looked_at_still_waits() -> None:
-    client = Client(os.getpid())
+    client = Requester(os.getpid())
     assert client.waits()
     with few(0):
         assert client.waits()
-        assert Client(os.getpid()).waits()
+        assert Requester(os.getpid()).waits()
 
 
 def files_of(directory: Path) -> Iterator[Path]:

@@ -507,8 +507,8 @@ def test_numbers_are_those_of_the_code() -> None:
         (constant("MAX_DEPTH"), "{:.0f} levels of sequences"),
         (constant("MAX_INFLATED_BYTES") / (1 << 30), "{:.0f} GiB inflated"),
         (constant("MIRROR_SECONDS"), "after {:.0f} seconds"),
-        (constant("TIME_LIMIT"), "within {:.0f} seconds"),
-        (constant("BUILD_LIMIT") / 60, "fails after {:.0f} minutes"),
+        (constant("TIME_LIMIT_SECONDS"), "within {:.0f} seconds"),
+        (constant("BUILD_LIMIT_SECONDS") / 60, "fails after {:.0f} minutes"),
         (1e-6 / constant("_SECONDS_PER_PIXEL"), "1 second more for each {:.0f} million pixels"),
     ):
         assert text.format(number) in limits
@@ -555,6 +555,13 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def test_every_page_is_linked_from_the_readme() -> None:
     assert set(NAMES[1:]) <= set(re.findall(r"\]\(([^)#]+)", README))
+
+
+@pytest.mark.parametrize("page", [*NAMES, "CHANGELOG.md"])
+def test_code_in_running_text_ends_in_its_line(page: str) -> None:
+    """Otherwise the checks of names would read what is between two pieces of code."""
+    text = re.sub(r"^```.*?^```$", "", (PROJECT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert not [line for line in text.splitlines() if line.count("`") % 2]
 
 
 def test_the_readme_is_short() -> None:

@@ -15,7 +15,7 @@ from support.mounting import Mount, errno_of, mounted
 
 from dicomfs.cache.disk import DiskCache
 from dicomfs.resources.nursery import first_of, side_by_side
-from dicomfs.vfs.builds import Builds, BuiltContent
+from dicomfs.vfs.builds import BuildCache, BuiltContent
 
 SIDE, FRAMES = 512, 8
 ROOM = 12 << 20
@@ -48,7 +48,7 @@ async def beside(file: BinaryIO, size: int) -> None:
 def test_what_is_kept_makes_way_for_what_is_built_in_a_nursery(small: Path, cached: bool) -> None:
     async def act() -> None:
         cache = DiskCache(str(small / "cache"), 1 << 30) if cached else None
-        builds = Builds(1 << 30, 2, cache)
+        builds = BuildCache(1 << 30, 2, cache)
 
         async def opened(key: int) -> BuiltContent:
             async def name() -> bytes:

@@ -11,8 +11,8 @@ import trio
 from support.archives import PYDICOM
 from support.decoding import Decoding
 
-from dicomfs.instance.handle import Subject
-from dicomfs.instance.services import Services
+from dicomfs.instance.handle import InstanceHandle
+from dicomfs.instance.services import MountServices
 from dicomfs.sources.local import LocalSource
 from dicomfs.sources.source import SourceFile
 
@@ -27,7 +27,7 @@ def test_an_open_that_was_given_up_leaves_no_descriptor(
 ) -> None:
     shutil.copy(PYDICOM / "CT_small.dcm", tmp_path)
     source = LocalSource(str(tmp_path))
-    subject = Subject(source.entry(b"", b"CT_small.dcm"), Services.of(source, Decoding(1).prefetcher))
+    subject = InstanceHandle(source.entry(b"", b"CT_small.dcm"), MountServices.of(source, Decoding(1).prefetcher))
     go, opened = threading.Event(), threading.Event()
     right = source.open
 

@@ -198,8 +198,9 @@ def test_the_exit_code_of_what_never_answered_arrives() -> None:
 # Modules in the working directory
 
 PLANTED = (
-    "dicomfs trio numpy pyfuse3 imagecodecs av isal pydicom encodings argparse logging logging/handlers subprocess "
-    "tempfile pickle hashlib json socket trio/lowlevel sitecustomize usercustomize importlib/metadata difflib"
+    "dicomfs trio numpy pyfuse3 imagecodecs av isal pydicom PIL pylibjpeg openjpeg simplejpeg encodings "
+    "argparse logging logging/handlers subprocess tempfile pickle hashlib json socket "
+    "trio/lowlevel sitecustomize usercustomize importlib/metadata difflib"
 ).split()
 
 

@@ -21,7 +21,7 @@ from dicomfs.vfs.nodes import (
     Children,
     Directory,
     File,
-    LateDirectory,
+    LazyDirectory,
     NamedChildren,
     Node,
     NumberedChildren,
@@ -173,7 +173,7 @@ def test_a_late_directory_is_found_when_it_is_wanted() -> None:
 
     note = Note()
     children = NamedChildren([(b"a", note)])
-    directory = LateDirectory(FOLDER, find)
+    directory = LazyDirectory(FOLDER, find)
     assert not calls
     child = trio.run(directory.lookup, b"a")
     assert child == Child(b"a", note, 0, places=1)
@@ -194,7 +194,7 @@ def test_directories_of_a_fixed_directory_are_found_again_through_it() -> None:
         return NamedChildren([(b"frames", folder(3)), (b"note", Note(7))])
 
     table = InodeTable(Mirror(FOLDER))
-    instance = table.hold(ROOT, Child(b"x.dcm", LateDirectory(FOLDER, find)))
+    instance = table.hold(ROOT, Child(b"x.dcm", LazyDirectory(FOLDER, find)))
     frames, note = (table.hold(instance, child) for child in trio.run(find))
     third = table.hold(frames, trio.run(folder(3).listing)[2])
     assert len(table) == 3
@@ -219,7 +219,7 @@ def test_a_late_directory_that_failed_is_tried_again() -> None:
             raise answer
         return answer
 
-    directory = LateDirectory(FOLDER, find)
+    directory = LazyDirectory(FOLDER, find)
     with pytest.raises(OSError, match="no"):
         trio.run(directory.listing)
     assert list(trio.run(directory.listing)) == []

@@ -13,7 +13,7 @@ from support.mounting import Loop, read_all
 
 from dicomfs.dicom.part10_reader import parse
 from dicomfs.dicom.stream import Memory
-from dicomfs.instance.handle import Services, Subject
+from dicomfs.instance.handle import InstanceHandle, MountServices
 from dicomfs.instance.instance import Instance, load
 from dicomfs.instance.version_stream import VersionStream, lend
 from dicomfs.iod.image_display import frame_display
@@ -38,13 +38,13 @@ class Counted(Memory):
 
 
 @contextmanager
-def opened(loop: Loop, folder: Path) -> Iterator[tuple[Directory, Subject]]:
+def opened(loop: Loop, folder: Path) -> Iterator[tuple[Directory, InstanceHandle]]:
     """Show the only file of *folder*, and its handle."""
     source = LocalSource(str(folder))
-    services = Services.of(source, loop.decoder)
+    services = MountServices.of(source, loop.decoder)
     (entry,) = source.entries(b"")
     try:
-        yield root(services), Subject(entry, services)
+        yield root(services), InstanceHandle(entry, services)
     finally:
         source.close()
 

@@ -41,7 +41,7 @@ from support.builders import (
 from support.mounting import Loop, mounted
 from support.object_directories import Shown
 
-from dicomfs.iod.icc_profile import LONGEST
+from dicomfs.iod.icc_profile import MAX_PROFILE_BYTES
 from dicomfs.rendering.resize import Placed, Shrunk, shrunk_to
 
 Program = Callable[[str], str]
@@ -625,7 +625,7 @@ def test_g18_the_profile_of_optical_paths(loop: Loop, tmp_path: Path) -> None:
         (icc(claimed=500), 200, False, "G18"),
         (icc()[:100], 100, False, "G18"),
         (icc().replace(b"acsp", b"ascp"), 200, False, "G18"),
-        (icc(size=LONGEST + 2), LONGEST + 2, False, "L9"),
+        (icc(size=MAX_PROFILE_BYTES + 2), MAX_PROFILE_BYTES + 2, False, "L9"),
     ],
     ids=["rgb", "padded", "grey", "cmyk", "length", "cut", "signature", "long"],
 )

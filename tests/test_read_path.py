@@ -19,7 +19,7 @@ from support.decoding import Decoding
 import dicomfs
 from dicomfs.dicom.uids import JPEG2000Lossless
 from dicomfs.fuse.operations import Operations
-from dicomfs.instance.services import Services
+from dicomfs.instance.services import MountServices
 from dicomfs.pixeldata.offset_tables import EncapsulatedFrames
 from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
@@ -62,7 +62,7 @@ def read(archive: Path, path: str, act: Callable[[Operations, int], Awaitable[No
     async def main() -> None:
         source = LocalSource(str(archive))
         async with Decoding(1) as decoding:
-            operations = Operations(root(Services.of(source, decoding.prefetcher)), source.free_space)
+            operations = Operations(root(MountServices.of(source, decoding.prefetcher)), source.free_space)
             context: Any = Context()
             for other in PAGES:
                 opened = await operations.open(await found(operations, f"x.dcm/{other}"), 0, context)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.mounting import wait_for
 
-from dicomfs.fuse.requester import Client
+from dicomfs.fuse.requester import Requester
 
 # Waits in a sleep that signals do not end, as in an open that the daemon does not answer: vfork's parent does.
 PARENT = """
@@ -44,10 +44,10 @@ def sleeping(request: pytest.FixtureRequest) -> Iterator["subprocess.Popen[bytes
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_who_is_to_end_waits_no_longer(number: int, sleeping: "subprocess.Popen[bytes]") -> None:
-    client = Client(sleeping.pid)
-    assert client.waits()
+    client = Requester(sleeping.pid)
+    assert client.is_waiting()
     sleeping.send_signal(number)
-    assert not client.waits()
+    assert not client.is_waiting()
 
 
 HANDLER = "signal.signal(signal.SIGINT, lambda *_: None)"
@@ -55,9 +55,9 @@ HANDLER = "signal.signal(signal.SIGINT, lambda *_: None)"
 
 @pytest.mark.parametrize("sleeping", [HANDLER], indirect=True)
 def test_a_handler_is_let_run(sleeping: "subprocess.Popen[bytes]") -> None:
-    client = Client(sleeping.pid)
+    client = Requester(sleeping.pid)
     sleeping.send_signal(signal.SIGINT)
-    assert not client.waits()
+    assert not client.is_waiting()
 
 
 IGNORED = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
@@ -66,9 +66,9 @@ BLOCKED = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])"
 
 @pytest.mark.parametrize("sleeping", [IGNORED, BLOCKED], indirect=True, ids=["ignored", "blocked"])
 def test_what_does_not_interrupt_does_not_count(sleeping: "subprocess.Popen[bytes]") -> None:
-    client = Client(sleeping.pid)
+    client = Requester(sleeping.pid)
     sleeping.send_signal(signal.SIGINT)
-    assert client.waits()
+    assert client.is_waiting()
 
 
 USUAL = "signal.signal(signal.SIGUSR1, lambda *_: None); signal.signal(signal.SIGALRM, lambda *_: None)"
@@ -76,22 +76,22 @@ USUAL = "signal.signal(signal.SIGUSR1, lambda *_: None); signal.signal(signal.SI
 
 @pytest.mark.parametrize("sleeping", [USUAL], indirect=True)
 def test_signals_of_everyday_do_not_count(sleeping: "subprocess.Popen[bytes]") -> None:
-    client = Client(sleeping.pid)
+    client = Requester(sleeping.pid)
     for number in (signal.SIGUSR1, signal.SIGALRM, signal.SIGCHLD, signal.SIGWINCH):
         sleeping.send_signal(number)
-    assert client.waits()
+    assert client.is_waiting()
 
 
 def test_gone_and_unknown() -> None:
     process = subprocess.Popen(["sleep", "100"])
-    client = Client(process.pid)
-    assert client.waits()
+    client = Requester(process.pid)
+    assert client.is_waiting()
     process.kill()
     process.wait()
-    assert not client.waits()
+    assert not client.is_waiting()
     # Never seen: from another namespace, or hidden from us.
-    assert Client(process.pid).waits()
-    assert Client(0).waits()
+    assert Requester(process.pid).is_waiting()
+    assert Requester(0).is_waiting()
 
 
 def test_a_thread() -> None:
@@ -99,8 +99,8 @@ def test_a_thread() -> None:
     thread = threading.Thread(target=ended.wait)
     thread.start()
     assert thread.native_id != os.getpid()
-    client = Client(thread.native_id or 0)
-    assert client.waits()
+    client = Requester(thread.native_id or 0)
+    assert client.is_waiting()
     ended.set()
     thread.join()
-    wait_for(lambda: not client.waits())
+    wait_for(lambda: not client.is_waiting())

@@ -28,7 +28,7 @@ DICOM = dicom(image(4, 4, bytes(16)))
 # Runs what follows as the module dicomfs does, with less patience.
 IMPATIENT = (
     "import sys; from dicomfs.cli.main import main; from dicomfs.fuse import operations;"
-    " operations.TIME_LIMIT = {}; main(sys.argv[4:])"
+    " operations.TIME_LIMIT_SECONDS = {}; main(sys.argv[4:])"
 )
 
 

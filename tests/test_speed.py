@@ -17,7 +17,7 @@ from support.mounting import Loop, Mount, mounted, read_all, tree_of, wait_for
 from support.real_films import SYNTAXES, file_of, film
 
 from dicomfs.entries import VIRTUAL_FILES, VirtualFile
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.sources.local_file import LocalFile
 from dicomfs.vfs.nodes import Directory, File, Node
@@ -134,7 +134,7 @@ def test_a_name_is_looked_up_without_making_others(loop: Loop, tmp_path: Path, m
     made = []
     for virtual, _ in VIRTUAL_FILES:
 
-        def node(instance: Instance, subject: Subject, virtual: VirtualFile = virtual) -> Node | None:
+        def node(instance: Instance, subject: InstanceHandle, virtual: VirtualFile = virtual) -> Node | None:
             made.append(virtual.name)
             return type(virtual).node(virtual, instance, subject)
 

@@ -27,7 +27,7 @@ from support.mounting import files_below, read_all
 
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.formats.png import chunk, png_size
-from dicomfs.instance.services import Services
+from dicomfs.instance.services import MountServices
 from dicomfs.rendering.render import Display
 from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
@@ -901,7 +901,7 @@ async def shown(decoder: WorkerPool, path: Path) -> np.ndarray:
     """Read the last picture of a film through the tree."""
     source = LocalSource(str(path))
     try:
-        top = root(Services.of(source, Prefetcher(FrameCache(decoder, 0))))
+        top = root(MountServices.of(source, Prefetcher(FrameCache(decoder, 0))))
         files = dict(await files_below(top))
         return np.asarray(PIL.Image.open(io.BytesIO(await read_all(files[b"frames/0003.png"]))))
     finally:

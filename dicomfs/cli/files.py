@@ -21,7 +21,7 @@ from dicomfs.cli.outcome import Complaints
 from dicomfs.cli.usage import check_archive
 from dicomfs.cli.view import view_options
 from dicomfs.dicom.printable import printable
-from dicomfs.instance.services import Services
+from dicomfs.instance.services import MountServices
 from dicomfs.instance.view_options import USUAL_VIEW, ViewOptions
 from dicomfs.sources.local import LocalSource
 from dicomfs.tree.mirror import root
@@ -76,7 +76,7 @@ def opened(
     source = LocalSource(archive or b".")
     pool = WorkerPool(workers)
     try:
-        top = root(Services.of(source, Prefetcher(FrameCache(pool, cache_memory)), view))
+        top = root(MountServices.of(source, Prefetcher(FrameCache(pool, cache_memory)), view))
         if start:
             pool.start()
         yield Tree(path, top, tuple(reversed(below)), pool)

@@ -7,6 +7,7 @@ decodes nothing, and by `load_all` in the process from which workers are forked,
 
 import importlib
 import importlib.util
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +18,20 @@ import numpy as np
 from dicomfs.codecs.bitstream import CodecError
 from dicomfs.codecs.encoded import Encoded, Kind
 
-# What decoders raise on bad input; imagecodecs' own errors are RuntimeErrors, Pillow's ValueErrors and OSErrors.
-DECLINED = (RuntimeError, ValueError, TypeError, OverflowError, MemoryError, IndexError, OSError)
+DECLINED = (
+    ImportError,
+    RuntimeError,  # imagecodecs' own errors, and pylibjpeg's
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    MemoryError,
+    LookupError,
+    OSError,
+    SyntaxError,  # Pillow, of a header
+    EOFError,
+    struct.error,
+)
+"""What decoders raise where they decline a codestream."""
 
 Decode = Callable[[Encoded], np.ndarray]
 

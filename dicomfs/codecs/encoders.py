@@ -106,7 +106,7 @@ def _try(encoder: Callable[[np.ndarray, PixelFormat], bytes], values: np.ndarray
         return encoder(values, fmt)
     except CodecError:
         raise
-    except (ImportError, *DECLINED) as error:
+    except DECLINED as error:
         raise CodecError(f"the frame cannot be encoded: {error}") from error
 
 

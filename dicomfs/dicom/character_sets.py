@@ -73,7 +73,7 @@ Read = tuple[str, str | None]
 
 @lru_cache(maxsize=256)
 def codec(term: str) -> str:
-    """Give Python's codec for one term of Specific Character Set, also a misspelt one; "" for an unknown term."""
+    """Return Python's codec for one term of Specific Character Set, also a misspelt one; "" for an unknown term."""
     word = term.strip(_PADDING).upper()
     if not word:
         return "ascii"
@@ -91,7 +91,7 @@ def codec(term: str) -> str:
 
 
 def charset_faults(terms: tuple[str, ...]) -> Iterator[str]:
-    """Say what is wrong with the terms of Specific Character Set; only names of this module are quoted."""
+    """Report what is wrong with the terms of Specific Character Set; only names of this module are quoted."""
     for term in terms:
         if term.strip(_PADDING) in _DEFINED:
             continue
@@ -118,7 +118,7 @@ def read_text(value: bytes, charset: tuple[str, ...], name: bool = False) -> Rea
 
 
 def _eight_bits(term: str) -> str:
-    """Give the codec for text of *term* whose escape sequences are missing, so that all of its bytes are above 7F."""
+    """Return the codec for text of *term* whose escape sequences are missing, so that all of its bytes are above 7F."""
     found = _BY_NUMBER.fullmatch(term.strip(_PADDING).upper())
     if found and found[1] in ("87", "159"):
         return "euc_jp"
@@ -168,7 +168,7 @@ def _is_rather(unicode: str, stated: str, name: str) -> bool:
 
 
 def _decoded_back(text: str, name: str) -> bool:
-    """Tell whether a set has all characters of *text*."""
+    """Return whether a set has all characters of *text*."""
     try:
         text.encode(name)
     except UnicodeEncodeError:
@@ -195,7 +195,7 @@ def _read_escaped(value: bytes, first: str, others: tuple[str, ...], resets: re.
         for sequence, name in _IN_G1.items():
             if part.startswith(sequence):
                 current, part = name, part[len(sequence) :]
-                others = (name, *others)  # writers forget to repeat it behind a separator
+                others = (name, *others)  # writers forget to repeat it after a separator
                 break
         else:
             if part.startswith(_ONE_BYTE_IN_G0):
@@ -218,7 +218,7 @@ def _read_set(value: bytes, name: str) -> Read:
 
 
 def _read_two_bytes(part: bytes, resets: re.Pattern[bytes]) -> Read:
-    """Read text behind an escape sequence of a two-byte set in G0, which should end before a separator."""
+    """Read text after an escape sequence of a two-byte set in G0, which should end before a separator."""
     text = _decoded(b"\x1b" + part, "iso2022_jp_2")
     if text is not None:
         return text, None

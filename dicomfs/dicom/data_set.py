@@ -17,7 +17,7 @@ __all__ = ["DataSet", "Element"]
 class Element(NamedTuple):
     """One data element (PS3.5 7.1).
 
-    *offset* and *length* say where the value field lies in the stream and how much of it is there; where the
+    *offset* and *length* say where the value field is in the stream and how much of it is there; where the
     length is undefined they include the delimiter. *value* is None for sequences, for pixel data and for what is
     too long to keep; *items* is None for all but sequences. Those of a long sequence are parsed when somebody asks.
     """
@@ -61,7 +61,7 @@ class DataSet:
         self._told: dict[tuple[int, int], bool] | None = None  # most data sets are never asked
 
     def __contains__(self, tag: int) -> bool:
-        """Tell whether there is an element of that tag."""
+        """Return whether there is an element of that tag."""
         return tag in self.elements
 
     def __len__(self) -> int:
@@ -69,11 +69,11 @@ class DataSet:
         return len(self.elements)
 
     def __iter__(self) -> Iterator[Element]:
-        """Give the elements in ascending order of their tags, whatever their order in the file."""
+        """Return the elements in ascending order of their tags, whatever their order in the file."""
         return (self.elements[tag] for tag in sorted(self.elements))
 
     def get(self, tag: int) -> Element | None:
-        """Give the element of that tag."""
+        """Return the element of that tag."""
         return self.elements.get(tag)
 
     def value(self, tag: int, max_length: int) -> bytes:
@@ -89,7 +89,7 @@ class DataSet:
         return self.stream.pread(min(element.length, max_length), element.offset) if self.stream else b""
 
     def texts(self, tag: int) -> tuple[str, ...]:
-        """Give all values as text, without padding; numbers as Python prints them, tags as eight hex digits."""
+        """Return all values as text, without padding; numbers as Python prints them, tags as eight hex digits."""
         element = self.elements.get(tag)
         if element is None or element.value is None:
             return ()
@@ -100,12 +100,12 @@ class DataSet:
         return tuple([str(number) for number in unpack(element.value, element.vr, self.big_endian)])
 
     def text(self, tag: int) -> str | None:
-        """Give the first value as text; None when it is absent or empty."""
+        """Return the first value as text; None when it is absent or empty."""
         texts = self.texts(tag)
         return texts[0] or None if texts else None
 
     def numbers(self, tag: int) -> tuple[float, ...]:
-        """Give all values that are numbers, of text and binary VRs alike."""
+        """Return all values that are numbers, of text and binary VRs alike."""
         element = self.elements.get(tag)
         if element is None or element.value is None:
             return ()
@@ -115,12 +115,12 @@ class DataSet:
         return tuple([float(number) for number in unpack(element.value, self._vr(element), self.big_endian)])
 
     def number(self, tag: int) -> float | None:
-        """Give the first value as a number; None when it is absent or none."""
+        """Return the first value as a number; None when it is absent or none."""
         numbers = self.numbers(tag)
         return numbers[0] if numbers else None
 
     def integers(self, tag: int, signed: bool | None = None) -> tuple[int, ...]:
-        """Give all values that are whole numbers; *signed* reads US as SS and SS as US where it is given."""
+        """Return all values that are whole numbers; *signed* reads US as SS and SS as US where it is given."""
         element = self.elements.get(tag)
         if element is None or element.value is None:
             return ()
@@ -135,17 +135,17 @@ class DataSet:
         return tuple([int(number) for number in numbers if isinstance(number, int) or number.is_integer()])
 
     def integer(self, tag: int) -> int | None:
-        """Give the first value as a whole number; None when it is absent or none."""
+        """Return the first value as a whole number; None when it is absent or none."""
         integers = self.integers(tag)
         return integers[0] if integers else None
 
     def items(self, tag: int) -> "Sequence[DataSet]":
-        """Give the Items of a sequence; () when there is none."""
+        """Return the Items of a sequence; () when there is none."""
         element = self.elements.get(tag)
         return element.items or () if element else ()
 
     def any_item_has(self, sequence: int, nested: int) -> bool:
-        """Tell whether any Item of *sequence* has Items in *nested*; found out once."""
+        """Return whether any Item of *sequence* has Items in *nested*; found out once."""
         told = self._told = {} if self._told is None else self._told
         key = sequence, nested
         if key not in told:
@@ -153,7 +153,7 @@ class DataSet:
         return told[key]
 
     def _vr(self, element: Element) -> str:
-        """Give the VR to read numbers by: one of "US or SS" follows Pixel Representation, whatever was written.
+        """Return the VR to read numbers by: one of "US or SS" follows Pixel Representation, whatever was written.
 
         Writers do not see the Pixel Representation from within a sequence, and write US there (PS3.3 C.7.6.3.1.1,
         C.7.6.16.2.11.1).

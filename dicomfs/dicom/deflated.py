@@ -1,6 +1,6 @@
-"""Deflated data sets made long again (PS3.5 A.5): small ones in memory, others in a temporary file without a name.
+"""Inflates deflated data sets (PS3.5 A.5): small ones in memory, others into a temporary file without a name.
 
-Only this module inflates them, and judges what is too much (L3).
+Only this module inflates them, and decides how large one may grow (L3).
 """
 
 import os
@@ -22,7 +22,7 @@ _VAR_TMP = "/var/tmp"  # noqa: S108 - only files without a name are put there
 
 
 class Inflated:
-    """An inflated data set as a stream. *whole* says that all of it is there, else *fault* why not."""
+    """An inflated data set as a stream. *whole* is false where something is missing, and *fault* says why."""
 
     def __init__(self) -> None:
         """Begin with nothing."""

@@ -112,7 +112,7 @@ class Reader:
         self.problems.report(problem)
 
     def peek(self, position: int, length: int = 12) -> bytes:
-        """Give up to *length* bytes at *position* out of the window, moving it when they lie outside."""
+        """Return up to *length* bytes at *position* out of the window, moving it when they are outside."""
         start = position - self._base
         if start < 0 or start + length > len(self._buffer):
             ahead = position - (self._base + len(self._buffer))
@@ -355,7 +355,7 @@ class Reader:
         return self.peek(start, length) if length <= self._window else self.stream.pread(length, start)
 
     def _known_after_all(self, tag: int, start: int, length: int) -> str:
-        """Give the VR of an element that was written as UN, where the public dictionary knows it (PS3.5 6.2.2)."""
+        """Return the VR of an element that was written as UN, where the public dictionary knows it (PS3.5 6.2.2)."""
         known = public_vr(tag) or "UN"
         if known == "SQ" and length and self.peek(start, 4) != ITEM:
             return "UN"
@@ -402,7 +402,7 @@ class Reader:
         return Element(tag, "SQ", start, stop - start, True, None, items), stop
 
     def _skip(self) -> None:
-        """Go on behind a sequence of the outermost data set that was not read to its end: pixel data comes last."""
+        """Go on after a sequence of the outermost data set that was not read to its end: pixel data comes last."""
         self.stopped = False
         if not self._spent:
             self._kept_left = max(self._kept_left, 0)

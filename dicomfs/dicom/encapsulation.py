@@ -41,7 +41,7 @@ class Encapsulation:
         self._next += len(item)
 
     def finish(self) -> None:
-        """Write the delimiter and the table, and stand behind the element.
+        """Write the delimiter and the table, and go to the end of the element.
 
         Where the Basic Offset Table cannot state all offsets, the frames are moved up to make room for the other one.
         """
@@ -79,7 +79,7 @@ def _extended(tag: int, numbers: "array[int]") -> bytes:
 
 
 def _move(file: BinaryIO, start: int, end: int, by: int) -> None:
-    """Move what lies from *start* to *end* up by some bytes, the last first."""
+    """Move what is from *start* to *end* up by some bytes, the last first."""
     while end > start:
         begin = max(start, end - _CHUNK)
         file.seek(begin)

@@ -60,7 +60,7 @@ def likelihood(head: bytes, remaining: int, encoding: Encoding) -> int:
 def guess_encoding(head: bytes, remaining: int, declared: Encoding, whole: bool) -> Encoding:
     """Judge by its first element how a data set is really encoded (H7, H10).
 
-    *whole* is true for a file's own data set; an Item always has the byte order of what it lies in.
+    *whole* is true for a file's own data set; an Item always has the byte order of what it is in.
     """
     orders = (declared.big_endian, not declared.big_endian) if whole else (declared.big_endian,)
     best, most = declared, 0
@@ -102,7 +102,7 @@ def measure_unknown(
 
 
 def _goes_on(head: bytes, tag: int, big_endian: bool) -> bool:
-    """Tell whether *head* begins an element with a tag above *tag* and a VR that is known, or is a delimiter."""
+    """Return whether *head* begins an element with a tag above *tag* and a VR that is known, or is a delimiter."""
     if len(head) < 8:
         return False
     group, number, code, _ = EXPLICIT[big_endian].unpack_from(head)

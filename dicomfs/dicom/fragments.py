@@ -1,4 +1,4 @@
-"""The Items of encapsulated Pixel Data, where they lie, and their values as one stream (PS3.5 A.4).
+"""The Items of encapsulated Pixel Data, where they are, and their values as one stream (PS3.5 A.4).
 
 Only this module walks Items. It reads their headers, never their values: a file's cost is the number of its Items.
 """
@@ -26,7 +26,7 @@ _WINDOW_BYTES = 8192
 class Fragments:
     """The Items of encapsulated Pixel Data; index 0 is the Basic Offset Table (PS3.5 A.4).
 
-    *offsets* and *lengths* describe the values of the Items, *end* is the offset behind the Sequence
+    *offsets* and *lengths* describe the values of the Items, *end* is the offset after the Sequence
     Delimitation Item or where the walk stopped, *delimited* says which, *cut* that the last value is shorter
     than its Item says.
     """
@@ -42,7 +42,7 @@ class Fragments:
         return len(self.offsets)
 
     def extent(self, index: int) -> Extent:
-        """Give the value of one Item."""
+        """Return the value of one Item."""
         return Extent(self.offsets[index], self.lengths[index])
 
 
@@ -57,7 +57,7 @@ def scan_fragments(stream: Stream, offset: int) -> Fragments:
             buffer, base = stream.pread(_WINDOW_BYTES if short else 9, position), position
         head = buffer[position - base : position - base + 9]
         if offsets and lengths[-1] % 2 and head[:4] not in _TAGS and head[1:5] in _TAGS:
-            # An odd Item length counts its pad byte or does not (E20); the tag behind it tells.
+            # An odd Item length counts its pad byte or does not (E20); the tag after it tells.
             position, head = position + 1, head[1:]
         if len(head) < 8 or head[:4] != ITEM:
             break
@@ -78,7 +78,7 @@ def scan_fragments(stream: Stream, offset: int) -> Fragments:
 
 
 class Joined:
-    """The values of Items end to end, as one stream (PS3.5 A.4): where in the source each of its bytes lies."""
+    """The values of Items end to end, as one stream (PS3.5 A.4): where in the source each of its bytes is."""
 
     __slots__ = ("_ends", "_offsets")
 
@@ -99,12 +99,12 @@ class Joined:
         return 16 * len(self._ends)
 
     def span(self, start: int, stop: int) -> Extent:
-        """Give the bytes of the source in which those from *start* to *stop* lie; there is at least one."""
+        """Return the bytes of the source in which those from *start* to *stop* are; there is at least one."""
         first, last = self._place(start), self._place(stop - 1)
         return Extent(first, last + 1 - first)
 
     def extents(self, start: int, stop: int) -> list[Extent]:
-        """Give where the bytes from *start* to *stop* lie in the source."""
+        """Return where the bytes from *start* to *stop* are in the source."""
         found, index = [], bisect_right(self._ends, start)
         while start < stop:
             until = min(stop, self._ends[index])
@@ -113,7 +113,7 @@ class Joined:
         return found
 
     def position_of(self, offset: int) -> int | None:
-        """Give the place in the joined stream of the byte at *offset* of the source; None between values."""
+        """Return the place in the joined stream of the byte at *offset* of the source; None between values."""
         index = bisect_right(self._offsets, offset) - 1
         if index < 0:
             return None
@@ -134,7 +134,7 @@ class Joined:
         return b"".join(parts)
 
     def _place(self, position: int) -> int:
-        """Give the offset in the source of a byte of the joined stream."""
+        """Return the offset in the source of a byte of the joined stream."""
         index = bisect_right(self._ends, position)
         return self._offsets[index] + position - (self._ends[index - 1] if index else 0)
 

@@ -20,7 +20,7 @@ _CONTEXT = frozenset((tags.SpecificCharacterSet, tags.PixelRepresentation))
 
 
 class Malformed(ValueError):
-    """The bytes are not laid out as they should be; only the walk that mends what it finds may read them."""
+    """The bytes are not laid out as PS3.5 demands; only the parser, which repairs what it finds, may read them."""
 
 
 class TooShort(Exception):
@@ -65,7 +65,7 @@ def read_head(data: bytes, position: int, limit: int, encoding: Encoding) -> tup
 def delimited_end(data: bytes, position: int, limit: int, encoding: Encoding, *, sequence: bool) -> tuple[int, int]:
     """Walk to the end of an Item, or of a *sequence*, without a stated length; give it, and the elements passed.
 
-    Raises Malformed where anything is there that would have to be mended, and TooShort.
+    Raises Malformed where anything is there that would have to be repaired, and TooShort.
     """
     open_sequences = [sequence]
     walked = 0
@@ -99,9 +99,9 @@ def delimited_end(data: bytes, position: int, limit: int, encoding: Encoding, *,
 
 @dataclass(slots=True)
 class Layout:
-    """Where in an Item the elements lie, and those of the first Items of its sequences; offsets are from its head.
+    """Where in an Item the elements are, and those of the first Items of its sequences; offsets are from its head.
 
-    *plain* says that all of that holds without the walk that mends.
+    *plain* says that all of that holds without the walk that repairs.
     """
 
     plain: bool
@@ -115,12 +115,12 @@ UNKNOWN = Layout(False)
 
 
 def has_items(head: Head | None) -> bool:
-    """Tell whether a sequence has room for an Item."""
+    """Return whether a sequence has room for an Item."""
     return head is not None and head.vr == "SQ" and head.stop - head.value >= 8
 
 
 def _elements(data: bytes, start: int, stop: int | None, limit: int, encoding: Encoding) -> tuple[list[Head], int]:
-    """Give the heads of a data set from *start* to *stop*, or to its delimiter, and say where it ended."""
+    """Return the heads of a data set from *start* to *stop*, or to its delimiter, and say where it ended."""
     heads: list[Head] = []
     position, seen = start, set(_CONTEXT)
     while stop is None or position < stop:
@@ -191,7 +191,7 @@ def _pattern(layout: Layout, data: bytes) -> "re.Pattern[bytes]":
 
 
 def plan_of(layout: Layout, sequence: int, tag: int) -> Head | bool | None:
-    """Say where the Items of a layout have a value, or whether they have the *sequence*; None where that is unsure."""
+    """Return the element that Items of one layout have, or whether they have the *sequence*; None if unsure."""
     head = layout.nested.get((sequence, tag))
     if not layout.plain or (head and len(head.vr) > 2):
         return None
@@ -242,7 +242,7 @@ class Layouts:
         del self.recent[_MAX_TRIED:]
 
     def get(self, index: int, data: bytes) -> Layout:
-        """Give the layout of an Item, whose bytes are *data*."""
+        """Return the layout of an Item, whose bytes are *data*."""
         number = self.numbers[index]
         return self.all[number] if number else layout_of(data, self._encoding)
 

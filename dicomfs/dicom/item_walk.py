@@ -34,7 +34,7 @@ def whole_items(
     *,
     undefined: bool,
 ) -> Iterator[tuple[bytes, list[int], int]]:
-    """Give the bytes of whole Items with the ends of each therein and the offset of the first, up to the end.
+    """Return the bytes of whole Items with the ends of each therein and the offset of the first, up to the end.
 
     *recent* are patterns of Items, which the caller may change meanwhile.
     """
@@ -61,7 +61,7 @@ def whole_items(
 def _item_ends(
     data: bytes, encoding: Encoding, remaining: int, recent: Sequence["re.Pattern[bytes]"], *, whole: bool
 ) -> tuple[list[int], bool, int]:
-    """Say where in *data* Items end, whether a Sequence Delimitation Item follows, and how many elements passed."""
+    """Return where in *data* Items end, whether a Sequence Delimitation Item follows, and how many elements passed."""
     ends: list[int] = []
     position, limit, walked = 0, len(data), 0
     unpack = IMPLICIT[encoding.big_endian].unpack_from

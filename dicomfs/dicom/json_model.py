@@ -54,7 +54,7 @@ class BulkValue:
 
 
 def is_bulk(element: Element) -> bool:
-    """Tell whether a value is left out of the JSON: pixel data, long binary values, and what was not kept."""
+    """Return whether a value is left out of the JSON: pixel data, long binary values, and what was not kept."""
     if element.items is not None or not element.length:
         return False
     if element.value is None or element.tag in PIXEL_DATA:
@@ -63,12 +63,12 @@ def is_bulk(element: Element) -> bool:
 
 
 def _in_model(tag: int) -> bool:
-    """Tell whether the model has a place for *tag*: not for group lengths, nor for group 0002 (PS3.18 F.2)."""
+    """Return whether the model has a place for *tag*: not for group lengths, nor for group 0002 (PS3.18 F.2)."""
     return bool(tag & 0xFFFF) and tag >> 16 != 2
 
 
 def bulk_name(prefix: str, tag: int) -> str:
-    """Name a bulk value: its tag behind the tags and Item numbers that lead to it, as in 54000100.1.54001010."""
+    """Name a bulk value: its tag after the tags and Item numbers that lead to it, as in 54000100.1.54001010."""
     return f"{prefix}{tag:08X}"
 
 
@@ -97,7 +97,7 @@ def _bulk_values(parsed: DicomFile, dataset: DataSet, prefix: str) -> Iterator[B
 
 def header_json(parsed: DicomFile) -> bytes:
     """Write the data set as DICOM JSON (PS3.18 F.2), without group 0002; Bulk Data as relative URIs."""
-    # In front of and behind the place of Specific Character Set, which is told last: text may call for it (F.2.2).
+    # In front of and after the place of Specific Character Set, which is reported last: text may call for it (F.2.2).
     low, high = bytearray(), bytearray()
     stated, needed = False, False
     for tag, entry in _entries(parsed.dataset, ""):

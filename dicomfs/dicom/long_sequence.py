@@ -36,7 +36,7 @@ _NEVER = -1
 
 
 class _Block:
-    """A stream over bytes that lie somewhere else in another stream."""
+    """Bytes in memory, as the part of a stream that they were read from."""
 
     __slots__ = ("base", "data")
 
@@ -46,7 +46,7 @@ class _Block:
 
     @property
     def size(self) -> int:
-        """The offset behind the last byte."""
+        """The offset after the last byte."""
         return self.base + len(self.data)
 
     def pread(self, length: int, offset: int) -> bytes:
@@ -229,7 +229,7 @@ class LongSequence(Sequence[DataSet]):
 
     @property
     def extent(self) -> tuple[int, int]:
-        """Where in the stream the Items lie: the offset of the first and the one behind the last."""
+        """Where in the stream the Items are: the offset of the first and the one after the last."""
         return (self._starts[0], self._end) if self._starts else (0, 0)
 
     @property
@@ -238,7 +238,7 @@ class LongSequence(Sequence[DataSet]):
         return self._encoding == Encoding(True, False)
 
     def items(self, index: int, sequence: int) -> tuple[DataSet, ...]:
-        """Give the Items of *sequence* in Item *index*; nothing else of it is parsed."""
+        """Return the Items of *sequence* in Item *index*; nothing else of it is parsed."""
         data, base = self._bytes(index)
         layout = self._layouts.get(index, data)
         if not layout.plain:
@@ -249,15 +249,15 @@ class LongSequence(Sequence[DataSet]):
         return self._group(sequence, data[head.start : head.end], base + head.start) if head else ()
 
     def any_has(self, sequence: int) -> bool:
-        """Tell whether any Item has Items in *sequence*; asked again, that costs nothing."""
+        """Return whether any Item has Items in *sequence*; asked again, that costs nothing."""
         return self._having(sequence)[0]
 
     def all_have(self, sequence: int) -> bool:
-        """Tell whether each Item has Items in *sequence*; asked again, that costs nothing."""
+        """Return whether each Item has Items in *sequence*; asked again, that costs nothing."""
         return self._having(sequence)[1]
 
     def any_states(self, sequence: int, tag: int) -> bool:
-        """Tell whether any Item may state *tag* in the first Item of its *sequence*."""
+        """Return whether any Item may state *tag* in the first Item of its *sequence*."""
         shared = self._layouts.shared
         return shared is None or any((sequence, tag) in layout.nested for layout in shared)
 
@@ -303,7 +303,7 @@ class LongSequence(Sequence[DataSet]):
         return data if not layout.plain else data[head.start : head.end] if head else b""
 
     def long_items(self, longest: int, group: int) -> Iterator[int]:
-        """Give the Items which may have values of more than *longest* bytes, or elements of *group*."""
+        """Return the Items which may have values of more than *longest* bytes, or elements of *group*."""
         seen = group.to_bytes(2, "big" if self._encoding.big_endian else "little")
         for index, data, _ in self._each():
             if seen in data:
@@ -314,13 +314,13 @@ class LongSequence(Sequence[DataSet]):
                     yield index
 
     def _pieces(self) -> Iterator[tuple[_Block, int, int]]:
-        """Give each block with the numbers of its first Item and of the one behind its last."""
+        """Return each block with the numbers of its first Item and of the one after its last."""
         for number, first in enumerate(self._firsts):
             last = self._firsts[number + 1] if number + 1 < len(self._firsts) else len(self._starts)
             yield self._inflated(number), first, last
 
     def _each(self) -> Iterator[tuple[int, bytes, int]]:
-        """Give number, bytes and offset of each Item, block by block."""
+        """Return number, bytes and offset of each Item, block by block."""
         for block, first, last in self._pieces():
             starts = [*self._starts[first:last], block.size]
             for place in range(last - first):
@@ -328,7 +328,7 @@ class LongSequence(Sequence[DataSet]):
                 yield first + place, block.data[start - block.base : starts[place + 1] - block.base], start
 
     def _having(self, sequence: int) -> tuple[bool, bool]:
-        """Tell whether any Item, and whether each one, has Items in *sequence*."""
+        """Return whether any Item, and whether each one, has Items in *sequence*."""
         if sequence not in self._told:
             shared = self._layouts.shared
             if shared is not None:
@@ -339,7 +339,7 @@ class LongSequence(Sequence[DataSet]):
         return self._told[sequence]
 
     def _bytes(self, index: int) -> tuple[bytes, int]:
-        """Give an Item from its head to where the next one begins, and its offset in the stream."""
+        """Return an Item from its head to where the next one begins, and its offset in the stream."""
         block = self._block(bisect_right(self._firsts, index) - 1)
         start = self._starts[index]
         end = self._starts[index + 1] if index + 1 < len(self._starts) else self._end
@@ -395,7 +395,7 @@ def long_sequence(
 ) -> tuple[LongSequence, int] | None:
     """Index the Items from *start* to *end* or, where *undefined*, to the delimiter, and say where the sequence ended.
 
-    None where it is short, where anything in it must be mended, or where it is beyond all bounds.
+    None where it is short, where anything in it must be repaired, or where it is beyond all bounds.
     """
     if end - start < LONG:
         return None
@@ -416,5 +416,5 @@ def long_sequence(
 
 
 def has_long(dataset: DataSet) -> bool:
-    """Tell whether any sequence of the outermost data set is kept in this way, so that all of it takes long to read."""
+    """Return whether any sequence of the outermost data set is kept in this way: writing all of it takes seconds."""
     return any(isinstance(element.items, LongSequence) for element in dataset.elements.values())

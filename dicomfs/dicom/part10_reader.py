@@ -93,7 +93,7 @@ def parse(stream: Stream) -> DicomFile:
 
 
 def _read_preamble(reader: Reader) -> tuple[bytes, int]:
-    """Give the preamble and say where the elements start (PS3.10 7.1, H7); raises NotDicom."""
+    """Return the preamble and say where the elements start (PS3.10 7.1, H7); raises NotDicom."""
     head = reader.peek(0, HEAD)
     if head[128:132] == b"DICM":
         preamble = head[:128]

@@ -63,7 +63,7 @@ class Change:
 
 
 def encode(parsed: DicomFile, change: Change) -> tuple[Sequence[Part], Sequence[Part]]:
-    """Write preamble, meta information and data set; give what comes before the pixel data and what comes behind."""
+    """Write preamble, meta information and data set; give what comes before the pixel data and what comes after."""
     head: list[Part] = [bytes(128) + b"DICM" + _meta(parsed, change.transfer_syntax)]
     tail: list[Part] = []
     for element in _changed(parsed.dataset, change):
@@ -135,7 +135,7 @@ def _whole_element(tag: int, vr: str, value: bytes) -> bytes:
 
 
 def _changed(dataset: DataSet, change: Change) -> Sequence[Element]:
-    """Give what is written of the outermost data set, in ascending order of tags."""
+    """Return what is written of the outermost data set, in ascending order of tags."""
     kept = {element.tag: element for element in dataset if _is_kept(element)}
     for tag in PIXEL_DATA | change.dropped:
         kept.pop(tag, None)
@@ -149,7 +149,7 @@ def _put(tag: int, vr: str, value: bytes) -> Element:
 
 
 def _is_kept(element: Element) -> bool:
-    """Tell whether an element has a place in a copy.
+    """Return whether an element has a place in a copy.
 
     Group lengths and what counts the bytes up to the end are no longer true, groups 0000 and 0002 do not belong into a
     data set, padding is for nothing, and values without a length would be encapsulated.
@@ -160,13 +160,13 @@ def _is_kept(element: Element) -> bool:
 
 
 def _is_compressed_icon(element: Element) -> bool:
-    """Tell whether an element is an icon that is encapsulated on its own: it would be one without pixels."""
+    """Return whether an element is an icon that is encapsulated on its own: it would be one without pixels."""
     parts = (part for item in element.items or () for part in item) if element.tag == tags.IconImageSequence else ()
     return any(part.undefined for part in parts if part.tag in PIXEL_DATA)
 
 
 def _is_sequence(element: Element) -> bool:
-    """Tell whether an element is written as a sequence.
+    """Return whether an element is written as a sequence.
 
     What the dictionary of a maker calls one, and seems to be something else, keeps its bytes.
     """
@@ -176,13 +176,13 @@ def _is_sequence(element: Element) -> bool:
 
 
 def _written_vr(element: Element) -> str:
-    """Give the VR to write: UN for a value that is too long for its own (PS3.5 6.2.2)."""
+    """Return the VR to write: UN for a value that is too long for its own (PS3.5 6.2.2)."""
     too_long = element.vr not in _LONG and element.length > _LONGEST_SHORT
     return "UN" if too_long or element.items is not None else element.vr
 
 
 def _as_it_stands(element: Element) -> tuple[int, int] | None:
-    """Give the extent of a long sequence that is copied without taking its Items apart; None for others."""
+    """Return the extent of a long sequence that is copied without taking its Items apart; None for others."""
     items = element.items
     return items.extent if isinstance(items, LongSequence) and items.explicit_little else None
 

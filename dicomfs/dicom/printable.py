@@ -19,7 +19,7 @@ _INVISIBLE = re.compile(
 
 
 def printable(text: str, limit: int | None = LIMIT) -> str:
-    """Give *text* in one line of at most *limit* characters, with a number in place of each that is not plainly seen.
+    """Return *text* in one line of at most *limit* characters, with a number in place of each that is not plainly seen.
 
     That is any control character (C0, C1, line ends), mark of direction, separator of lines, blank other than the
     space, half of a surrogate pair, and whatever has no shape or no meaning: "\\x1b", "\\u202e", "\\U000e0041". Never

@@ -1,6 +1,6 @@
 """Whether a file is DICOM, judged by its first bytes and never by its name.
 
-Only this module decides that. `DICM` behind a preamble is proof (PS3.10 7.1). Without it the bytes must read as
+Only this module decides that. `DICM` after a preamble is proof (PS3.10 7.1). Without it the bytes must read as
 the first elements of a data set, which finds ACR-NEMA files and files without File Meta Information and lets
 text, archives and certificates pass.
 """
@@ -27,7 +27,7 @@ _ENOUGH = {True: 2, False: 3}
 
 
 def is_dicom(head: bytes, size: int) -> bool:
-    """Tell from its first *HEAD* bytes whether a file of *size* bytes is DICOM."""
+    """Return from its first *HEAD* bytes whether a file of *size* bytes is DICOM."""
     if head[128:132] == b"DICM":
         return True
     if head[:4] == b"DICM":
@@ -40,9 +40,9 @@ def is_dicom(head: bytes, size: int) -> bool:
 
 
 def stray_byte(head: bytes, size: int) -> bool:
-    """Tell whether a byte of padding stands before the first element of a data set in Explicit VR (H7).
+    """Return whether a byte of padding stands before the first element of a data set in Explicit VR (H7).
 
-    Programs that cut File Meta Information off by a length without padding leave the last byte of it behind.
+    Programs that cut File Meta Information off by a length without padding leave the last byte of it in front.
     """
     return head[:1] in (b" ", b"\0") and any(
         _plausible_elements(head[1:], size - 1, True, order) >= _ENOUGH[True] for order in "<>"

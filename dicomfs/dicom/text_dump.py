@@ -108,7 +108,7 @@ def _value(parsed: DicomFile, element: Element, dataset: DataSet, prefix: str) -
 
 
 def _text(value: bytes, vr: str, charset: tuple[str, ...]) -> tuple[str, int]:
-    """Print text in brackets, or the names of UIDs that have one behind an equals sign."""
+    """Print text in brackets, or the names of UIDs that have one after an equals sign."""
     text = decode(value, charset, vr == "PN").rstrip(" \0")
     count = 1 if vr in ("LT", "ST", "UR", "UT") else text.count("\\") + 1
     if not text:

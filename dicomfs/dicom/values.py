@@ -47,12 +47,12 @@ def decode(value: bytes, charset: tuple[str, ...], name: bool = False) -> str:
 
 
 def text_fault(value: bytes | None, vr: str, charset: tuple[str, ...]) -> str | None:
-    """Say what is wrong with the text of an element whose VR follows Specific Character Set; None for sound text."""
+    """Report what is wrong with the text of an element whose VR follows Specific Character Set; None for sound text."""
     return read_text(value, charset, vr == "PN")[1] if value else None
 
 
 def decode_text(value: bytes, vr: str, charset: tuple[str, ...]) -> tuple[str, ...]:
-    """Give the values of a text element without their padding; () when there is none."""
+    """Return the values of a text element without their padding; () when there is none."""
     text = decode(value, charset if vr in CHARSET_TEXT else (), vr == "PN")
     if vr in _SINGLE:
         text = text.rstrip(_PADDING)
@@ -66,7 +66,7 @@ def decode_text(value: bytes, vr: str, charset: tuple[str, ...]) -> tuple[str, .
 
 
 def unpack(value: bytes, vr: str, big_endian: bool) -> tuple[int | float, ...]:
-    """Give the numbers of a binary VR other than AT and UN; an incomplete one at the end is left out."""
+    """Return the numbers of a binary VR other than AT and UN; an incomplete one at the end is left out."""
     letter = _FORMATS.get(vr)
     if letter is None:
         return ()
@@ -75,7 +75,7 @@ def unpack(value: bytes, vr: str, big_endian: bool) -> tuple[int | float, ...]:
 
 
 def unpack_tags(value: bytes, big_endian: bool) -> tuple[int, ...]:
-    """Give the tags of an AT element, each as 0xGGGGEEEE."""
+    """Return the tags of an AT element, each as 0xGGGGEEEE."""
     count = len(value) // 4
     halves = struct.unpack_from(f"{'>' if big_endian else '<'}{2 * count}H", value)
     return tuple([group << 16 | element for group, element in zip(halves[::2], halves[1::2], strict=True)])
@@ -92,7 +92,7 @@ def parse_number(text: str) -> float | None:
 
 
 def decimal_unit(text: str) -> float:
-    """Give the value of the last digit of a DS or IS value as it is written: 0.01 for 1.25; 0 for what is none.
+    """Return the value of the last digit of a DS or IS value as it is written: 0.01 for 1.25; 0 for what is none.
 
     Two numbers that were rounded or cut to different places are equal if they differ by less than the larger unit.
     """

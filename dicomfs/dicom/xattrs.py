@@ -16,7 +16,7 @@ _NUMBERS = frozenset(("AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
 
 
 def attributes(parsed: DicomFile) -> dict[bytes, bytes]:
-    """Give names and values in UTF-8, several values joined by a backslash; meta information first.
+    """Return names and values in UTF-8, several values joined by a backslash; meta information first.
 
     Private and binary elements, sequences, group lengths, empty and long values have none, nor what does not fit into
     64 KiB.

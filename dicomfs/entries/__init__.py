@@ -10,11 +10,11 @@ only `original.dcm` is listed; the others can be opened by their names.
 
 from typing import Protocol
 
-from dicomfs.entries.arrays import PixelsNpy, RescaledNpy, Stored
-from dicomfs.entries.bitstreams import Fragments, Raw
+from dicomfs.entries.arrays import PixelsNpy, RescaledNpy, StoredDirectory
+from dicomfs.entries.bitstreams import FragmentsDirectory, Raw
 from dicomfs.entries.cine_loop import VideoMp4
 from dicomfs.entries.dependence import Depends
-from dicomfs.entries.frames import Frames, Thumbnail, Windows
+from dicomfs.entries.frames import FramesDirectory, Thumbnail, Windows
 from dicomfs.entries.frames_json import FramesJson
 from dicomfs.entries.header import HeaderJson, HeaderTxt, ProblemsTxt, RegionsJson
 from dicomfs.entries.icon import Icon, ProfileIcc
@@ -24,7 +24,7 @@ from dicomfs.entries.overlays import Overlays
 from dicomfs.entries.stored_video import StoredVideo
 from dicomfs.entries.transcoded import Transcoded
 from dicomfs.entries.volume import VolumeNii
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.pixeldata.video_stream import KINDS
 from dicomfs.vfs.nodes import Node
@@ -36,8 +36,8 @@ class VirtualFile(Protocol):
     name: str
     depends: Depends
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
-        """Give the entry for *instance*, or None."""
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
+        """Return the entry for *instance*, or None."""
 
 
 # Whether a listing has an entry, or it is only opened by its name; `Selection` may say otherwise.
@@ -48,14 +48,14 @@ VIRTUAL_FILES: tuple[tuple[VirtualFile, bool], ...] = (
     (HeaderTxt(), LISTED),
     (FramesJson(), LISTED),
     (RegionsJson(), LISTED),
-    (Frames(), LISTED),
+    (FramesDirectory(), LISTED),
     (Windows(), LISTED),
-    (Stored(), LISTED),
+    (StoredDirectory(), LISTED),
     (PixelsNpy(), LISTED),
     (RescaledNpy(), LISTED),
     (VolumeNii(), LISTED),
     (Raw(), LISTED),
-    (Fragments(), LISTED),
+    (FragmentsDirectory(), LISTED),
     (VideoMp4(), LISTED),
     *((StoredVideo(kind), LISTED) for kind in KINDS if kind != "mp4"),
     (OriginalDcm(), LISTED),

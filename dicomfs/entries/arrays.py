@@ -13,15 +13,15 @@ from dicomfs.entries.dependence import Depends
 from dicomfs.entries.frame_values import Output, frame_size, frame_values, pixels_of, values_dtype
 from dicomfs.formats import tiff
 from dicomfs.formats.npy import npy_head
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import MAX_TIFF_FRAME_BYTES, Instance
 from dicomfs.iod.image_display import display_of
 from dicomfs.iod.pixel_size import spacings
 from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.rendering.render import WHITE
 from dicomfs.sources.source import SourceFile
-from dicomfs.vfs.content import Concatenation, Content, Literal
-from dicomfs.vfs.nodes import Attributes, File, Node, NumberedChildren, ReadyDirectory, Wanted, always
+from dicomfs.vfs.content import Concatenation, Content, Literal, Wanted, always
+from dicomfs.vfs.nodes import Attributes, File, Node, NumberedChildren, ReadyDirectory
 
 
 class PixelsNpy:
@@ -30,9 +30,9 @@ class PixelsNpy:
     name = "pixels.npy"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where there are frames."""
-        return _array(instance, subject, "rgb")
+        return _array(instance, handle, "rgb")
 
 
 class RescaledNpy:
@@ -41,33 +41,33 @@ class RescaledNpy:
     name = "rescaled.npy"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where there are frames of one sample that is not an index into a palette."""
         pixels = instance.pixels
         if pixels is None or pixels.format.samples != 1 or pixels.format.photometric == "PALETTE COLOR":
             return None
-        return _array(instance, subject, "rescaled")
+        return _array(instance, handle, "rescaled")
 
 
-class Stored:
+class StoredDirectory:
     """The stored values of each frame as TIFF."""
 
     name = "stored"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve one file a frame; its size follows from the shape."""
         pixels = instance.pixels
         if pixels is None or not len(pixels.frames) or pixels.format.values_bytes > MAX_TIFF_FRAME_BYTES:
             return None
-        file = partial(_TiffFile, subject.file(tiff_size(pixels.format)), subject)
-        return ReadyDirectory(subject.directory(), NumberedChildren(len(pixels.frames), file, ".tif"))
+        file = partial(_TiffFile, handle.file(tiff_size(pixels.format)), handle)
+        return ReadyDirectory(handle.directory(), NumberedChildren(len(pixels.frames), file, ".tif"))
 
 
-def _array(instance: Instance, subject: Subject, output: Output) -> Node | None:
+def _array(instance: Instance, handle: InstanceHandle, output: Output) -> Node | None:
     if instance.pixels is None or not len(instance.pixels.frames):
         return None
-    return _ArrayFile(instance.pixels, subject, output)
+    return _ArrayFile(instance.pixels, handle, output)
 
 
 class _ArrayFile(File):
@@ -75,7 +75,7 @@ class _ArrayFile(File):
 
     __slots__ = ("_handle", "_head", "_output")
 
-    def __init__(self, pixels: PixelData, handle: Subject, output: Output) -> None:
+    def __init__(self, pixels: PixelData, handle: InstanceHandle, output: Output) -> None:
         fmt, count = pixels.format, len(pixels.frames)
         self._handle = handle
         self._output = output
@@ -92,7 +92,7 @@ class _TiffFile(File):
 
     __slots__ = ("_frame", "_handle")
 
-    def __init__(self, attributes: Attributes, handle: Subject, frame: int) -> None:
+    def __init__(self, attributes: Attributes, handle: InstanceHandle, frame: int) -> None:
         super().__init__(attributes)
         self._handle = handle
         self._frame = frame

@@ -11,7 +11,7 @@ from functools import partial
 from dicomfs.dicom.stream import Stream
 from dicomfs.entries.frame_request import FrameRequest, room_for
 from dicomfs.entries.frame_values import encoded_frame, is_straight, pixels_of, settled
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.automatic_window import chosen, frames_alike, kind_of, stated_range
 from dicomfs.iod.image_display import check_groups, frame_display, has_groups
@@ -49,19 +49,19 @@ class RangeVariant:
         task = Task(tall, pixels.frames.bit_offset(frame), "range", display, RANGE.size)
         return task, b"".join((first, *rest)) if rest else first
 
-    async def complete(self, handle: Subject, frame: int, task: Task) -> Task:
+    async def complete(self, handle: InstanceHandle, frame: int, task: Task) -> Task:
         """Settle the colours."""
         return await settled(handle, task)
 
 
-async def automatic_window_of(handle: Subject, pixels: PixelData, frame: int) -> Window | None:
+async def automatic_window_of(handle: InstanceHandle, pixels: PixelData, frame: int) -> Window | None:
     """Find the window of all frames like *frame*; None where they have no values. Raises OSError."""
     key = (handle.version, "window", kind_of(pixels.dataset, frame))
     low, high = RANGE.unpack(await handle.services.texts.get(key, partial(_range, handle, pixels, frame)))
     return None if math.isnan(low) else automatic_window(low, high)
 
 
-async def _range(handle: Subject, pixels: PixelData, frame: int) -> bytes:
+async def _range(handle: InstanceHandle, pixels: PixelData, frame: int) -> bytes:
     """Find the range of the values of frames like *frame*, in as many of them as are cheap, as a worker writes it."""
     batches, ranges = await handle.read(_plan, pixels, frame)
     for batch in batches:

@@ -9,7 +9,7 @@ from dicomfs.dicom.stream import Extent, Stream
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.frame_values import pixels_of
 from dicomfs.entries.source_bytes import ExtentsFile
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.pixeldata.frames import Frames
 from dicomfs.sources.source import SourceFile
@@ -27,53 +27,53 @@ class Raw:
     name = "raw"
     depends = Depends.PARSER
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve one file a frame; the kinds of encoded frames are found when the directory is listed."""
         if instance.pixels is None:
             return None
         if instance.fragments is None:
-            return ReadyDirectory(subject.directory(), _native_children(instance.pixels.frames, subject))
+            return ReadyDirectory(handle.directory(), _native_children(instance.pixels.frames, handle))
 
-        return subject.late_directory(self.name, subject.directory(), partial(_find_raw, subject))
+        return handle.lazy_directory(self.name, handle.directory(), partial(_find_raw, handle))
 
 
-class Fragments:
+class FragmentsDirectory:
     """The Items of encapsulated Pixel Data verbatim, the Basic Offset Table as `0000`."""
 
     name = "fragments"
     depends = Depends.PARSER
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve the values of the Items."""
         fragments = instance.fragments
         if fragments is None or not len(fragments):
             return None
-        children = NumberedChildren(len(fragments), partial(_fragment_file, subject, fragments), "", first=0)
-        return ReadyDirectory(subject.directory(), children)
+        children = NumberedChildren(len(fragments), partial(_fragment_file, handle, fragments), "", first=0)
+        return ReadyDirectory(handle.directory(), children)
 
 
-def _fragment_file(subject: Subject, fragments: EncapsulatedItems, index: int) -> File:
-    return ExtentsFile(subject, [fragments.extent(index)])
+def _fragment_file(handle: InstanceHandle, fragments: EncapsulatedItems, index: int) -> File:
+    return ExtentsFile(handle, [fragments.extent(index)])
 
 
-def _native_children(frames: Frames, subject: Subject) -> Children:
+def _native_children(frames: Frames, handle: InstanceHandle) -> Children:
     """Return the files of frames that are not encoded; nothing of them is read."""
-    return NumberedChildren(_stored_frames(frames), partial(_native_file, subject, frames), ".bin")
+    return NumberedChildren(_stored_frames(frames), partial(_native_file, handle, frames), ".bin")
 
 
-def _native_file(subject: Subject, frames: Frames, frame: int) -> File:
-    return ExtentsFile(subject, frames.extents(frame))
+def _native_file(handle: InstanceHandle, frames: Frames, frame: int) -> File:
+    return ExtentsFile(handle, frames.extents(frame))
 
 
-async def _find_raw(subject: Subject) -> Children:
+async def _find_raw(handle: InstanceHandle) -> Children:
     """Read the first and last bytes of every frame in a thread."""
-    instance = await subject.instance()
-    return await subject.read(_raw_children, instance, subject)
+    instance = await handle.instance()
+    return await handle.read(_raw_children, instance, handle)
 
 
-def _raw_children(source: SourceFile, instance: Instance, subject: Subject) -> Children:
+def _raw_children(source: SourceFile, instance: Instance, handle: InstanceHandle) -> Children:
     """Read the first and last bytes of every frame, and return the files."""
-    raw = _RawFrames(instance.stream_in(source), instance, subject)
+    raw = _RawFrames(instance.stream_in(source), instance, handle)
     # Two codes, two numbers for each fragment and one for each frame.
     return NumberedChildren(raw.count, raw.file, raw.extension, weight=26 * raw.count)
 
@@ -81,10 +81,10 @@ def _raw_children(source: SourceFile, instance: Instance, subject: Subject) -> C
 class _RawFrames:
     """The codestreams of the frames: of which kind each is, and whether a pad byte follows it."""
 
-    __slots__ = ("_codes", "_frames", "_kinds", "_padding", "_subject", "count")
+    __slots__ = ("_codes", "_frames", "_handle", "_kinds", "_padding", "count")
 
-    def __init__(self, stream: Stream, instance: Instance, subject: Subject) -> None:
-        self._subject = subject
+    def __init__(self, stream: Stream, instance: Instance, handle: InstanceHandle) -> None:
+        self._handle = handle
         self._frames = pixels_of(instance).frames
         self.count = _stored_frames(self._frames)
         self._kinds: list[str] = []
@@ -102,7 +102,7 @@ class _RawFrames:
         extents = self._frames.extents(frame)
         if self._padding[frame]:
             extents = (*extents[:-1], Extent(extents[-1].offset, extents[-1].length - 1))
-        return ExtentsFile(self._subject, extents)
+        return ExtentsFile(self._handle, extents)
 
     def extension(self, frame: int) -> str:
         """Return the extension of its name."""

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.vfs.builds import BuiltContent, build_key, lasting_key
-from dicomfs.vfs.content import WrongSize
-from dicomfs.vfs.nodes import Attributes, File, Wanted, always
+from dicomfs.vfs.content import Wanted, WrongSize, always
+from dicomfs.vfs.nodes import Attributes, File
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +31,31 @@ class Recipe:
 
 
 class BuiltFile(File):
-    """A file that is built when somebody opens it, or asks for a size that nothing else tells."""
+    """A file that is built when it is opened, or when its size is requested and must be measured."""
 
-    __slots__ = ("_key", "_recipe", "_subject")
+    __slots__ = ("_handle", "_key", "_recipe")
     slow = True
 
-    def __init__(self, subject: Subject, recipe: Recipe) -> None:
+    def __init__(self, handle: InstanceHandle, recipe: Recipe) -> None:
         """Build with *recipe*."""
-        self._subject = subject
+        self._handle = handle
         self._recipe = recipe
-        self._key = build_key(subject.version, recipe.name)
-        super().__init__(replace(subject.file(recipe.size or 0), sized=recipe.size is not None))
+        self._key = build_key(handle.version, recipe.name)
+        super().__init__(replace(handle.file(recipe.size or 0), sized=recipe.size is not None))
 
     async def current(self) -> Attributes:
-        """Give the attributes with the exact size, if need be by building the file. Raises OSError."""
+        """Return the attributes with the exact size, if need be by building the file. Raises OSError."""
         return replace(self.attributes, size=await self.find_size(), sized=True)
 
     async def find_size(self, wanted: Wanted = always, limit: float = math.inf) -> int:
         """Return the exact size, if need be by building the file as `open` does."""
         size = self._recipe.size
         if size is None:
-            size = self._subject.services.builds.size(self._key)
+            size = self._handle.services.builds.size(self._key)
         if size is None:
             content = await self.open(wanted, limit)
             size = content.size
-            self._subject.services.builds.close_soon(content)
+            self._handle.services.builds.close_soon(content)
         return size
 
     async def open(self, wanted: Wanted = always, limit: float = math.inf) -> BuiltContent:
@@ -63,7 +63,7 @@ class BuiltFile(File):
 
         Raises OpenAbandoned, BuildUnfinished, and WrongSize where another size was promised.
         """
-        builds, recipe = self._subject.services.builds, self._recipe
+        builds, recipe = self._handle.services.builds, self._recipe
         content = await builds.open(self._key, recipe.build, wanted, self._name, limit)
         if recipe.size is not None and content.size != recipe.size:
             content.close()
@@ -71,4 +71,4 @@ class BuiltFile(File):
         return content
 
     async def _name(self) -> bytes:
-        return lasting_key(await self._subject.digest(), self._recipe.name)
+        return lasting_key(await self._handle.digest(), self._recipe.name)

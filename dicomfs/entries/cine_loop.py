@@ -1,4 +1,4 @@
-"""`video.mp4` of objects whose frames follow each other in time: encoded as a film when somebody opens it.
+"""`video.mp4` of cine loops: objects whose frames follow each other in time, encoded when the file is opened.
 
 Its size follows from the number and the size of its frames (see `video.film_size`); what the film does not need of it
 is a `free` box. The pictures are those of `frames/`. While the film's process encodes one frame, workers decode the
@@ -19,7 +19,7 @@ from dicomfs.entries.frame_values import pixels_of
 from dicomfs.entries.stored_video import remuxed_video, stored_video
 from dicomfs.formats.mp4 import fill_up, leaves_room
 from dicomfs.instance.cine_loop import is_cine_loop
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.cine import Timing, cine_loop_timing, shown_frames
 from dicomfs.iod.image_display import GroupMissing
@@ -34,7 +34,7 @@ from dicomfs.workers.prefetcher import in_order
 
 log = logging.getLogger(__name__)
 
-# Goes up whenever the bytes of a film change.
+# Goes up whenever the bytes of a cine loop change.
 _VERSION = 4
 # The aspect ratio of pixels is two numbers of 16 bits (H.264 E.2.1).
 _MAX_ASPECT = 0xFFFF
@@ -43,28 +43,28 @@ _MAX_ATTEMPTS = 3
 
 
 class VideoMp4:
-    """A stored MP4 as it is, another stored video put into one, or a film of the frames."""
+    """A stored MP4 verbatim, another stored video remuxed, or the frames encoded as a cine loop."""
 
     name = "video.mp4"
     depends = Depends.WINDOW
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
-        """Serve a film of objects that are one, or of all with several frames where the mount shall show them so."""
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
+        """Serve cine loops, or all multi-frame objects where the user asked for that."""
         if instance.video is not None:
             if instance.video.kind == "mp4":
-                return stored_video(subject, instance.video.size)
-            return remuxed_video(instance, subject)
-        if instance.pixels is None or not is_cine_loop(instance.pixels, every=subject.services.view.every_cine_loop):
+                return stored_video(handle, instance.video.size)
+            return remuxed_video(instance, handle)
+        if instance.pixels is None or not is_cine_loop(instance.pixels, every=handle.services.view.every_cine_loop):
             return None
-        window = subject.services.view.window
+        window = handle.services.view.window
         fmt, shown = instance.pixels.format, _shown(instance.pixels)
         size = film_size(fmt.rows, fmt.columns, len(shown))
-        return BuiltFile(subject, Recipe(f"film {_VERSION} {window}", size, partial(_encode_to_fit, subject, size)))
+        return BuiltFile(handle, Recipe(f"film {_VERSION} {window}", size, partial(_encode_to_fit, handle, size)))
 
 
-async def _encode_to_fit(subject: Subject, size: int, file: BinaryIO) -> None:
+async def _encode_to_fit(handle: InstanceHandle, size: int, file: BinaryIO) -> None:
     """Write the cine loop into *file*, exactly *size* bytes, as good as that allows. Raises OSError."""
-    instance = await subject.instance()
+    instance = await handle.instance()
     pixels = pixels_of(instance)
     shown, fmt = _shown(pixels), pixels.format
     timing = cine_loop_timing(pixels.dataset, len(pixels.frames)).part(shown)
@@ -73,7 +73,7 @@ async def _encode_to_fit(subject: Subject, size: int, file: BinaryIO) -> None:
     for effort in efforts(fmt.rows, fmt.columns, len(shown)):
         job = Encode(fmt.columns, fmt.rows, pixels.picture_samples, aspect, times, effort)
         try:
-            await _encode(instance, subject, job, file, size, broken)
+            await _encode(instance, handle, job, file, size, broken)
         except TooLarge:
             log.info("a film does not fit into its %d bytes and is encoded more coarsely", size)
         else:
@@ -85,23 +85,23 @@ async def _encode_to_fit(subject: Subject, size: int, file: BinaryIO) -> None:
 
 
 async def _encode(
-    instance: Instance, subject: Subject, job: Encode, file: BinaryIO, size: int, broken: set[int]
+    instance: Instance, handle: InstanceHandle, job: Encode, file: BinaryIO, size: int, broken: set[int]
 ) -> None:
     """Have *job* done on the frames of *instance*; note those that are *broken*. Raises TooLarge and other OSErrors."""
-    requests = display_pixels(subject, instance, _shown(pixels_of(instance)))
-    frames = subject.services.frames
+    requests = display_pixels(handle, instance, _shown(pixels_of(instance)))
+    frames = handle.services.frames
     async with in_order(frames, requests, partial(_decode, frames, broken)) as images:
         host = FilmHost(file, size, frames=images, frame_count=len(requests))
         await host.run(frames.pool, job, job.rows * job.columns * job.samples)
 
 
 def _shown(pixels: PixelData) -> range:
-    """Give the frames that the film shows, counted from 0."""
+    """Return the frames that the cine loop shows, counted from 0."""
     return shown_frames(pixels.dataset, len(pixels.frames))
 
 
 def _microseconds(timing: Timing) -> tuple[int, ...]:
-    """Give the times of all frames and the end, each later than the one before it, as films need them."""
+    """Return the times of all frames and the end, each later than the one before it, as MP4 requires."""
     times: list[int] = []
     for milliseconds in (*timing.offsets, timing.duration):
         time = round(1000 * milliseconds)
@@ -134,7 +134,7 @@ async def _decode(frames: FrameCache, broken: set[int], request: Request) -> byt
 
 
 def _aspect(instance: Instance) -> tuple[int, int]:
-    """Give the width and height of a pixel, as the pictures of the frames state them."""
+    """Return the width and height of a pixel, as the pictures of the frames state them."""
     across, down = struct.unpack_from(">II", physical(pixels_of(instance).dataset, 0), 8)
     while max(across, down) > _MAX_ASPECT:
         across, down = across // 2, down // 2

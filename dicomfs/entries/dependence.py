@@ -1,4 +1,4 @@
-"""What the bytes of an entry depend on besides the source: our version, that of decoders, and options.
+"""Dependences of the bytes of an entry besides the source: the versions of dicomfs and decoders, and options.
 
 It goes into the inode number, so that a mount that shows other bytes has other numbers, and backups read anew just what
 may have changed. `--cine`, `--xattrs` and the like decide what is there, not what is in it, and are no part.
@@ -25,7 +25,7 @@ class Depends(Enum):
 
 
 def mark_of(depends: Depends, instance: Instance, window: Window | None) -> bytes:
-    """Give the mark of an entry for *instance*, in a mount with a *window* of its own or none (see `nodes.Child`)."""
+    """Return the mark of an entry for *instance*, in a mount with a *window* of its own or none (see `nodes.Child`)."""
     if depends is not Depends.WINDOW or window is None:
         return _mark(depends, None)
     grey = instance.pixels is not None and instance.pixels.format.photometric in MONOCHROME

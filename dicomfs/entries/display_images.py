@@ -16,7 +16,7 @@ from dicomfs.entries.automatic_window import automatic_window_of
 from dicomfs.entries.frame_request import FrameRequest, FrameSequence, Variant, room_for
 from dicomfs.entries.frame_values import FrameMissing, encoded_frame, settled
 from dicomfs.formats.png import PHYSICAL_SIZE, png_size, profile_chunk, profile_size, text_of, text_size
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.icc_profile import Profile
 from dicomfs.iod.image_display import check_groups, frame_display, wants_automatic_window
@@ -26,8 +26,8 @@ from dicomfs.pixeldata.overlays import Overlay
 from dicomfs.pixeldata.pixel_data import PixelData
 from dicomfs.rendering.render import Display, Window
 from dicomfs.rendering.resize import Placed, Shrunk
-from dicomfs.vfs.content import Buffer, Content, part_of
-from dicomfs.vfs.nodes import Attributes, File, Wanted, always
+from dicomfs.vfs.content import Buffer, Content, Wanted, always, part_of
+from dicomfs.vfs.nodes import Attributes, File
 from dicomfs.workers.decoder_process import Task
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
@@ -68,7 +68,7 @@ class DisplayVariant:
             task = replace(task, chunks=chunks, remarks=remarks)
         return task, data
 
-    async def complete(self, handle: Subject, frame: int, task: Task) -> Task:
+    async def complete(self, handle: InstanceHandle, frame: int, task: Task) -> Task:
         """Settle the colours, and find the window of frames that state none; an icon's values are shown unchanged."""
         task = await settled(handle, task)
         if self.icon or task.display is None:
@@ -101,13 +101,18 @@ class OverlayVariant:
         task = Task(overlay.format, frames.bit_offset(index), "png", Display(), self.size, chunks, fit)
         return task, encoded_frame(frames, index, stream)
 
-    async def complete(self, handle: Subject, frame: int, task: Task) -> Task:
+    async def complete(self, handle: InstanceHandle, frame: int, task: Task) -> Task:
         """Return the task as it is: a plane has no colours."""
         return task
 
 
 def display_images(
-    handle: Subject, instance: Instance, *, icon: bool = False, voi: int | None = None, shrunk: Shrunk | None = None
+    handle: InstanceHandle,
+    instance: Instance,
+    *,
+    icon: bool = False,
+    voi: int | None = None,
+    shrunk: Shrunk | None = None,
 ) -> Callable[[int], File]:
     """Return what makes the file of each frame, counted from 0, of an object that has frames, or an icon."""
     pixels = shown_pixels(instance, icon=icon)
@@ -121,7 +126,7 @@ def display_images(
 
 
 def display_pixels(
-    handle: Subject, instance: Instance, frames: Sequence[int], shrunk: Shrunk | None = None
+    handle: InstanceHandle, instance: Instance, frames: Sequence[int], shrunk: Shrunk | None = None
 ) -> FrameSequence:
     """Return requests for the pixels of display images, 8 bits a sample in rows; they may be *shrunk*."""
     pixels = shown_pixels(instance)
@@ -132,7 +137,7 @@ def display_pixels(
     return FrameSequence(handle, variant, frames)
 
 
-def overlay_images(handle: Subject, instance: Instance, overlay: Overlay) -> Callable[[int], File]:
+def overlay_images(handle: InstanceHandle, instance: Instance, overlay: Overlay) -> Callable[[int], File]:
     """Return what makes the file of an overlay plane for each of its frames, counted from 0."""
     shape = instance.pixels.format if instance.pixels else overlay.format
     size = png_size(shape.rows, shape.columns, 1, PHYSICAL_SIZE)
@@ -140,7 +145,9 @@ def overlay_images(handle: Subject, instance: Instance, overlay: Overlay) -> Cal
     return _files(handle, variant, range(overlay.first, overlay.first + overlay.count), ImageContent)
 
 
-def _files(handle: Subject, variant: Variant, frames: range, kind: type["ImageContent"]) -> Callable[[int], File]:
+def _files(
+    handle: InstanceHandle, variant: Variant, frames: range, kind: type["ImageContent"]
+) -> Callable[[int], File]:
     return partial(_ImageFile, handle.file(variant.size), FrameSequence(handle, variant, frames), kind)
 
 
@@ -200,7 +207,7 @@ class ImageContent(Content):
             services.prefetcher.forget(self._client)
 
     @property
-    def _client(self) -> tuple[Subject, Variant]:
+    def _client(self) -> tuple[InstanceHandle, Variant]:
         """Images of one directory are read by one client, as far as anybody can see."""
         return self._images.handle, self._images.variant
 

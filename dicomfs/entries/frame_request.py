@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dicomfs.dicom.stream import Stream
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.sources.open_files import WouldBlock
 from dicomfs.sources.source import SourceFile
@@ -27,7 +27,7 @@ class Variant(Hashable, Protocol):
     def read(self, stream: Stream, instance: Instance, frame: int) -> tuple[Task, bytes]:
         """Read the encoded bytes of *frame*, counted from 0, and describe the task. Raises OSError."""
 
-    async def complete(self, handle: Subject, frame: int, task: Task) -> Task:
+    async def complete(self, handle: InstanceHandle, frame: int, task: Task) -> Task:
         """Add to the task what only other frames tell. Raises OSError."""
 
 
@@ -35,7 +35,7 @@ class Variant(Hashable, Protocol):
 class FrameRequest:
     """One result of one frame, counted from 0; it is the key of the result in the frame cache."""
 
-    handle: Subject
+    handle: InstanceHandle
     frame: int
     variant: Variant
 
@@ -72,7 +72,7 @@ class FrameRequest:
 class FrameSequence:
     """The requests for some frames of one object, in an order."""
 
-    handle: Subject
+    handle: InstanceHandle
     variant: Variant
     frames: Sequence[int]
 

@@ -15,7 +15,7 @@ from dicomfs.codecs.encoders import source_format
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.dicom.stream import Stream
 from dicomfs.entries.frame_request import FrameRequest, FrameSequence, room_for
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.rescale import scale_of
 from dicomfs.pixeldata.frame_status import looked_at
@@ -61,7 +61,12 @@ def frame_size(fmt: PixelFormat, output: Output) -> int:
 
 
 def frame_values(
-    handle: Subject, instance: Instance, output: Output, *, order: Sequence[int] | None = None, flip: bool = False
+    handle: InstanceHandle,
+    instance: Instance,
+    output: Output,
+    *,
+    order: Sequence[int] | None = None,
+    flip: bool = False,
 ) -> FrameRun:
     """Return the values of all frames of an object that has some, end to end; of those in *order*, where it is given.
 
@@ -95,7 +100,7 @@ def is_straight(pixels: PixelData, output: Output) -> bool:
     return fmt.samples == 1 or not (fmt.planar or fmt.halved or converted)
 
 
-def _native_run(handle: Subject, pixels: PixelData, indices: Sequence[int]) -> "_NativeValues":
+def _native_run(handle: InstanceHandle, pixels: PixelData, indices: Sequence[int]) -> "_NativeValues":
     """Serve extents of the source. All frames are one extent when they are there, end to end, and in their own order.
 
     Frames that are declared and missing come last; some writers leave padding between frames.
@@ -116,7 +121,9 @@ class _NativeValues(NativeFrameRun):
 
     __slots__ = ("_fmt", "_frames", "_handle", "_indices", "_plain")
 
-    def __init__(self, handle: Subject, pixels: PixelData, indices: Sequence[int], count: int, each: int) -> None:
+    def __init__(
+        self, handle: InstanceHandle, pixels: PixelData, indices: Sequence[int], count: int, each: int
+    ) -> None:
         fmt = pixels.format
         self._plain = not fmt.big_endian and fmt.bits_stored == fmt.bits_allocated
         super().__init__(count, each, 1 if self._plain else fmt.dtype.itemsize)
@@ -148,7 +155,7 @@ class _DecodedFrames(FrameRun):
 
     __slots__ = ("_handle", "_last", "_requests")
 
-    def __init__(self, handle: Subject, fmt: PixelFormat, output: Output, indices: Sequence[int]) -> None:
+    def __init__(self, handle: InstanceHandle, fmt: PixelFormat, output: Output, indices: Sequence[int]) -> None:
         each = frame_size(fmt, output)
         super().__init__(len(indices), each)
         self._handle = handle
@@ -191,7 +198,7 @@ class ValueVariant:
         fmt = source_format(pixels.format) if copy else pixels.format
         return Task(fmt, pixels.frames.bit_offset(frame), self.output, None, self.size, scale=scale, copy=copy), data
 
-    async def complete(self, handle: Subject, frame: int, task: Task) -> Task:
+    async def complete(self, handle: InstanceHandle, frame: int, task: Task) -> Task:
         """Settle the colours."""
         return await settled(handle, task)
 
@@ -215,12 +222,12 @@ class MeasureVariant:
         fmt = as_coded(pixels.format) if self.output == "greys" else pixels.format
         return Task(fmt, pixels.frames.bit_offset(frame), self.output, None, self.size), data
 
-    async def complete(self, handle: Subject, frame: int, task: Task) -> Task:
+    async def complete(self, handle: InstanceHandle, frame: int, task: Task) -> Task:
         """Return the task as it is."""
         return task
 
 
-async def settled(handle: Subject, task: Task) -> Task:
+async def settled(handle: InstanceHandle, task: Task) -> Task:
     """Return the task of decoding a frame with the colours that the frames show, where clues leave doubt (C1).
 
     They are found once for all frames, from those that stand for all: a cine loop must not change its colours. Raises

@@ -23,7 +23,7 @@ from dicomfs.entries.frame_request import FrameRequest, room_for
 from dicomfs.entries.frame_rows import FrameRows, describe_mappings
 from dicomfs.entries.frame_values import MeasureVariant
 from dicomfs.entries.written_text import write_parts
-from dicomfs.instance.handle import ContentFile, Subject
+from dicomfs.instance.handle import ContentFile, InstanceHandle
 from dicomfs.instance.instance import MAX_DESCRIBED_FRAMES, Instance
 from dicomfs.iod.cine import Timing, timing_of
 from dicomfs.iod.image_plane import is_mosaic
@@ -47,7 +47,7 @@ class FramesJson:
     name = "frames.json"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, subject: InstanceHandle) -> Node | None:
         """Serve it where there are frames. Its size follows from the header."""
         if instance.parsed is None or instance.pixels is None or len(instance.pixels.frames) > MAX_DESCRIBED_FRAMES:
             return None
@@ -73,7 +73,7 @@ class FramesJson:
         return ContentFile(subject.file(size), open_content)
 
 
-async def _all_statuses(subject: Subject, instance: Instance) -> list[Status]:
+async def _all_statuses(subject: InstanceHandle, instance: Instance) -> list[Status]:
     """Find the status of each frame, by its first and last bytes or, where these do not tell, by decoding it."""
     statuses = await subject.read(lambda file: _statuses(instance, instance.stream_in(file)))
     unsure = [frame for frame, reported in enumerate(statuses) if not reported.decisive]
@@ -90,8 +90,8 @@ def _statuses(instance: Instance, stream: Stream) -> list[Status]:
     return [status(stream, pixels.format, pixels.frames, frame) for frame in range(len(pixels.frames))]
 
 
-async def _decoded(subject: Subject, frame: int) -> Status:
-    """Have a frame decoded, to learn what was mended. Raises NoAnswer when that fails by chance."""
+async def _decoded(subject: InstanceHandle, frame: int) -> Status:
+    """Have a frame decoded, to learn what was repaired. Raises NoAnswer when that fails by chance."""
     pixels = (await subject.instance()).pixels
     assert pixels is not None  # noqa: S101 - it is the same file
     repairs = MeasureVariant("repairs", room_for(pixels.format.values_bytes, 0))

@@ -1,4 +1,4 @@
-"""The header as text: `header.json`, `header.txt`, and what is wrong with the file: `problems.txt`."""
+"""The header as text: `header.json`, `header.txt`, `regions.json`; and the problems of the file: `problems.txt`."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,7 +8,7 @@ from dicomfs.dicom.part10_reader import DicomFile
 from dicomfs.dicom.text_dump import header_txt, txt_parts
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.written_text import written_file
-from dicomfs.instance.handle import Subject, TextFile
+from dicomfs.instance.handle import InstanceHandle, TextFile
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.ultrasound_regions import regions_json
 from dicomfs.vfs.nodes import Node
@@ -20,7 +20,7 @@ class HeaderJson:
     name = "header.json"
     depends = Depends.PARSER
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, subject: InstanceHandle) -> Node | None:
         """Serve it where there is a header."""
         return _long(instance, subject, self.name, json_parts) or _of_header(instance, subject, self.name, header_json)
 
@@ -31,7 +31,7 @@ class HeaderTxt:
     name = "header.txt"
     depends = Depends.PARSER
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, subject: InstanceHandle) -> Node | None:
         """Serve it where there is a header."""
         return _long(instance, subject, self.name, txt_parts) or _of_header(instance, subject, self.name, header_txt)
 
@@ -42,7 +42,7 @@ class RegionsJson:
     name = "regions.json"
     depends = Depends.PARSER
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, subject: InstanceHandle) -> Node | None:
         """Serve it where the file describes regions."""
         if instance.parsed is None or not regions_json(instance.parsed.dataset):
             return None
@@ -55,7 +55,7 @@ class ProblemsTxt:
     name = "problems.txt"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, subject: InstanceHandle) -> Node | None:
         """Serve it where there is a problem."""
         if not instance.problems:
             return None
@@ -63,15 +63,17 @@ class ProblemsTxt:
 
 
 def _long(
-    instance: Instance, subject: Subject, name: str, write: Callable[[DicomFile], Iterator[bytes]]
+    instance: Instance, subject: InstanceHandle, name: str, write: Callable[[DicomFile], Iterator[bytes]]
 ) -> Node | None:
-    """Return a file that is written when it is wanted, where the header is long."""
+    """Give a file that is written when it is wanted, where the header is long."""
     if instance.parsed is None or not has_long(instance.parsed.dataset):
         return None
     return written_file(subject, name, lambda instance: write(instance.parsed) if instance.parsed else iter(()))
 
 
-def _of_header(instance: Instance, subject: Subject, name: str, write: Callable[[DicomFile], bytes]) -> Node | None:
+def _of_header(
+    instance: Instance, subject: InstanceHandle, name: str, write: Callable[[DicomFile], bytes]
+) -> Node | None:
     if instance.parsed is None:
         return None
 

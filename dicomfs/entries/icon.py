@@ -4,7 +4,7 @@ from dicomfs.dicom.stream import Extent
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.display_images import display_images
 from dicomfs.entries.source_bytes import ExtentsFile
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.vfs.nodes import Node
 
@@ -15,9 +15,9 @@ class Icon:
     name = "icon.png"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where there is one."""
-        return display_images(subject, instance, icon=True)(0) if instance.icon else None
+        return display_images(handle, instance, icon=True)(0) if instance.icon else None
 
 
 class ProfileIcc:
@@ -26,9 +26,9 @@ class ProfileIcc:
     name = "profile.icc"
     depends = Depends.PARSER
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where there is one."""
         profile = instance.profile
         if profile is None:
             return None
-        return ExtentsFile(subject, [Extent(profile.offset, profile.length)])
+        return ExtentsFile(handle, [Extent(profile.offset, profile.length)])

@@ -14,7 +14,7 @@ from dicomfs.dicom.part10_writer import Change, Part, element_header, encode, en
 from dicomfs.dicom.stream import Stream
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.frame_values import FrameMissing, frame_values, pixels_of
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.instance.uncompressed_format import MAX_VALUE_BYTES, image_elements, value_length
 from dicomfs.iod.pixels_elsewhere import JPIP
@@ -22,8 +22,18 @@ from dicomfs.pixeldata.frames import NativeFrames
 from dicomfs.pixeldata.pixel_data import PIXEL_TAGS
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import SourceFile
-from dicomfs.vfs.content import Buffer, Concatenation, Content, FrameRun, InflatedExtent, Literal, SourceExtent
-from dicomfs.vfs.nodes import Attributes, File, Node, Wanted, always
+from dicomfs.vfs.content import (
+    Buffer,
+    Concatenation,
+    Content,
+    FrameRun,
+    InflatedExtent,
+    Literal,
+    SourceExtent,
+    Wanted,
+    always,
+)
+from dicomfs.vfs.nodes import Attributes, File, Node
 
 # What says where frames lie in the source.
 _TABLES = frozenset(
@@ -37,7 +47,7 @@ class NativeDcm:
     name = "native.dcm"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where all is known that it must say; its size follows from the header."""
         parsed = instance.parsed
         if parsed is None or not can_be_copied(instance):
@@ -48,11 +58,11 @@ class NativeDcm:
             if length > MAX_VALUE_BYTES:
                 return None
             size += len(_pixel_header(instance.uncompressed_format, length)) + length
-        return _NativeFile(subject.file(size), subject)
+        return _NativeFile(handle.file(size), handle)
 
 
 def can_be_copied(instance: Instance) -> bool:
-    """Tell whether a copy in another transfer syntax would say the same.
+    """Whether a copy in another transfer syntax would say the same.
 
     Not so where pixels cannot be found or are elsewhere, where elements are missing, and of a DICOMDIR, in which
     offsets in the file count (PS3.10 8.5).
@@ -67,7 +77,7 @@ def can_be_copied(instance: Instance) -> bool:
 
 
 def change_of(instance: Instance, transfer_syntax: str, fmt: PixelFormat | None = None) -> Change:
-    """Say what a copy in *transfer_syntax* says other than its source; it stores frames as *fmt*, or as plain."""
+    """Return the changes of a copy in *transfer_syntax*, which stores frames as *fmt*, by default uncompressed."""
     pixels, fmt = instance.pixels, fmt or instance.uncompressed_format
     if pixels is None or fmt is None:
         return Change(transfer_syntax)
@@ -91,7 +101,7 @@ class _NativeFile(File):
 
     __slots__ = ("_handle",)
 
-    def __init__(self, attributes: Attributes, handle: Subject) -> None:
+    def __init__(self, attributes: Attributes, handle: InstanceHandle) -> None:
         super().__init__(attributes)
         self._handle = handle
 
@@ -156,7 +166,7 @@ class _Packed(Content):
         self._values.close()
 
 
-def _values(handle: Subject, instance: Instance, plain: PixelFormat, stream: Stream) -> list[Content]:
+def _values(handle: InstanceHandle, instance: Instance, plain: PixelFormat, stream: Stream) -> list[Content]:
     """Serve the pixels: native frames verbatim but for the order of bytes, others decoded."""
     pixels = pixels_of(instance)
     fmt, frames = pixels.format, pixels.frames

@@ -4,7 +4,7 @@ from dicomfs.dicom.json_model import BulkValue, bulk_values
 from dicomfs.dicom.stream import Extent
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.source_bytes import ExtentsFile, SourceCopy
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.vfs.nodes import NamedChildren, Node, ReadyDirectory
 
@@ -15,9 +15,9 @@ class OriginalDcm:
     name = "original.dcm"
     depends = Depends.SOURCE
 
-    def node(self, instance: Instance, subject: Subject) -> Node:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node:
         """Serve the whole file."""
-        return SourceCopy(subject)
+        return SourceCopy(handle)
 
 
 class Bulk:
@@ -26,16 +26,16 @@ class Bulk:
     name = "bulk"
     depends = Depends.PARSER
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve the values, if there are any."""
         if instance.parsed is None:
             return None
         values = bulk_values(instance.parsed)
         if not values:
             return None
-        files = [(value.name.encode(), _value_file(subject, value)) for value in values]
-        return ReadyDirectory(subject.directory(), NamedChildren(files))
+        files = [(value.name.encode(), _value_file(handle, value)) for value in values]
+        return ReadyDirectory(handle.directory(), NamedChildren(files))
 
 
-def _value_file(subject: Subject, value: BulkValue) -> ExtentsFile:
-    return ExtentsFile(subject, [Extent(value.offset, value.length)], value.swap)
+def _value_file(handle: InstanceHandle, value: BulkValue) -> ExtentsFile:
+    return ExtentsFile(handle, [Extent(value.offset, value.length)], value.swap)

@@ -2,7 +2,7 @@
 
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.display_images import overlay_images
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.pixeldata.overlays import Overlay
 from dicomfs.vfs.nodes import NamedChildren, Node, NumberedChildren, ReadyDirectory
@@ -17,24 +17,24 @@ class Overlays:
     name = "overlays"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve the planes that can be shown."""
         if not instance.overlays:
             return None
-        planes = [(b"%d" % overlay.number, _plane(instance, subject, overlay)) for overlay in instance.overlays]
-        return ReadyDirectory(subject.directory(), NamedChildren(planes))
+        planes = [(b"%d" % overlay.number, _plane(instance, handle, overlay)) for overlay in instance.overlays]
+        return ReadyDirectory(handle.directory(), NamedChildren(planes))
 
 
-def _plane(instance: Instance, subject: Subject, overlay: Overlay) -> ReadyDirectory:
-    image, first = overlay_images(subject, instance, overlay), overlay.first
+def _plane(instance: Instance, handle: InstanceHandle, overlay: Overlay) -> ReadyDirectory:
+    image, first = overlay_images(handle, instance, overlay), overlay.first
     # As many digits as the frames have, so that the names of both are the same.
     digits = len(str(len(instance.pixels.frames))) if instance.pixels else 0
     children = NumberedChildren(
         overlay.count,
         image,
         ".png",
-        alike=image(0).attributes,
+        shared_attributes=image(0).attributes,
         first=first + 1,
         digits=max(4, digits),
     )
-    return ReadyDirectory(subject.directory(), children)
+    return ReadyDirectory(handle.directory(), children)

@@ -11,7 +11,7 @@ import numpy as np
 from dicomfs.entries.built_file import BuiltFile, Recipe
 from dicomfs.entries.display_images import display_pixels, profile_of
 from dicomfs.formats.png import PHYSICAL_SIZE, png_size, profile_chunk, profile_size, write_png
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.pixel_size import physical
 from dicomfs.iod.whole_slide import Level, tiles_of
@@ -28,28 +28,28 @@ _FINER = 4
 _GLASS, _NOTHING = 255, 0
 
 
-def slide_picture(subject: Subject, instance: Instance, level: Level, longest: int) -> BuiltFile:
-    """Give the picture of *level*, at most *longest* pixels long and wide."""
+def slide_thumbnail_file(handle: InstanceHandle, instance: Instance, level: Level, longest: int) -> BuiltFile:
+    """Return the picture of *level*, at most *longest* pixels long and wide."""
     pixels = instance.pixels
     assert pixels is not None  # noqa: S101 - a level has tiles
     small = shrunk_to(longest, level.rows, level.columns)
     profile = profile_of(instance)
     ancillary = PHYSICAL_SIZE + (profile_size(profile.length) if profile else 0)
     size = png_size(small.rows, small.columns, pixels.picture_samples, ancillary)
-    build = partial(_build, subject, level, longest)
-    return BuiltFile(subject, Recipe(f"slide {_VERSION} {subject.services.view.window}", size, build))
+    build = partial(_build, handle, level, longest)
+    return BuiltFile(handle, Recipe(f"slide {_VERSION} {handle.services.view.window}", size, build))
 
 
-async def _build(subject: Subject, level: Level, longest: int, file: BinaryIO) -> None:
+async def _build(handle: InstanceHandle, level: Level, longest: int, file: BinaryIO) -> None:
     """Build the image. Raises OSError."""
     small = shrunk_to(longest, level.rows, level.columns)
-    instance = await subject.instance()
-    canvas = await _canvas(subject, instance, level, longest)
-    chunks = await subject.read(_chunks, instance, level, small)
+    instance = await handle.instance()
+    canvas = await _canvas(handle, instance, level, longest)
+    chunks = await handle.read(_chunks, instance, level, small)
     await run(Purpose.DISK, file.write, write_png(small.apply(canvas), chunks), finish=True)
 
 
-async def _canvas(subject: Subject, instance: Instance, level: Level, longest: int) -> np.ndarray:
+async def _canvas(handle: InstanceHandle, instance: Instance, level: Level, longest: int) -> np.ndarray:
     """Draw the level somewhat larger than the picture will be, and no larger than it is. Raises DecodeError."""
     pixels = instance.pixels
     assert pixels is not None  # noqa: S101 - the file was made of them
@@ -60,8 +60,8 @@ async def _canvas(subject: Subject, instance: Instance, level: Level, longest: i
     ground = _NOTHING if samples == 1 else _GLASS
     canvas = np.full((rows, columns, samples) if samples > 1 else (rows, columns), ground, np.uint8)
     tiles = list(await run(Purpose.COMPUTING, tiles_of, pixels.dataset, level, len(pixels.frames)))
-    requests = display_pixels(subject, instance, [each.frame for each in tiles], tile)
-    async with in_order(subject.services.frames, requests) as images:
+    requests = display_pixels(handle, instance, [each.frame for each in tiles], tile)
+    async with in_order(handle.services.frames, requests) as images:
         for index, place in enumerate(tiles):
             data = await images.take(index) or b""
             top = place.row * tile.rows // level.tile_rows
@@ -82,14 +82,14 @@ def _chunks(file: SourceFile, instance: Instance, level: Level, small: Shrunk) -
 
 
 def _reduced(level: Level, longest: int) -> Shrunk:
-    """Say how small a tile is drawn: so that it has some pixels for each of the picture, and one at least."""
+    """Return the size of a reduced tile: some pixels for each of the thumbnail, and one at least."""
     wanted = _FINER * longest / max(level.rows, level.columns)
     rows, columns = (max(1, min(length, round(length * wanted))) for length in (level.tile_rows, level.tile_columns))
     return Shrunk(rows, columns)
 
 
 def _scaled(length: int, drawn: int, tile: int) -> int:
-    """Give how long *length* pixels of the level are drawn, where a *tile* is *drawn* so small.
+    """Return the length of *length* pixels of the level once a *tile* is reduced to *drawn* pixels.
 
     A pixel that also stands for what is beyond the end of the level is none of them.
     """

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 
 from dicomfs.dicom.stream import Extent
-from dicomfs.instance.handle import Subject
-from dicomfs.vfs.content import Concatenation, Content, SourceExtent
-from dicomfs.vfs.nodes import Attributes, File, Wanted, always
+from dicomfs.instance.handle import InstanceHandle
+from dicomfs.vfs.content import Concatenation, Content, SourceExtent, Wanted, always
+from dicomfs.vfs.nodes import Attributes, File
 
 
 class ExtentsFile(File):
@@ -14,7 +14,7 @@ class ExtentsFile(File):
 
     __slots__ = ("_extents", "_handle", "_word")
 
-    def __init__(self, handle: Subject, extents: Sequence[Extent], word: int = 1) -> None:
+    def __init__(self, handle: InstanceHandle, extents: Sequence[Extent], word: int = 1) -> None:
         """Serve *extents*; the bytes of each *word* of more than one byte are reversed."""
         super().__init__(handle.file(sum(length for _, length in extents)))
         self._handle = handle
@@ -31,7 +31,7 @@ class SourceCopy(File):
 
     __slots__ = ("_handle",)
 
-    def __init__(self, handle: Subject, attributes: Attributes | None = None) -> None:
+    def __init__(self, handle: InstanceHandle, attributes: Attributes | None = None) -> None:
         """Serve the whole file."""
         super().__init__(attributes or handle.file(handle.entry.size))
         self._handle = handle

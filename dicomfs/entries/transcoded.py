@@ -22,7 +22,7 @@ from dicomfs.entries.dependence import Depends
 from dicomfs.entries.frame_request import FrameSequence, room_for
 from dicomfs.entries.frame_values import encoded_frame, pixels_of, settled
 from dicomfs.entries.native_dcm import can_be_copied, change_of, source_parts
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.instance.uncompressed_format import in_rows, value_length
 from dicomfs.resources.threads import Purpose, run
@@ -49,40 +49,40 @@ class Transcoded:
     name = "transcoded"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve those that can be made; what holds most, RLE, tells whether there are some."""
         if _target(instance, uids.RLELossless) is None:
             return None
-        return subject.late_directory(self.name, subject.directory(), partial(_find, subject))
+        return handle.lazy_directory(self.name, handle.directory(), partial(_find, handle))
 
 
-async def _find(subject: Subject) -> Children:
+async def _find(handle: InstanceHandle) -> Children:
     """Return a directory for each transfer syntax that can hold the object."""
-    instance = await subject.instance()
+    instance = await handle.instance()
     return NamedChildren(
-        [(name.encode(), _syntax(subject, syntax)) for name, syntax in _SYNTAXES.items() if _target(instance, syntax)]
+        [(name.encode(), _syntax(handle, syntax)) for name, syntax in _SYNTAXES.items() if _target(instance, syntax)]
     )
 
 
 def _target(instance: Instance, transfer_syntax: str) -> PixelFormat | None:
-    """Say how the frames are stored in that syntax; None where there is no such copy."""
+    """Return the format of the frames in a transfer syntax; None where it cannot hold them."""
     if instance.uncompressed_format is None or not can_be_copied(instance):
         return None
     return target(in_rows(instance.uncompressed_format), transfer_syntax)
 
 
-def _syntax(subject: Subject, transfer_syntax: str) -> Directory:
-    """Give the directory of one transfer syntax."""
-    recipe = Recipe(f"transcoded {transfer_syntax} {_EDITION}", None, partial(_build, subject, transfer_syntax))
-    return ReadyDirectory(subject.directory(), NamedChildren([(subject.entry.name, BuiltFile(subject, recipe))]))
+def _syntax(handle: InstanceHandle, transfer_syntax: str) -> Directory:
+    """Return the directory of one transfer syntax."""
+    recipe = Recipe(f"transcoded {transfer_syntax} {_EDITION}", None, partial(_build, handle, transfer_syntax))
+    return ReadyDirectory(handle.directory(), NamedChildren([(handle.entry.name, BuiltFile(handle, recipe))]))
 
 
-async def _build(subject: Subject, transfer_syntax: str, file: BinaryIO) -> None:
+async def _build(handle: InstanceHandle, transfer_syntax: str, file: BinaryIO) -> None:
     """Write the copy. Raises OSError where a frame cannot be read: a copy has all of them or there is none."""
-    instance = await subject.instance()
+    instance = await handle.instance()
     fmt, pixels, parsed = _target(instance, transfer_syntax), instance.pixels, instance.parsed
     assert fmt is not None and pixels is not None and parsed is not None  # noqa: S101, PT018 - the node was made of them
-    source = await subject.open()
+    source = await handle.open()
     try:
         stream = instance.stream_in(source)
         head, tail = encode(parsed, change_of(instance, transfer_syntax, fmt))
@@ -90,7 +90,7 @@ async def _build(subject: Subject, transfer_syntax: str, file: BinaryIO) -> None
         count = len(pixels.frames)
         encapsulation = await run(Purpose.DISK, Encapsulation, file, count, finish=True)
         variant = _EncodedVariant(fmt, room_for(pixels.format.values_bytes, value_length(fmt, 1)))
-        async with in_order(subject.services.frames, FrameSequence(subject, variant, range(count))) as frames:
+        async with in_order(handle.services.frames, FrameSequence(handle, variant, range(count))) as frames:
             for frame in range(count):
                 encoded = await frames.take(frame)
                 await run(Purpose.DISK, encapsulation.add, encoded or b"", finish=True)
@@ -127,5 +127,5 @@ class _EncodedVariant:
         task = Task(fmt, bit_offset, "copy", None, self.size, copy=self.fmt, at_most=True)
         return task, encoded_frame(pixels.frames, frame, stream)
 
-    async def complete(self, handle: Subject, frame: int, task: Task) -> Task:
+    async def complete(self, handle: InstanceHandle, frame: int, task: Task) -> Task:
         return await settled(handle, task)

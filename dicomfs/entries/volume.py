@@ -1,4 +1,4 @@
-"""`volume.nii`: the frames of one object as a NIfTI-1 volume that lies where the patient lay.
+"""`volume.nii`: the frames of one object as a NIfTI-1 volume in the coordinates of the patient.
 
 A header, then the values of `frame_values` in the order of their grid positions; the rows of each slice run from the
 last to the first, as other programs that make NIfTI files write them. Slices of a mosaic are cut out of its frames.
@@ -14,10 +14,10 @@ from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.frame_values import Output, frame_size, frame_values, values_dtype
 from dicomfs.formats.nifti import HEADER_SIZE, Grid, nifti_header
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
-from dicomfs.vfs.content import Buffer, Concatenation, Content, FrameRun, Literal, PartialFrameRun
-from dicomfs.vfs.nodes import Attributes, File, Node, Wanted, always
+from dicomfs.vfs.content import Buffer, Concatenation, Content, FrameRun, Literal, PartialFrameRun, Wanted, always
+from dicomfs.vfs.nodes import Attributes, File, Node
 from dicomfs.volume.mosaic import Mosaic
 from dicomfs.volume.volume import Volume
 
@@ -28,13 +28,13 @@ class VolumeNii:
     name = "volume.nii"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: Subject) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where the frames form a regular stack."""
         volume, pixels = instance.volume, instance.pixels
         if volume is None or pixels is None:
             return None
         each = _slice_size(volume, pixels.format)
-        return _VolumeFile(subject.file(HEADER_SIZE + each * volume.slices * volume.volumes), subject)
+        return _VolumeFile(handle.file(HEADER_SIZE + each * volume.slices * volume.volumes), handle)
 
 
 class _VolumeFile(File):
@@ -42,7 +42,7 @@ class _VolumeFile(File):
 
     __slots__ = ("_handle",)
 
-    def __init__(self, attributes: Attributes, handle: Subject) -> None:
+    def __init__(self, attributes: Attributes, handle: InstanceHandle) -> None:
         super().__init__(attributes)
         self._handle = handle
 
@@ -116,7 +116,7 @@ def _slice_size(volume: Volume, fmt: PixelFormat) -> int:
 
 
 def _raster(volume: Volume, fmt: PixelFormat) -> tuple[int, int]:
-    """Give the rows and columns of a slice."""
+    """Return the rows and columns of a slice."""
     return (volume.mosaic.rows, volume.mosaic.columns) if volume.mosaic else (fmt.rows, fmt.columns)
 
 
@@ -124,12 +124,12 @@ def _output(volume: Volume) -> Output:
     return "rescaled" if volume.scaling is None else "rgb"
 
 
-def _content(subject: Subject, instance: Instance) -> Content:
+def _content(handle: InstanceHandle, instance: Instance) -> Content:
     volume, pixels = instance.volume, instance.pixels
     assert volume is not None  # noqa: S101 - the file would not be there
     assert pixels is not None  # noqa: S101
     fmt, output = pixels.format, _output(volume)
-    slices = frame_values(subject, instance, output, order=volume.order.tolist(), flip=volume.mosaic is None)
+    slices = frame_values(handle, instance, output, order=volume.order.tolist(), flip=volume.mosaic is None)
     if volume.mosaic is not None:
         pixel_bytes = frame_size(fmt, output) // fmt.pixels
         slices = Tiles(slices, volume.volumes, volume.mosaic, pixel_bytes, fmt.columns)

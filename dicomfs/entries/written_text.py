@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from dicomfs.entries.built_file import BuiltFile, Recipe
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.resources.threads import Purpose, run
 
@@ -14,7 +14,7 @@ _EDITION = 1
 _PART_BYTES = 256 << 10
 
 
-def written_file(subject: Subject, name: str, write: Callable[[Instance], Iterator[bytes]]) -> BuiltFile:
+def written_file(subject: InstanceHandle, name: str, write: Callable[[Instance], Iterator[bytes]]) -> BuiltFile:
     """Serve a file of the parts that *write* makes of the data set, in bounded memory."""
 
     async def build(file: BinaryIO) -> None:

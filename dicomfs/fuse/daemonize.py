@@ -30,8 +30,8 @@ def detach(serve: Callable[[Callable[[], None]], int]) -> int:
     os.chdir("/")
 
     code = serve(partial(_ready, waiting))
-    if not waiting.closed:  # else nobody waits any more, and the number is another file's
-        with contextlib.suppress(BrokenPipeError):  # whoever waited was ended
+    if not waiting.closed:  # otherwise the parent has returned, and the number may be another file's
+        with contextlib.suppress(BrokenPipeError):  # the parent was killed
             waiting.write(bytes([code]))
     return code
 

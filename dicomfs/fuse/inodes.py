@@ -1,9 +1,9 @@
-"""The numbers that the kernel knows nodes by, the same in every mount, and how often it holds each.
+"""Inode numbers: the same in every mount, with the lookup count of each.
 
-A number is a digest of the place in the mount, of what stands there (`Entry.identity`: which file of the source, in
-which version), and of whatever else the bytes depend on (`files.dependence`). So two mounts of an archive have the same
-numbers, whatever is looked at first. A number that comes again after the kernel forgot it means the same bytes: its
-generation is always 0. What follows from that:
+A number is a digest of the place in the mount, of the file or directory there (`Entry.identity`: which file of the
+source, in which version), and of whatever else the bytes depend on (`entries.dependence`). So two mounts of an archive
+have the same numbers, whatever is looked up first. A number that comes again after the kernel forgot it means the same
+bytes: its generation is always 0. What follows from that:
 
 * The path of the archive is no part, nor is its device. A copy of the archive on a file system that keeps inode numbers
   has other inodes and hence other numbers; on one that keeps none, a copy with the same times has the same numbers.
@@ -13,8 +13,8 @@ generation is always 0. What follows from that:
 
 A number is `tag << 60 | prefix << width | place`, less than 2 ** 63, so that signed integers of 64 bits hold it. A
 fixed directory (one whose children never change, such as those of one DICOM file) numbers its files by their places
-behind a prefix that they share: a listing of 100,000 frames leaves no object behind. The tag tells how wide the place
-is; tag 0 is for everything that has a number of its own.
+after a prefix that they share: a listing of 100,000 frames leaves no objects in memory. The tag tells how wide the
+place is; tag 0 is for everything that has a number of its own.
 
 Digests may be equal in the bits that are used. The next free number is then taken, so that no two live nodes ever share
 one; who gets it depends on who comes first. With a million objects in use at a time, there is such a pair with a
@@ -85,13 +85,13 @@ class InodeTable:
         return len(self._numbered)
 
     async def node(self, inode: int) -> Node:
-        """Give the node of a number; raises Stale when it was forgotten, and OSError when its source is gone."""
+        """Return the node of a number; raises Stale when it was forgotten, and OSError when its source is gone."""
         entry, place = self._entry(inode)
         node = await self._own(entry)
         return node if place is None else await _child(node, place)
 
     async def directory(self, inode: int) -> Directory:
-        """Give the node of a number that must be a directory."""
+        """Return the node of a number that must be a directory."""
         node = await self.node(inode)
         if not isinstance(node, Directory):
             raise NotADirectoryError(errno.ENOTDIR, "not a directory")
@@ -119,12 +119,12 @@ class InodeTable:
         entry.held += 1
         return entry.number
 
-    def hold_alike(self, parent: int, count: int) -> None:
+    def hold_uniform(self, parent: int, count: int) -> None:
         """Count one lookup of each of *count* files of a fixed directory. Raises Stale."""
         self._directory(parent).held += count
 
     def first_place(self, parent: int, places: int) -> int:
-        """Give the number of the first of *places* files of a fixed directory; the others follow it. Raises Stale."""
+        """Return the number of the first of *places* files of a fixed directory; the others follow it. Raises Stale."""
         return self._first(self._directory(parent), b"", places)
 
     def forget(self, inode: int, lookups: int) -> None:
@@ -177,7 +177,7 @@ class InodeTable:
         return entry
 
     def _first(self, directory: _Numbered, mark: bytes, places: int) -> int:
-        """Give the first number of the files of a fixed directory that depend on *mark*; it has *places* in all."""
+        """Return the first number of the files of a fixed directory that depend on *mark*; it has *places* in all."""
         tag = bisect_left(_ROOM, places, 1)
         for known, first in directory.blocks:
             if known == mark and first >> _BITS == tag:
@@ -200,7 +200,7 @@ def _digest(text: bytes) -> bytes:
 
 
 def _free(taken: dict[int, _Numbered], number: int, tag: int) -> int:
-    """Give the next number of a *tag* that is not *taken*, from *number* on. 0 and the root's are none."""
+    """Return the next number of a *tag* that is not *taken*, from *number* on. 0 and the root's are none."""
     step, last = _ROOM[tag], (tag + 1 << _BITS) - _ROOM[tag]
     while number <= ROOT or number in taken:
         number = number + step if number < last else tag << _BITS
@@ -208,7 +208,7 @@ def _free(taken: dict[int, _Numbered], number: int, tag: int) -> int:
 
 
 def _differ(old: Node, new: Node) -> bool:
-    """Tell whether nodes of one number show it differently: by rights, or by what tells versions in this mount only."""
+    """Whether nodes of one number show it differently: by rights, or by what tells versions in this mount only."""
     return old.identity != new.identity or new.replaces(old)
 
 

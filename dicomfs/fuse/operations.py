@@ -22,27 +22,27 @@ import trio
 from dicomfs.dicom.xattrs import PREFIX
 from dicomfs.fuse.inodes import InodeTable
 from dicomfs.fuse.reported_sizes import ReportedSizes
-from dicomfs.fuse.requester import Client
+from dicomfs.fuse.requester import Requester
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Space
-from dicomfs.vfs.content import Content
-from dicomfs.vfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, Unknown, always
+from dicomfs.vfs.content import Content, always
+from dicomfs.vfs.nodes import Attributes, Child, Children, Directory, File, FixedDirectory, Unknown
 
 log = logging.getLogger(__name__)
 
 # Nothing local takes this long; what does is a dead server or disk, and the caller may try again. Handlers that never
 # wait need no limit, and listings are many requests; handlers that may build a file have limits of their own.
-TIME_LIMIT = 120.0
-# Building a file may take minutes; this is for a builder that hangs. Whoever does not want to wait interrupts the open.
-BUILD_LIMIT = 3600.0
-# How long the kernel may remember that a name is missing: as long as a fixed directory lives, else as briefly as
-# it keeps what is there.
-MISSING_FIXED, MISSING = 3600.0, 5.0
-# The number of what is listed and cannot be looked at; no node has it.
+TIME_LIMIT_SECONDS = 120.0
+# Limit for a hung build, in seconds; real ones take minutes. Clients that will not wait can interrupt open().
+BUILD_LIMIT_SECONDS = 3600.0
+# How long the kernel may remember that a name is missing: in a fixed directory for as long as that lives, in others
+# as briefly as it remembers the names that there are.
+MISSING_FIXED_SECONDS, MISSING_SECONDS = 3600.0, 5.0
+# The inode number of names that are listed but cannot be examined; no node has it.
 NOBODY = (1 << 64) - 1
 # What `cp` and `cat` take as their unit; the kernel's own read-ahead is the same.
 BLOCK_SIZE = 128 * 1024
-# Answers that say what is so, not that something went wrong.
+# Ordinary answers, which are not logged.
 _ORDINARY = frozenset(
     (
         errno.ENOENT,
@@ -74,11 +74,11 @@ class _Reply:
     __slots__ = ("_name", "_operations", "_scope")
 
     def __init__(self, operations: "Operations", name: str, *, limited: bool) -> None:
-        """Answer for the handler *name*, within TIME_LIMIT if that is *limited*."""
+        """Answer for the handler *name*, within TIME_LIMIT_SECONDS if that is *limited*."""
         self._operations = operations
         self._name = name
         # What `trio.fail_after` does, at a third of its cost, which every request pays.
-        self._scope = trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) if limited else None
+        self._scope = trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT_SECONDS) if limited else None
 
     def __enter__(self) -> None:
         self._operations.statistics.requests += 1
@@ -135,7 +135,9 @@ class Operations(pyfuse3.Operations):
             if child is None:
                 missing = pyfuse3.EntryAttributes()
                 missing.st_ino = 0
-                missing.entry_timeout = MISSING_FIXED if isinstance(directory, FixedDirectory) else MISSING
+                missing.entry_timeout = (
+                    MISSING_FIXED_SECONDS if isinstance(directory, FixedDirectory) else MISSING_SECONDS
+                )
                 return missing
             return _entry(*self._held(parent_inode, child))
 
@@ -148,14 +150,16 @@ class Operations(pyfuse3.Operations):
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Describe a node; where only that tells its size, it is built first, for as long as the caller waits."""
         with _Reply(self, "getattr", limited=False):
-            with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT) as scope:
+            with trio.CancelScope(deadline=trio.current_time() + TIME_LIMIT_SECONDS) as scope:
                 node = await self.inodes.node(inode)
                 if node.attributes.sized:
                     return _entry(inode, await node.current())
                 scope.deadline = math.inf
                 size = self._sizes.get(inode)
                 if size is None:
-                    size = self._sizes.report(inode, await node.find_size(Client(ctx.pid).waits, BUILD_LIMIT))
+                    size = self._sizes.report(
+                        inode, await node.find_size(Requester(ctx.pid).is_waiting, BUILD_LIMIT_SECONDS)
+                    )
                 return _entry(inode, replace(node.attributes, size=size, sized=True))
             raise trio.TooSlowError
 
@@ -168,17 +172,17 @@ class Operations(pyfuse3.Operations):
             return handle
 
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        """Give names with their attributes, as many as fit."""
+        """Return names with their attributes, as many as fit."""
         with _Reply(self, "readdir", limited=False):
             inode, listing = self._listings[fh]
-            if isinstance(listing, Children) and listing.alike is not None:
-                self._show_alike(inode, listing, listing.alike, start_id, token)
+            if isinstance(listing, Children) and listing.shared_attributes is not None:
+                self._show_uniform(inode, listing, listing.shared_attributes, start_id, token)
                 return
             now = time.monotonic()
             for place in range(start_id, len(listing)):
                 child = listing[place]
                 if isinstance(child.node, Unknown):
-                    # Of no type, so that the kernel keeps nothing of it and asks when somebody wants to know more.
+                    # Of no type, so that the kernel keeps nothing of it and asks again.
                     if not pyfuse3.readdir_reply(token, child.name, _entry(NOBODY, child.node.attributes), place + 1):
                         break
                     continue
@@ -192,10 +196,10 @@ class Operations(pyfuse3.Operations):
                     self._forget(number, 1)
                     break
 
-    def _show_alike(
+    def _show_uniform(
         self, inode: int, listing: Children, attributes: Attributes, start: int, token: pyfuse3.ReaddirToken
     ) -> None:
-        """Give names of which there may be a hundred thousand, so nothing is made for each but the name."""
+        """Return names of which there may be a hundred thousand, so nothing is made for each but the name."""
         first = self.inodes.first_place(inode, len(listing))
         entry = _entry(first, attributes)
         place, name, reply = start, listing.name, pyfuse3.readdir_reply
@@ -205,7 +209,7 @@ class Operations(pyfuse3.Operations):
                 break
         else:
             place = len(listing)
-        self.inodes.hold_alike(inode, place - start)
+        self.inodes.hold_uniform(inode, place - start)
 
     async def releasedir(self, fh: int) -> None:
         """Let a listing go."""
@@ -217,13 +221,13 @@ class Operations(pyfuse3.Operations):
         with _Reply(self, "open", limited=False):
             if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
                 raise OSError(errno.EROFS, "read-only")
-            with trio.fail_after(TIME_LIMIT) as scope:
+            with trio.fail_after(TIME_LIMIT_SECONDS) as scope:
                 node = await self.inodes.node(inode)
                 if not isinstance(node, File):
                     raise IsADirectoryError(errno.EISDIR, "a directory")
                 if node.slow:
                     scope.deadline = math.inf
-                content = await node.open(Client(ctx.pid).waits if node.slow else always, BUILD_LIMIT)
+                content = await node.open(Requester(ctx.pid).is_waiting if node.slow else always, BUILD_LIMIT_SECONDS)
             if not node.attributes.sized:
                 try:
                     self._sizes.report(inode, content.size)
@@ -247,7 +251,7 @@ class Operations(pyfuse3.Operations):
             self._contents.pop(fh).close()
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        """Give one extended attribute; ENOSYS is said once, and the kernel never asks again."""
+        """Return one extended attribute; ENOSYS is said once, and the kernel never asks again."""
         with _Reply(self, "getxattr", limited=True):
             if not self._xattrs:
                 raise OSError(errno.ENOSYS, "no extended attributes")
@@ -288,10 +292,10 @@ class Operations(pyfuse3.Operations):
         self._listings.clear()
 
     def _held(self, parent: int, child: Child) -> tuple[int, Attributes]:
-        """Number a child of *parent*, count one lookup, and give what the kernel may be told without building it."""
+        """Number a child of *parent*, count one lookup, and return the attributes known without building it."""
         number, attributes = self.inodes.hold(parent, child), child.node.attributes
         if not attributes.sized and (size := self._sizes.hold(number)) is not None:
-            # A size that was told is told each time, since the kernel takes over what a lookup or a listing says.
+            # A size is reported again each time: the kernel takes over what lookups and listings say.
             attributes = replace(attributes, size=size, sized=True)
         return number, attributes
 

@@ -1,32 +1,32 @@
-"""Whether the process that asked for something still waits for the answer.
+"""Detects interrupted clients.
 
-The kernel does not take a request back when its process is killed or interrupted: the process waits for the answer in
-a sleep from which only the answer wakes it. That a signal is waiting for it can be seen, though.
+The kernel never withdraws a request: a client that is killed or interrupted sleeps until it is answered. But a signal
+that is pending for the calling thread shows in /proc.
 """
 
 import errno
 import re
 import signal
 
-# Whoever sends one of these wants the process to stop what it is doing. A default action has made it a SIGKILL already.
+# Signals that tell a process to stop what it is doing. The kernel turns a fatal one without a handler into SIGKILL.
 _STOPPING = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _MASK = sum(1 << (number - 1) for number in _STOPPING)
 _SIGNALS = re.compile(rb"^(SigPnd|ShdPnd|SigBlk):\s*([0-9a-f]+)$", re.MULTILINE)
 
 
-class Client:
-    """A thread that has asked, by its number; 0 is one that we cannot see."""
+class Requester:
+    """The thread that has made a request, by its number; 0 is a thread of another PID namespace, which is invisible."""
 
     def __init__(self, number: int) -> None:
-        """Look at the thread while it certainly waits: one that does not show now is never taken for gone."""
+        """Look the thread up while it certainly waits: one that is invisible now is never taken for ended."""
         self._status = f"/proc/{number}/status"
         try:
             self._visible = number > 0 and self._read() is not None
         except OSError:
             self._visible = False
 
-    def waits(self) -> bool:
-        """Tell whether the answer is still wanted, as far as can be seen."""
+    def is_waiting(self) -> bool:
+        """Whether the client still waits for its answer, as far as /proc shows."""
         if not self._visible:
             return True
         try:

@@ -24,7 +24,7 @@ from dicomfs.fuse.fusermount import clear_dead_mount, device_of, is_mounted
 from dicomfs.fuse.operations import Operations
 from dicomfs.fuse.systemd import notify
 from dicomfs.instance.cine_loop import lacking
-from dicomfs.instance.services import Services
+from dicomfs.instance.services import MountServices
 from dicomfs.instance.view_options import ViewOptions
 from dicomfs.resources.allocator import trim, tune_daemon
 from dicomfs.resources.descriptors import Descriptors, raise_limit
@@ -39,17 +39,17 @@ log = logging.getLogger(__name__)
 
 # A signal every quarter second interrupts pyfuse3 where it would otherwise sleep in `read` for good: a client killed
 # between poll and read takes its request along (measured: 8 freezes in 14 trials without, none with it).
-HEARTBEAT = 0.25
+HEARTBEAT_SECONDS = 0.25
 # Requests in flight. A low number lets slow reads hold up a listing.
-MOST_TASKS = 256
+MAX_TASKS = 256
 # Larger read-ahead and more background requests than the kernel's 128 KiB and 12: half as much again in throughput,
 # and forty readers at once instead of twelve. pyfuse3 cannot negotiate either.
 READ_AHEAD_KIB = 1024
-MOST_BACKGROUND = 64
+MAX_BACKGROUND = 64
 # What a node that the kernel holds costs in memory, with what is known of its file, on an average.
 HELD_BYTES = 1100
 # Seconds between two times at which unused memory is given back, as long as there are requests.
-TIDY = 10.0
+TIDY_SECONDS = 10.0
 
 
 _CONTROL = re.compile("[,\x00-\x1f\x7f-\x9f]")
@@ -86,7 +86,7 @@ class MountOptions:
 
 
 def run(options: MountOptions, ready: Callable[[], None]) -> None:
-    """Mount and serve until unmounted or told to stop; call *ready* when the mount answers.
+    """Mount and serve until unmounted or stopped by a signal; call *ready* when the mount answers.
 
     Raises MountRefused, and OSError or RuntimeError of the kernel and libfuse.
     """
@@ -106,7 +106,7 @@ def run(options: MountOptions, ready: Callable[[], None]) -> None:
             ending.callback(disk.close)
         pool = WorkerPool(options.workers, descriptors=descriptors)
         frames = FrameCache(pool, options.cache_memory, disk if options.cache_frames else None)
-        services = Services.of(source, Prefetcher(frames), options.view, options.cache_size, disk)
+        services = MountServices.of(source, Prefetcher(frames), options.view, options.cache_size, disk)
         ending.callback(services.builds.close)
         operations = Operations(root(services), source.space, xattrs=options.view.xattrs)
         # What the kernel holds cannot be dropped here; listings that are kept to save work make room for it.
@@ -186,7 +186,7 @@ def _mount_options(options: MountOptions) -> set[str]:
     return chosen
 
 
-def _other_bytes(operations: Operations, services: Services) -> int:
+def _other_bytes(operations: Operations, services: MountServices) -> int:
     """Return the bytes of what is known of files that the kernel holds, and of built ones."""
     return HELD_BYTES * len(operations.inodes) + services.builds.weight
 
@@ -199,30 +199,30 @@ def _wake(number: int, frame: object) -> None:
 def _heartbeat() -> Iterator[None]:
     """Beat while pyfuse3 serves, and no longer: at its end trio closes the descriptor that a signal writes to."""
     signal.signal(signal.SIGALRM, _wake)
-    signal.setitimer(signal.ITIMER_REAL, HEARTBEAT, HEARTBEAT)
+    signal.setitimer(signal.ITIMER_REAL, HEARTBEAT_SECONDS, HEARTBEAT_SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-async def _serve(operations: Operations, services: Services, mountpoint: str, ready: Callable[[], None]) -> None:
+async def _serve(operations: Operations, services: MountServices, mountpoint: str, ready: Callable[[], None]) -> None:
     async with side_by_side() as nursery:
         nursery.start_soon(_obey_signals, nursery.cancel_scope, operations, services)
         nursery.start_soon(services.prefetcher.run)
         nursery.start_soon(_tidy, operations)
         nursery.start_soon(_announce, operations.started, mountpoint, ready)
         with _heartbeat():
-            await pyfuse3.main(min_tasks=1, max_tasks=MOST_TASKS)
+            await pyfuse3.main(min_tasks=1, max_tasks=MAX_TASKS)
         nursery.cancel_scope.cancel()
     notify("STOPPING=1")
 
 
 async def _tidy(operations: Operations) -> None:
-    """Give memory back now and then."""
+    """Give unused memory back to the kernel from time to time."""
     answered = 0
     while True:
-        await trio.sleep(TIDY)
+        await trio.sleep(TIDY_SECONDS)
         if operations.statistics.requests != answered:
             answered = operations.statistics.requests
             trim()
@@ -236,13 +236,13 @@ async def _announce(started: trio.Event, mountpoint: str, ready: Callable[[], No
     if device:
         _set(f"/sys/class/bdi/{device}/read_ahead_kb", READ_AHEAD_KIB)
         connection = f"/sys/fs/fuse/connections/{device.partition(':')[2]}"
-        _set(f"{connection}/max_background", MOST_BACKGROUND)
-        _set(f"{connection}/congestion_threshold", MOST_BACKGROUND * 3 // 4)
+        _set(f"{connection}/max_background", MAX_BACKGROUND)
+        _set(f"{connection}/congestion_threshold", MAX_BACKGROUND * 3 // 4)
     ready()
     notify("READY=1")
 
 
-async def _obey_signals(scope: trio.CancelScope, operations: Operations, services: Services) -> None:
+async def _obey_signals(scope: trio.CancelScope, operations: Operations, services: MountServices) -> None:
     """End on SIGTERM, SIGINT and SIGHUP; log the figures on SIGUSR1."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
         async for number in signals:

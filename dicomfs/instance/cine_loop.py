@@ -1,4 +1,4 @@
-"""Which objects are seen as films, and what stands against it."""
+"""Which objects are cine loops, and why one cannot be exported."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -8,23 +8,23 @@ from dicomfs.iod.cine import moves, wrong_times
 from dicomfs.pixeldata.pixel_data import PixelData
 
 MISSING = None if importlib.util.find_spec("av") else "PyAV is not installed: pip install av"
-"""Why no film can be made here, if so. That is no fault of any file: `doctor` and the log tell it."""
+"""Why no cine loop can be encoded on this machine; None where it can. `doctor` and the log report it."""
 
 # H.264 has no larger pictures (table A-1, level 6.2).
 _MAX_SIDE_PIXELS, _MAX_PIXELS = 8192, 139_264 * 256
-# Two hours at 30 a second; the times of all of them are in memory while they are encoded.
+# Two hours at 30 frames a second. All times are in memory while the frames are encoded.
 _MAX_FRAMES = 216_000
 
 
 def is_cine_loop(pixels: PixelData, *, every: bool) -> bool:
-    """Whether there is a film of *pixels*: they move, or *every* object with several frames is to be one."""
+    """Return whether *pixels* are a cine loop: they move, or *every* object with several frames counts as one."""
     if len(pixels.frames) < 2 or MISSING or _too_large(pixels):
         return False
     return every or moves(pixels.dataset, len(pixels.frames))
 
 
 def cine_loop_problems(pixels: PixelData) -> Iterator[str]:
-    """Say which rates of the file are not used, and why there is no film where there should be one."""
+    """Report which rates of the file are not used, and why there is no cine loop where there should be one."""
     count = len(pixels.frames)
     if count < 2:
         return
@@ -34,7 +34,7 @@ def cine_loop_problems(pixels: PixelData) -> Iterator[str]:
 
 
 def lacking() -> Iterator[str]:
-    """Say what this machine lacks for films, and to decode frames."""
+    """Report what this machine lacks for cine loops, and to decode frames."""
     if MISSING:
         yield f"there are no films (video.mp4), nor pictures of videos: {MISSING}"
     for reason in dict.fromkeys(codec.missing for codec in CODECS.values() if codec.missing):

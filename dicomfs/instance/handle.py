@@ -18,13 +18,13 @@ import trio
 from dicomfs.dicom.stream import Extent, Stream
 from dicomfs.dicom.xattrs import attributes
 from dicomfs.instance.instance import Instance, load
-from dicomfs.instance.services import Services
+from dicomfs.instance.services import MountServices
 from dicomfs.instance.version_stream import VersionStream, lend
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.open_files import OpenFiles
 from dicomfs.sources.source import Entry, SourceFile, Version
-from dicomfs.vfs.content import Concatenation, Content, InflatedExtent, Literal, SourceExtent
-from dicomfs.vfs.nodes import Attributes, Children, File, LateDirectory, Wanted, always, read_only
+from dicomfs.vfs.content import Concatenation, Content, InflatedExtent, Literal, SourceExtent, Wanted, always
+from dicomfs.vfs.nodes import Attributes, Children, File, LazyDirectory, read_only
 
 Arguments = ParamSpec("Arguments")
 Read = TypeVar("Read")
@@ -36,15 +36,15 @@ _DIGEST_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Subject:
+class InstanceHandle:
     """One version of one DICOM file; handles of the same version are equal."""
 
     entry: Entry
-    services: Services
+    services: MountServices
 
     def __eq__(self, other: object) -> bool:
         """Compare versions."""
-        return isinstance(other, Subject) and self.entry.version == other.entry.version
+        return isinstance(other, InstanceHandle) and self.entry.version == other.entry.version
 
     def __hash__(self) -> int:
         """Hash the version."""
@@ -132,12 +132,12 @@ class Subject:
         mode = read_only(entry.mode, directory=True)
         return Attributes(mode, entry.uid, entry.gid, 0, entry.mtime_ns, _FOREVER_SECONDS)
 
-    def late_directory(
+    def lazy_directory(
         self, name: str, attributes: Attributes, find: Callable[[], Awaitable[Children]]
-    ) -> LateDirectory:
+    ) -> LazyDirectory:
         """Return a directory whose children *find* finds on request; they are kept while there is memory."""
         children = self.services.children
-        return LateDirectory(attributes, partial(children.get, (self.place, name), find), self.version)
+        return LazyDirectory(attributes, partial(children.get, (self.place, name), find), self.version)
 
     def _open(self) -> SourceFile:
         return self.services.source.open(self.entry.path, self.entry.fingerprint, self.entry.steps)
@@ -236,7 +236,9 @@ class TextFile(File):
 
     __slots__ = ("_handle", "_key", "_make")
 
-    def __init__(self, handle: Subject, instance: Instance, key: Hashable, make: Callable[[Instance], bytes]) -> None:
+    def __init__(
+        self, handle: InstanceHandle, instance: Instance, key: Hashable, make: Callable[[Instance], bytes]
+    ) -> None:
         """Serve what *make* returns; it must return the same for the same Instance each time."""
         super().__init__(handle.file(len(make(instance))))
         self._handle = handle

@@ -1,4 +1,4 @@
-"""What pictures say of themselves, in the log: each sentence once a file, and without its name."""
+"""Logs the remarks of display images: each sentence once for each file, without the file's name."""
 
 import logging
 from collections import OrderedDict

@@ -10,7 +10,7 @@ from dicomfs.instance.remark_log import RemarkLog
 from dicomfs.instance.view_options import USUAL_VIEW, ViewOptions
 from dicomfs.sources.open_files import OpenFiles
 from dicomfs.sources.source import Source
-from dicomfs.vfs.builds import Builds
+from dicomfs.vfs.builds import BuildCache
 from dicomfs.vfs.nodes import Children
 from dicomfs.workers.frame_cache import FrameCache
 from dicomfs.workers.prefetcher import Prefetcher
@@ -32,7 +32,7 @@ BUILT_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Services:
+class MountServices:
     """What serves every file of a mount.
 
     *view* is what the user chose about the virtual files.
@@ -46,7 +46,7 @@ class Services:
     attributes: Lru[Mapping[bytes, bytes]]
     digests: Lru[bytes]
     open_files: OpenFiles
-    builds: Builds
+    builds: BuildCache
     view: ViewOptions = USUAL_VIEW
     remark_log: RemarkLog = field(default_factory=RemarkLog)
 
@@ -63,7 +63,7 @@ class Services:
         view: ViewOptions = USUAL_VIEW,
         built: int = BUILT_BYTES,
         disk: DiskCache | None = None,
-    ) -> "Services":
+    ) -> "MountServices":
         """Serve *source* with caches of the usual size, and *built* bytes for built files that *disk* does not take."""
         return cls(
             source,
@@ -74,7 +74,7 @@ class Services:
             Lru(_MAX_ATTRIBUTES, _one),
             Lru(_MAX_DIGESTS, _one),
             OpenFiles(),
-            Builds(built, max(2, prefetcher.frames.pool.workers), disk, source.descriptors),
+            BuildCache(built, max(2, prefetcher.frames.pool.workers), disk, source.descriptors),
             view,
         )
 

@@ -25,7 +25,7 @@ _DCT = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(50, 57))
 
 
 def uncompressed_format_of(stream: Stream, fmt: PixelFormat, frames: Frames) -> PixelFormat | None:
-    """Say how frames of *fmt* are stored in Explicit VR Little Endian; None where nothing decodes them.
+    """Return how frames of *fmt* are stored in Explicit VR Little Endian; None where nothing decodes them.
 
     Native frames keep their bits, also those that no stored value has. What is decoded has one sample after the other
     (Planar Configuration 0), no unused bits above High Bit but the sign, and the colour space that its decoder gives.
@@ -51,7 +51,7 @@ def uncompressed_format_of(stream: Stream, fmt: PixelFormat, frames: Frames) -> 
 
 
 def _pixel_vr(fmt: PixelFormat, native: str = "OB") -> str:
-    """Give the VR of native Pixel Data (PS3.5 A.2); samples of 8 bits may have either."""
+    """Return the VR of native Pixel Data (PS3.5 A.2); samples of 8 bits may have either."""
     if fmt.real:
         return "OF" if fmt.bits_allocated == 32 else "OD"
     return "OW" if fmt.bits_allocated > 8 or native == "OW" else "OB"
@@ -69,7 +69,7 @@ def _first_header(stream: Stream, fmt: PixelFormat, frames: Frames) -> Codestrea
 
 
 def in_rows(plain: PixelFormat) -> PixelFormat:
-    """Say how the same frames are stored by pixel, in full chrominance, with nothing above High Bit but the sign."""
+    """Return how the same frames are stored by pixel, in full chrominance, with nothing above High Bit but the sign."""
     stored = plain.high_bit if plain.spare_bits else plain.bits_stored - 1
     return replace(plain, planar=False, photometric=plain_photometric(plain), high_bit=stored)
 
@@ -82,10 +82,11 @@ def value_length(fmt: PixelFormat, frames: int) -> int:
 def image_elements(
     dataset: DataSet, fmt: PixelFormat, frames: int, source: PixelFormat
 ) -> dict[int, tuple[str, bytes]]:
-    """Give those elements of an image that are not as *dataset* has them when *frames* frames are stored as *fmt*.
+    """Return those elements of an image that are not as *dataset* has them when *frames* frames are stored as *fmt*.
 
-    Every attribute is stated that the Image Pixel Module requires (PS3.3 C.7.6.3; of real numbers C.7.6.24), also where
-    the source lacks it and readers have to guess. *source* is how the frames are stored there. VR and value, by tag.
+    Every attribute is stated that the Image Pixel Module requires (PS3.3 C.7.6.3; of floating-point numbers C.7.6.24),
+    also where the source lacks it and readers have to guess. *source* is how the frames are stored there. The result
+    maps tags to VR and value.
     """
     elements: dict[int, tuple[str, bytes]] = {}
     if (dataset.text(tags.PhotometricInterpretation) or "").strip().upper() != fmt.photometric:

@@ -1,4 +1,4 @@
-"""Which frames of an object share an automatic window, and which of them are looked at to find it (G13).
+"""The frames of an object that share an automatic window, and those that are measured to find it (G13).
 
 A film must not flicker, so that frames which differ in space or time alone share a window. Frames of another optical
 path, component, contrast or quantity have values of their own, and a window of their own.
@@ -87,7 +87,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def kind_of(dataset: DataSet, frame: int) -> Hashable:
-    """Tell what kind of frame *frame*, counted from 0, is: equal for those that share a window."""
+    """Return what kind of frame *frame*, counted from 0, is: equal for those that share a window."""
     kind: list[Hashable] = []
     if (
         dataset.text(tags.DimensionOrganizationType) == "TILED_FULL"
@@ -109,7 +109,7 @@ def kind_of(dataset: DataSet, frame: int) -> Hashable:
 
 
 def _dimensions(dataset: DataSet, frame: int) -> Iterator[int]:
-    """Give the dimension indices of a frame but for those of space and time (PS3.3 C.7.6.17)."""
+    """Return the dimension indices of a frame but for those of space and time (PS3.3 C.7.6.17)."""
     dimensions = dataset.items(tags.DimensionIndexSequence)
     content = functional_group(dataset, frame, tags.FrameContentSequence) if dimensions else None
     values = content.integers(tags.DimensionIndexValues) if content is not None else ()
@@ -144,7 +144,7 @@ def _scattered(count: int, most: int) -> Sequence[int]:
 def chosen(frames: Sequence[int], fmt: PixelFormat, *, straight: bool) -> list[int]:
     """Choose those of *frames* that are looked at: as many as are cheap, spread evenly, the ends among them.
 
-    *straight* says that their values lie in the file as they are.
+    *straight* says that their values are in the file as they are.
     """
     if straight:
         wanted, most = _STORED_BYTES // max(1, fmt.values_bytes), _MAX_STORED_FRAMES
@@ -159,7 +159,7 @@ def chosen(frames: Sequence[int], fmt: PixelFormat, *, straight: bool) -> list[i
 
 
 def stated_range(dataset: DataSet, fmt: PixelFormat, display: Display) -> tuple[float, float] | None:
-    """Give what the file states as the range of all its values, after the Modality LUT; None where that tells nothing.
+    """Return the stated range of all values, after the Modality LUT; None where none is stated that limits them.
 
     It is to be used where all frames are of one kind.
     """

@@ -1,6 +1,6 @@
-"""When the frames of a film are shown (PS3.3 C.7.6.5), and which objects move at all.
+"""The times of the frames of a cine loop (PS3.3 C.7.6.5), and the classes of objects that are one.
 
-Only this module reads rates. What it finds absurd it leaves out, and says so.
+Only this module reads rates. It leaves absurd ones out, and reports them.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from dicomfs.iod.frame_times import frame_durations, frame_times, in_one_place, 
 
 # Frames per second, in the order in which they are asked when no frame time is there.
 _RATES = ((tags.RecommendedDisplayFrameRate, "Recommended Display Frame Rate"), (tags.CineRate, "Cine Rate"))
-# Rates that no film has: less than one frame in ten seconds, more than one a millisecond.
-_SLOWEST, _FASTEST = 0.1, 1000.0
+# Rates that no cine loop has: less than one frame in ten seconds, more than one a millisecond.
+_MIN_RATE, _MAX_RATE = 0.1, 1000.0
 # Frames per second of classes whose frames follow each other in time, where a file states none: what such
 # machines record at.
 _ULTRASOUND, _XRAY, _CAMERA = 30.0, 15.0, 25.0
@@ -38,8 +38,8 @@ _OF_CLASS = {
 # Nuclear medicine says how long it counted for a frame, which is also how fast a gated or dynamic one is shown.
 # An X-ray pulse is a small part of the time from frame to frame, so that its duration says nothing about that.
 _PULSED = frozenset(uid for uid, rate in _OF_CLASS.items() if rate == _XRAY)
-# Of what is no film, shown as one because somebody asked for it.
-_OTHERWISE = 10.0
+# Rate for objects that are not cine loops (`--cine all`).
+_DEFAULT_RATE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Timing:
         return last + (last - self.offsets[-2] or last / (len(self.offsets) - 1))
 
     def part(self, frames: range) -> "Timing":
-        """Give the times of at least two *frames*, counted from the first of them."""
+        """Return the times of at least two *frames*, counted from the first of them."""
         return replace(self, offsets=tuple([self.offsets[frame] - self.offsets[frames.start] for frame in frames]))
 
 
@@ -85,7 +85,7 @@ def timing_of(dataset: DataSet, count: int) -> Timing | None:
 
 
 def _by_groups(dataset: DataSet, count: int) -> Timing | None:
-    """Find the times that functional groups state, where a film can have them and nothing else is pointed at."""
+    """Find the times that functional groups state, where a cine loop can have them and nothing else is pointed at."""
     if tags.FrameTime in dataset.integers(tags.FrameIncrementPointer) and _stated(dataset) is not None:
         return None
     found = frame_times(dataset, count)
@@ -108,12 +108,12 @@ def cine_loop_timing(dataset: DataSet, count: int) -> Timing:
     timing = timing_of(dataset, count)
     if timing is not None:
         return timing
-    rate = _OF_CLASS.get(dataset.text(tags.SOPClassUID) or "", _OTHERWISE)
+    rate = _OF_CLASS.get(dataset.text(tags.SOPClassUID) or "", _DEFAULT_RATE)
     return _even(1000.0 / rate, count, "default")
 
 
 def shown_frames(dataset: DataSet, count: int) -> range:
-    """Give those of *count* frames, counted from 0, that are to be shown as a film.
+    """Return those of *count* frames, counted from 0, that are to be shown as a cine loop.
 
     Start Trim and Stop Trim number the first and the last one from 1 (PS3.3 C.7.6.5). What makes no sense, or leaves no
     film, is not used.
@@ -123,15 +123,15 @@ def shown_frames(dataset: DataSet, count: int) -> range:
 
 
 def _trim(dataset: DataSet, count: int) -> tuple[int, int]:
-    """Give the numbers of the first and the last frame as they are stated."""
+    """Return the numbers of the first and the last frame as they are stated."""
     first, last = dataset.integer(tags.StartTrim), dataset.integer(tags.StopTrim)
     return 1 if first is None else first, count if last is None else last
 
 
 def moves(dataset: DataSet, count: int) -> bool:
-    """Whether *count* frames are to be seen as a film: by their class, or because the object states a rate.
+    """Whether *count* frames are to be seen as a cine loop: by their class, or because the object states a rate.
 
-    For most classes the time that acquiring a frame took says nothing about that. Times of frames do where all lie in
+    For most classes the time that acquiring a frame took says nothing about that. Times of frames do where all are in
     one place: slices are taken one after the other, too.
     """
     if count < 2:
@@ -157,7 +157,7 @@ def usual_step(dataset: DataSet) -> float:
 
 
 def wrong_times(dataset: DataSet, count: int) -> Iterator[str]:
-    """Say which statements about the rate of *count* frames are absurd, and so left out."""
+    """Report which statements about the rate of *count* frames are absurd, and so left out."""
     steps = dataset.numbers(tags.FrameTimeVector)
     if steps and count > 1 and not _is_sensible_vector(dataset, steps, count):
         yield f"the Frame Time Vector does not give sensible times for {count} frames and is not used"
@@ -193,7 +193,7 @@ def _is_sensible_vector(dataset: DataSet, steps: tuple[float, ...], count: int) 
 
 
 def _stated(dataset: DataSet) -> tuple[float, str] | None:
-    """Give the milliseconds between frames that are all alike, and what states them."""
+    """Return the milliseconds between frames that are all alike, and what states them."""
     frame_time = dataset.number(tags.FrameTime)
     if frame_time is not None and _sensible(1000.0, frame_time):
         return frame_time, "Frame Time"
@@ -205,7 +205,7 @@ def _stated(dataset: DataSet) -> tuple[float, str] | None:
 
 
 def _sensible(frames: float, seconds: float) -> bool:
-    return seconds > 0 and _SLOWEST <= frames / seconds <= _FASTEST
+    return seconds > 0 and _MIN_RATE <= frames / seconds <= _MAX_RATE
 
 
 def _even(step: float, count: int, name: str) -> Timing:

@@ -1,6 +1,6 @@
-"""What a header says about showing an object that is odd, contradictory or not done here: a sentence for each.
+"""Checks of display attributes: a sentence for each that is odd, contradictory, or not applied by dicomfs.
 
-Only this module looks for that. It quotes no value but terms that it knows.
+The sentences quote no value but terms of the standard.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _TERMS = frozenset((
     "MONOCHROME", "MONOCHROME3", "GRAYSCALE", "GREYSCALE", "GRAY", "GREY", "PALETTE", "PALETTE_COLOR", "RGB", "ARGB",
     "CMYK", "HSV", "XYB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT",
 ))  # fmt: skip
-# Attributes with one value each that decide about values and pictures (PS3.3 C.7.6.3, C.11.1, C.7.5.1.1.2).
+# Attributes with one value each that decide about values and display images (PS3.3 C.7.6.3, C.11.1, C.7.5.1.1.2).
 _SINGLE = (
     tags.SamplesPerPixel,
     tags.PhotometricInterpretation,
@@ -51,7 +51,7 @@ _MAX_LENGTHS = {"CS": 16, "DS": 16, "IS": 12}
 
 
 def object_findings(dataset: DataSet, fmt: PixelFormat) -> Iterator[str]:
-    """Say what is wrong with the functional groups, and what of the object is not shown (G6, G7, G22, G23, N18)."""
+    """Report what is wrong with the functional groups, and what of the object is not shown (G6, G7, G22, G23, N18)."""
     frames, own = dataset.integer(tags.NumberOfFrames) or 1, frames_with_groups(dataset)
     if 0 < own < frames:
         yield "the Per-frame Functional Groups Sequence has fewer Items than there are frames (G6)"
@@ -83,7 +83,7 @@ def object_findings(dataset: DataSet, fmt: PixelFormat) -> Iterator[str]:
 
 
 def _overfull(dataset: DataSet) -> Iterator[str]:
-    """Say which attributes that were used have more or longer values than their VR allows (PS3.5 6.2)."""
+    """Report which attributes that were used have more or longer values than their VR allows (PS3.5 6.2)."""
     for tag in _SINGLE:
         element, count = dataset.get(tag), len(dataset.texts(tag))
         if element is None or not count:

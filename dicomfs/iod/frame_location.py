@@ -1,6 +1,6 @@
-"""Which part of a larger whole a frame is: a tile of a slide, a frame of a concatenation, a plane of a segment.
+"""The location of a frame in a larger whole: a tile of a slide, a frame of a concatenation, a plane of a segment.
 
-Frames of such objects may be missing, so their number alone says nothing (PS3.3 C.7.6.16, C.7.6.17, C.8.20).
+Frames of such objects may be missing, so the number of a frame does not locate it (PS3.3 C.7.6.16, C.7.6.17, C.8.20).
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def location_of(dataset: DataSet, frame: int) -> FrameLocation:
 
 
 def locations_alike(dataset: DataSet) -> bool:
-    """Tell whether all frames certainly have one place, as where neither groups nor their order say anything."""
+    """Return whether all frames certainly have the same location: neither groups nor their order state any."""
     return not any(
         tag in dataset
         for tag in (

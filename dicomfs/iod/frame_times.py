@@ -1,4 +1,4 @@
-"""When each frame was taken, as the functional groups of multi-frame objects say (PS3.3 C.7.6.16.2.2).
+"""The acquisition time of each frame, from the functional groups of multi-frame objects (PS3.3 C.7.6.16.2.2).
 
 Only this module reads these times: of temporal positions, of cardiac and respiratory triggers, and by the clock.
 """
@@ -27,7 +27,7 @@ Reader = Callable[[DataSet, int], float | None]
 
 
 def _measured(sequence: int, tag: int, unit: float) -> Reader:
-    """Give what reads a time of *unit* microseconds from a functional group."""
+    """Return what reads a time of *unit* microseconds from a functional group."""
 
     def read(dataset: DataSet, frame: int) -> float | None:
         number = in_group(dataset, frame, sequence, tag).number(tag)
@@ -39,7 +39,7 @@ def _measured(sequence: int, tag: int, unit: float) -> Reader:
 
 
 def _moment(tag: int) -> Reader:
-    """Give what reads a date and time, as microseconds from some moment."""
+    """Return what reads a date and time, as microseconds from some moment."""
 
     def read(dataset: DataSet, frame: int) -> float | None:
         content = functional_group(dataset, frame, tags.FrameContentSequence)
@@ -84,7 +84,7 @@ def frame_times(dataset: DataSet, count: int) -> tuple[Sequence[float], str] | N
     """Find the milliseconds from the first of *count* frames to each, and what states them.
 
     None where nothing is stated for all frames, or nothing that ascends from each frame to the next: times that repeat
-    or go back are those of several planes, stacks or cycles, and not of a film.
+    or go back are those of several planes, stacks or cycles, and not of a cine loop.
     """
     if count < 2 or frames_with_groups(dataset) < count:
         return None
@@ -102,7 +102,7 @@ def stated_times(dataset: DataSet) -> str:
 
 
 def frame_durations(dataset: DataSet, count: int) -> Sequence[float] | None:
-    """Give the Frame Acquisition Duration of each of *count* frames in milliseconds; None unless all state one."""
+    """Return the Frame Acquisition Duration of each of *count* frames in milliseconds; None unless all state one."""
     if count < 2 or frames_with_groups(dataset) < count:
         return None
     read = _measured(tags.FrameContentSequence, tags.FrameAcquisitionDuration, 1.0)
@@ -116,7 +116,7 @@ def frame_durations(dataset: DataSet, count: int) -> Sequence[float] | None:
 
 
 def in_one_place(dataset: DataSet, count: int, *, at_a_glance: bool = False) -> bool:
-    """Tell whether all *count* frames lie in one place, or nowhere: whether they can be a film of it.
+    """Return whether all *count* frames are in one place, or nowhere: whether they can be a cine loop of it.
 
     *at_a_glance* looks at a few of them only.
     """
@@ -134,7 +134,7 @@ def _few(count: int) -> list[int]:
 
 
 def _ascend(times: Sequence[float | None]) -> list[float] | None:
-    """Give *times* where all are there and each is later than the one before."""
+    """Return *times* where all are there and each is later than the one before."""
     known = [time for time in times if time is not None]
     later = all(one < other for one, other in pairwise(known))
     return known if len(known) == len(times) and later else None

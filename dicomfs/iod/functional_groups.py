@@ -1,4 +1,4 @@
-"""The functional groups of a multi-frame object: what holds for one frame, and where it says so (PS3.3 C.7.6.16)."""
+"""The functional groups of a multi-frame object: the Items that apply to a frame (PS3.3 C.7.6.16)."""
 
 from array import array
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ Integers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 def functional_group(dataset: DataSet, frame: int, sequence: int) -> DataSet | None:
-    """Give the Item of the functional group *sequence* that holds for *frame*, counted from 0; None without any."""
+    """Return the Item of the functional group *sequence* that holds for *frame*, counted from 0; None without any."""
     return next(iter(functional_items(dataset, frame, sequence)), None)
 
 
 def functional_items(dataset: DataSet, frame: int, sequence: int) -> Sequence[DataSet]:
-    """Give all Items of the functional group *sequence* that holds for *frame*, counted from 0.
+    """Return all Items of the functional group *sequence* that holds for *frame*, counted from 0.
 
     A per-frame group comes before a shared one. () where neither is there; the groups of another frame are never
     taken instead, however short the Per-Frame Functional Groups Sequence is.
@@ -28,7 +28,7 @@ def functional_items(dataset: DataSet, frame: int, sequence: int) -> Sequence[Da
 
 
 def own_items(dataset: DataSet, frame: int, sequence: int) -> Sequence[DataSet]:
-    """Give the Items of the functional group *sequence* that *frame*, counted from 0, states itself."""
+    """Return the Items of the functional group *sequence* that *frame*, counted from 0, states itself."""
     groups = dataset.items(tags.PerFrameFunctionalGroupsSequence)
     if frame >= len(groups):
         return ()
@@ -36,7 +36,7 @@ def own_items(dataset: DataSet, frame: int, sequence: int) -> Sequence[DataSet]:
 
 
 def shared_items(dataset: DataSet, sequence: int) -> Sequence[DataSet]:
-    """Give the Items of the functional group *sequence* that all frames share."""
+    """Return the Items of the functional group *sequence* that all frames share."""
     groups = dataset.items(tags.SharedFunctionalGroupsSequence)[:1]
     return groups[0].items(sequence) if groups else ()
 
@@ -47,7 +47,7 @@ def frames_with_groups(dataset: DataSet) -> int:
 
 
 def some_frame_has(dataset: DataSet, sequence: int) -> bool:
-    """Tell whether any frame states the functional group *sequence* itself; asked again, that costs nothing."""
+    """Return whether any frame states the functional group *sequence* itself; asked again, that costs nothing."""
     groups = dataset.items(tags.PerFrameFunctionalGroupsSequence)
     return (
         groups.any_has(sequence)
@@ -57,7 +57,7 @@ def some_frame_has(dataset: DataSet, sequence: int) -> bool:
 
 
 def each_frame_has(dataset: DataSet, sequence: int) -> bool:
-    """Tell whether each frame that has groups of its own states the functional group *sequence*."""
+    """Return whether each frame that has groups of its own states the functional group *sequence*."""
     groups = dataset.items(tags.PerFrameFunctionalGroupsSequence)
     if isinstance(groups, LongSequence):
         return groups.all_have(sequence)
@@ -77,7 +77,7 @@ def distinct_frames(dataset: DataSet, frames: int, sequence: int) -> list[int]:
 
 
 def in_group(dataset: DataSet, frame: int, sequence: int, tag: int) -> DataSet:
-    """Give the data set that states *tag* for *frame*: a functional group, or the object itself."""
+    """Return the data set that states *tag* for *frame*: a functional group, or the object itself."""
     group = functional_group(dataset, frame, sequence)
     return group if group is not None and tag in group else dataset
 

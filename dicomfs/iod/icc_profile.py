@@ -1,7 +1,6 @@
-"""The ICC profile of a file: where it lies, and whether it can go along with the pictures (PS3.3 C.11.15).
+"""The ICC profile of a file: where it is, and whether it can go along with the display images (PS3.3 C.11.15).
 
-Only this module looks at a profile, and at no more than the first bytes of its header: what a profile says is for
-those who show the pictures (L9).
+Only this module reads profiles, and no more than the header of one: applying a profile is up to the viewer (L9).
 """
 
 import struct
@@ -14,12 +13,12 @@ _HEADER = 128
 _COLOURS = {b"RGB ": 3, b"GRAY": 1}
 
 MAX_PROFILE_BYTES = 4 << 20
-"""Bytes of a profile that go into each picture; those of slide scanners reach some hundred thousand."""
+"""Bytes of a profile that go into each display image; those of slide scanners reach some hundred thousand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Where the profile lies in the stream; *samples* is 3 where it is for RGB pictures, 1 for grey ones, else 0."""
+    """The extent of a profile; *samples* is 3 where it is for RGB display images, 1 for grey ones, otherwise 0."""
 
     offset: int
     length: int

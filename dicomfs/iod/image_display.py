@@ -93,7 +93,7 @@ def whole_segment(dataset: DataSet) -> int | None:
 
 
 def has_groups(dataset: DataSet, frame: int) -> bool:
-    """Tell whether a frame has a Pixel Value Transformation, or none has one, so that none is missing (G6)."""
+    """Return whether a frame has a Pixel Value Transformation, or none has one, so that none is missing (G6)."""
     if tags.RescaleSlope in dataset or not some_frame_has(dataset, tags.PixelValueTransformationSequence):
         return True
     return functional_group(dataset, frame, tags.PixelValueTransformationSequence) is not None
@@ -109,7 +109,7 @@ def check_groups(dataset: DataSet, frame: int) -> None:
 
 
 def wants_automatic_window(dataset: DataSet, fmt: PixelFormat, display: Display) -> bool:
-    """Tell whether a window must be found in the pixels: the file states none, and its full range would mislead (G13).
+    """Return whether a window must be found in the pixels: none is stated, and the full range would mislead (G13).
 
     The full range is right for 8-bit values as they stand, and for images made for presentation.
     """

@@ -25,7 +25,7 @@ class PixelsUnusable(OSError):
     """The Image Pixel attributes do not describe frames."""
 
     def __init__(self, reason: str) -> None:
-        """Say why in a sentence for a user."""
+        """Carry the reason, a sentence for a user."""
         super().__init__(errno.EIO, reason)
 
 
@@ -92,7 +92,7 @@ def _needed(dataset: DataSet, tag: int, name: str) -> int:
 
 
 def _allocated(dataset: DataSet) -> tuple[bool, int]:
-    """Read whether samples are real numbers and how many bits each takes."""
+    """Read whether samples are floating-point numbers and how many bits each takes."""
     if tags.PixelData not in dataset:
         if tags.FloatPixelData in dataset:
             return True, 32
@@ -105,7 +105,7 @@ def _allocated(dataset: DataSet) -> tuple[bool, int]:
 
 
 def _is_full_444(fmt: PixelFormat, length: int, dataset: DataSet) -> bool:
-    """Tell whether native data called 4:2:2 has full chrominance by its length (N2)."""
+    """Return whether native data called 4:2:2 has full chrominance by its length (N2)."""
     frames = max(dataset.integer(tags.NumberOfFrames) or 1, 1)
     full = fmt.pixels * 3 * fmt.bits_allocated // 8 * frames
     return fmt.transfer_syntax in _NATIVE and length >= full

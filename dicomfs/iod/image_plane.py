@@ -1,4 +1,4 @@
-"""Where the frames lie in the patient: position, orientation and spacing of each (PS3.3 C.7.6.2, C.7.6.16.2)."""
+"""The image plane of each frame in the patient: position, orientation and spacing (PS3.3 C.7.6.2, C.7.6.16.2)."""
 
 import math
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ def planes_of(dataset: DataSet, frames: int) -> Planes:
 
 
 def is_mosaic(dataset: DataSet) -> bool:
-    """Tell whether each frame is tiled from the slices of a volume, so that its plane says nothing (M6)."""
+    """Return whether each frame is tiled from the slices of a volume, so that its plane says nothing (M6)."""
     return not _MOSAICS.isdisjoint(dataset.texts(tags.ImageType))
 
 
@@ -121,7 +121,7 @@ def plane_of(dataset: DataSet, frame: int) -> Plane:
 
 
 def planes_alike(dataset: DataSet) -> bool:
-    """Tell whether all frames behind the first certainly have one plane, as where nothing is stated a frame."""
+    """Return whether all frames after the first certainly have one plane: nothing is stated for each frame."""
     return tags.PerFrameFunctionalGroupsSequence not in dataset and tags.GridFrameOffsetVector not in dataset
 
 
@@ -161,12 +161,12 @@ def _moved(
 
 
 def _along_normal(first: float) -> bool:
-    """Tell whether offsets count from the first plane: the *first* is 0, but for what subtraction leaves of it."""
+    """Return whether offsets count from the first plane: the *first* is 0, but for what subtraction leaves of it."""
     return abs(first) < _NOTHING
 
 
 def _is_height(dataset: DataSet, first: float, height: float) -> bool:
-    """Tell whether the *first* offset is the *height* of the position, both as far as their decimals tell.
+    """Return whether the *first* offset is the *height* of the position, both as far as their decimals tell.
 
     Both are decimal strings, which may have been rounded or cut to different places.
     """
@@ -180,7 +180,7 @@ def _dose_offsets(dataset: DataSet) -> tuple[float, ...]:
 
 
 def _moved_rows(dataset: DataSet, frames: int, orientation: Array) -> Array:
-    """Give the positions of all frames where the object states that of the first, as `_moved` does for one."""
+    """Return the positions of all frames where the object states that of the first, as `_moved` does for one."""
     position = _row(dataset, tags.ImagePositionPatient, 3)[0]
     offsets = np.array(_dose_offsets(dataset)[:frames])
     rows = np.full((min(frames, max(len(offsets), 1) + 1), 3), np.nan)
@@ -194,7 +194,7 @@ def _moved_rows(dataset: DataSet, frames: int, orientation: Array) -> Array:
 
 
 def _rounding(holders: GroupValues) -> float:
-    """Give the last decimal place that the coordinates of frames, or the offsets of a dose grid, are written to.
+    """Return the last decimal place that the coordinates of frames, or the offsets of a dose grid, are written to.
 
     Zeros at the end are often left out: the smallest place that any of them has counts for all.
     """
@@ -206,17 +206,17 @@ def _rounding(holders: GroupValues) -> float:
 
 
 def _unit(dataset: DataSet, tag: int, place: int) -> float:
-    """Give the last decimal place that the value at *place* is written to; 0 where it is not there or binary."""
+    """Return the last decimal place that the value at *place* is written to; 0 where it is not there or binary."""
     element = dataset.get(tag)
     texts = dataset.texts(tag) if element is not None and element.vr in TEXT else ()
     return decimal_unit(texts[place]) if place < len(texts) else 0.0
 
 
 def _reconstructed(dataset: DataSet, frames: int) -> tuple[Array, Array]:
-    """Give positions and orientations of reconstructed nuclear medicine (PS3.3 C.8.4.11, C.8.4.15).
+    """Return positions and orientations of reconstructed nuclear medicine (PS3.3 C.8.4.11, C.8.4.15).
 
     The plane of the first frame is stated with the detector; the sign of Spacing Between Slices says on which side of
-    it the others lie.
+    it the others are.
     """
     detector = next(iter(dataset.items(tags.DetectorInformationSequence)), dataset)
     orientations = _row(detector, tags.ImageOrientationPatient, 6)

@@ -75,7 +75,7 @@ def read_lut(dataset: DataSet, inputs: tuple[float, float]) -> Lut | None:
 
 
 def bits_in_use(lut: Lut) -> int:
-    """Give the bits that the largest entry of a table takes: at least 8, and no more than are stated.
+    """Return the bits that the largest entry of a table takes: at least 8, and no more than are stated.
 
     Some writers state the bits of the words that hold the entries (G9).
     """
@@ -117,7 +117,7 @@ def read_palette(
 
 
 def _palette_bits(stated: int, used: int) -> int:
-    """Tell how many bits the entries of a palette have, of which the largest one uses *used*.
+    """Return how many bits the entries of a palette have, of which the largest one uses *used*.
 
     Where all fit into the low byte, `Palette.of_tables` takes that; entries of 8 bits in high bytes use 16 (G15).
     """

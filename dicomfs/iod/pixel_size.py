@@ -12,7 +12,7 @@ from dicomfs.dicom.data_set import DataSet
 from dicomfs.formats.png import LONGEST_SIDE, METRE, UNKNOWN, physical_chunk
 from dicomfs.iod.image_plane import plane_of
 
-# Imager Pixel Spacing and Nominal Scanned Pixel Spacing: at the detector or on the film, not in the patient.
+# Imager Pixel Spacing and Nominal Scanned Pixel Spacing: at the detector or on the scanned film, not in the patient.
 _DEVICE_SPACINGS = (tags.ImagerPixelSpacing, tags.NominalScannedPixelSpacing)
 _MM_PER_METRE = 1000.0
 # What numbers of a ratio are multiplied with when they are not whole.
@@ -20,7 +20,7 @@ _FINE = 10000.0
 
 
 def physical(dataset: DataSet, frame: int, shrunk: tuple[float, float] = (1.0, 1.0)) -> bytes:
-    """Make the pHYs chunk of *frame* (from 0): pixels per metre, else their aspect ratio, else 1 to 1 (G19).
+    """Make the pHYs chunk of *frame* (from 0): pixels per metre, otherwise their aspect ratio, otherwise 1 to 1 (G19).
 
     *shrunk* is how many rows and columns of the frame one pixel of the picture stands for.
     """
@@ -35,12 +35,12 @@ def physical(dataset: DataSet, frame: int, shrunk: tuple[float, float] = (1.0, 1
         height, width = height * _FINE, width * _FINE
     if not (1 <= height <= LONGEST_SIDE and 1 <= width <= LONGEST_SIDE):
         height = width = 1
-    # The wider a pixel is, the more of them lie below each other in a length that is as long across.
+    # The wider a pixel is, the more of them are below each other in a length that is as long across.
     return physical_chunk(round(height), round(width), UNKNOWN)
 
 
 def spacings(dataset: DataSet, frame: int) -> Iterator[tuple[float, ...]]:
-    """Give what the file says of the distances between rows and between columns in mm, the most trusted first."""
+    """Return what the file says of the distances between rows and between columns in mm, the most trusted first."""
     yield plane_of(dataset, frame).spacing
     for tag in _DEVICE_SPACINGS:
         yield _pair(dataset, tag)

@@ -24,7 +24,7 @@ _MAX_DEPTH, _MAX_ELEMENTS = 4, 10_000
 
 
 def pixels_elsewhere(parsed: DicomFile) -> tuple[str, ...]:
-    """Say where the pixels of an object without Pixel Data are: on a server, in a private element, or nowhere."""
+    """Return where the pixels of an object without Pixel Data are: on a server, in a private element, or nowhere."""
     if tags.PixelDataProviderURL in parsed.dataset:
         return (
             "the pixels are on a server, at the Pixel Data Provider URL (0028,7FE0); nothing is fetched from there",
@@ -46,7 +46,7 @@ def pixels_elsewhere(parsed: DicomFile) -> tuple[str, ...]:
 
 
 def _has_pixels(dataset: DataSet) -> bool:
-    """Tell whether an object of this class has pixels; of a class that nobody knows, whether it states their size."""
+    """Return whether an object of this class has pixels; of a class that nobody knows, whether it states their size."""
     sop_class = dataset.text(tags.SOPClassUID) or ""
     name = uid_name(sop_class)
     if name == sop_class or sop_class == uids.RTDoseStorage:
@@ -55,7 +55,7 @@ def _has_pixels(dataset: DataSet) -> bool:
 
 
 def _private_values(dataset: DataSet) -> Iterator[tuple[Element, str]]:
-    """Give the private elements that are large and binary, also in private sequences, with their private creators."""
+    """Return the private elements that are large and binary, also in private sequences, with their private creators."""
     waiting, left = [(dataset, 0)], _MAX_ELEMENTS
     while waiting and left > 0:
         here, depth = waiting.pop()

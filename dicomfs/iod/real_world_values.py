@@ -1,6 +1,6 @@
-"""What stored values mean: real world value mappings and the scale of a dose (PS3.3 C.7.6.16.2.11, C.8.8.3).
+"""Real world value mappings, and the scale of a dose grid (PS3.3 C.7.6.16.2.11, C.8.8.3).
 
-They hold for stored values and have nothing to do with how a picture looks.
+They apply to stored values and do not affect display images.
 """
 
 import math
@@ -10,7 +10,7 @@ from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.iod.functional_groups import functional_items, own_items, shared_items, some_frame_has
 
-# The first and last value mapped, as integers (US or SS) or as real numbers.
+# The first and last value mapped, as integers (US or SS) or as floating-point numbers.
 _FIRST, _LAST = (
     (tags.RealWorldValueFirstValueMapped, tags.DoubleFloatRealWorldValueFirstValueMapped),
     (tags.RealWorldValueLastValueMapped, tags.DoubleFloatRealWorldValueLastValueMapped),
@@ -73,7 +73,7 @@ def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[RealWorldValueMappi
 
     The first that can be used is what the maker of the file put in front. Those in the same units go on where it does
     not reach, if they have its label, or reach to no value that it reaches to: then they are parts of one range, and
-    else other quantities, which one array does not mix. () where there is none that can be used.
+    otherwise other quantities, which one array does not mix. () where there is none that can be used.
     """
     items = functional_items(dataset, frame, tags.RealWorldValueMappingSequence) or dataset.items(
         tags.RealWorldValueMappingSequence
@@ -87,7 +87,7 @@ def mappings_of(dataset: DataSet, frame: int) -> tuple[tuple[RealWorldValueMappi
 
 
 def has_own_mappings(dataset: DataSet) -> bool:
-    """Tell whether any frame has mappings of its own."""
+    """Return whether any frame has mappings of its own."""
     return some_frame_has(dataset, tags.RealWorldValueMappingSequence)
 
 
@@ -100,7 +100,7 @@ def dose_of(dataset: DataSet) -> Dose | None:
 
 
 def _are_parts(one: RealWorldValueMapping, other: RealWorldValueMapping) -> bool:
-    """Tell whether two mappings are parts of one quantity; they may share the value where one ends."""
+    """Return whether two mappings are parts of one quantity; they may share the value where one ends."""
     if one.units != other.units:
         return False
     (first, last), (low, high) = ((part.first, part.end) for part in (one, other))

@@ -1,4 +1,4 @@
-"""What a data set says about the quantities that stored values stand for: attributes to a Scale.
+"""The quantities that stored values stand for: attributes to a Scale.
 
 Only this module chooses between real world value maps, the Modality LUT, rescaling, the scale of a dose and fractions.
 """
@@ -49,7 +49,7 @@ def scale_of(dataset: DataSet, frame: int, fmt: PixelFormat) -> Scale:
 
 
 def shared_scale(dataset: DataSet, frames: int, fmt: PixelFormat) -> Scale | None:
-    """Give the slope and intercept that hold for all *frames*; None where frames differ, or a table is used."""
+    """Return the slope and intercept that hold for all *frames*; None where frames differ, or a table is used."""
     if dataset.items(tags.ModalityLUTSequence):
         return None
     own = min(frames, frames_with_groups(dataset))
@@ -68,7 +68,7 @@ def shared_scale(dataset: DataSet, frames: int, fmt: PixelFormat) -> Scale | Non
 
 
 def _alike(one: Sequence[DataSet], other: Sequence[DataSet]) -> bool:
-    """Tell whether Items say the same; what is too long to keep is taken as different."""
+    """Return whether Items have equal elements. Values that were too long to keep count as different."""
     return one is other or (
         len(one) == len(other)
         and all(

@@ -1,6 +1,6 @@
-"""`regions.json`: where in an ultrasound picture what lies, and in which units it is measured (PS3.3 C.8.5.5, G23).
+"""`regions.json`: which parts an ultrasound image has, and the units of each (PS3.3 C.8.5.5, G23).
 
-Pictures are never cropped to a region; this says where to crop.
+Display images are never cropped to a region; this says where to crop.
 """
 
 import json

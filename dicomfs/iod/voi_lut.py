@@ -1,4 +1,4 @@
-"""What a file offers to look at its values through: VOI LUTs and windows (PS3.3 C.11.2), in the file's order.
+"""The VOI LUTs and windows of an object (PS3.3 C.11.2), in the file's order.
 
 Only this module reads the VOI LUT attributes, of an object or of a Frame VOI LUT Item. A VOI LUT comes before a
 window, as the first of them is the one to show (C.11.2.1). A place in this order means the same in every frame, so
@@ -30,12 +30,12 @@ class Voi:
 
     @property
     def usable(self) -> bool:
-        """Tell whether anything can be looked at through it."""
+        """Return whether it can be applied."""
         return self.window is not None or self.lut is not None
 
 
 def voi_source(dataset: DataSet, frame: int) -> DataSet:
-    """Give what states the VOI LUTs and windows of *frame*: its functional group, or the object itself."""
+    """Return what states the VOI LUTs and windows of *frame*: its functional group, or the object itself."""
     return functional_group(dataset, frame, tags.FrameVOILUTSequence) or dataset
 
 
@@ -73,7 +73,7 @@ def windows_of(dataset: DataSet) -> list[tuple[int, Window]]:
 
 
 def voi_names(dataset: DataSet, frames: int) -> tuple[str | None, ...]:
-    """Give for each place its explanation, or "window" or "lut"; None where no frame has anything of use there.
+    """Return for each place its explanation, or "window" or "lut"; None where no frame has anything of use there.
 
     Windows and VOI LUTs may differ from frame to frame; a name is that of the first frame which has the place.
     """

@@ -1,4 +1,4 @@
-"""A level of a whole-slide image: how large it is, and where its tiles lie on it (PS3.3 C.8.12.4, C.7.6.17.3)."""
+"""A level of a whole-slide image: its size, and the positions of its tiles (PS3.3 C.8.12.4, C.7.6.17.3)."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Level:
 
     @property
     def is_small(self) -> bool:
-        """Whether so few tiles make up the level that all of them can be looked at for one picture."""
+        """Whether so few tiles make up the level that all of them can be looked at for one display image."""
         return -(-self.rows // self.tile_rows) * -(-self.columns // self.tile_columns) <= _MAX_TILES
 
 
@@ -36,7 +36,7 @@ class Tile:
 
 
 def level_of(dataset: DataSet, fmt: PixelFormat) -> Level | None:
-    """Give the level that frames of *fmt* are tiles of; None where a frame is all there is."""
+    """Return the level that frames of *fmt* are tiles of; None where a frame is all there is."""
     rows, columns = dataset.integer(tags.TotalPixelMatrixRows) or 0, dataset.integer(tags.TotalPixelMatrixColumns) or 0
     if min(rows, columns) <= 0 or (rows <= fmt.rows and columns <= fmt.columns):
         return None
@@ -44,7 +44,7 @@ def level_of(dataset: DataSet, fmt: PixelFormat) -> Level | None:
 
 
 def tiles_of(dataset: DataSet, level: Level, count: int) -> tuple[Tile, ...]:
-    """Give those of *count* frames that show what the first one shows: its focal plane, optical path and segment."""
+    """Return those of *count* frames that show what the first one shows: its focal plane, optical path and segment."""
     found: dict[tuple[int, int], Tile] = {}
     first = location_of(dataset, 0)
     for frame in range(count):

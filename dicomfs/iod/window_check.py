@@ -1,7 +1,7 @@
-"""What is wrong with how frames are shown, by the header alone; which windows lie beside all possible values (G12).
+"""The problems of display by the header alone; warnings about windows outside the range of possible values (G12).
 
-Such a window is applied like any other. Its pictures are black or white from end to end, which looks like a fault of
-whoever draws them, so that it has to be said.
+Such a window is applied like any other. Its display images are entirely black or white, which looks like a fault of the
+program that renders them.
 """
 
 import numpy as np
@@ -22,10 +22,10 @@ _MAX_FRAMES, _MAX_NAMED_FRAMES = 64, 8
 
 
 def frame_findings(dataset: DataSet, frames: int, fmt: PixelFormat) -> tuple[str, ...]:
-    """Say what is wrong with how frames are shown, and which windows miss all values that the pixels can have.
+    """Report what is wrong with how frames are shown, and which windows miss all values that the pixels can have.
 
     Where frames have windows or rescaling of their own, some of them stand for all; what concerns others, their
-    pictures say.
+    display images say.
     """
     if frames == 0:
         return tuple(object_findings(dataset, fmt))
@@ -80,7 +80,7 @@ def declared_values(dataset: DataSet, fmt: PixelFormat) -> tuple[int, int] | Non
 
 
 def _outside(window: Window, values: tuple[float, float]) -> str | None:
-    """Tell whether a window lies above or below all *values*; None where it shows something of them."""
+    """Return whether a window is above or below all *values*; None where it shows something of them."""
     low, high = values
     half = window.width / 2
     if window.function != "SIGMOID" and low < window.center + half and high > window.center - half:

@@ -35,7 +35,7 @@ SYNTAXES = {
 def bare_codestream(
     stream: Stream, extent: Extent, fmt: PixelFormat, declared: int
 ) -> tuple[PixelFormat, Fragments] | None:
-    """Say how to decode a value that is a codestream, and give it as the only fragment; None for native pixels.
+    """Return how to decode a value that is a codestream, and give it as the only fragment; None for native pixels.
 
     A header that states the size of the frames is proof. Without that, native pixels are as long as their frames.
     """

@@ -1,7 +1,7 @@
-"""What can be told of a frame without decoding it: that it is right, what must be repaired, or why it cannot be read.
+"""The status of a frame without decoding it: sound, in need of repair, or unreadable, with the reasons.
 
 Only this module judges frames by their first and last bytes. A frame that it calls right may still be damaged
-within; then reading it is an error. One that it calls an error is one for the decoder, too. Where decoding may mend
+within; then reading it is an error. One that it calls an error is one for the decoder, too. Where decoding may repair
 what these bytes do not show, a Status is not decisive.
 """
 
@@ -41,7 +41,7 @@ _RULE = re.compile(r"\(([A-Z]\d+)\)$")
 
 
 class Status(NamedTuple):
-    """How a frame fares, and the sentences that say why; not *decisive* where only decoding it tells for certain."""
+    """Whether a frame can be read, and why not. *decisive* is false if only decoding can settle it."""
 
     state: Literal["ok", "repaired", "error", "unknown"]
     reasons: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Status(NamedTuple):
 
 OK = Status("ok")
 UNDECODED = Status("unknown", ("the encoder may have been faulty, which decoding the frame shows (C8)",))
-# The longest that a Status can be written: all repairs that one frame may need.
+# The longest Status as text: all repairs that one frame may need.
 LONGEST = len("repaired (E15, E17, E24, C4, C5, C9)")
 
 
@@ -108,7 +108,7 @@ def needs_look(fmt: PixelFormat) -> bool:
 
 
 def status(stream: Stream | None, fmt: PixelFormat, frames: Frames, frame: int) -> Status:
-    """Tell how frame *frame* (from 0) fares, by a few small reads; a *stream* is there if `needs_look`."""
+    """Return the status of frame *frame* (from 0) after a few small reads; *stream* is needed if `needs_look`."""
     extents = frames.extents(frame)
     if not extents:
         encapsulated = frames.found_by != "arithmetic"
@@ -131,7 +131,7 @@ def _syntax(uid: str) -> str:
 
 
 def repaired_status(reasons: tuple[str, ...], *, decisive: bool = True) -> Status:
-    """Give the status of a frame that can be read after what *reasons* say was done."""
+    """Return the status of a frame that can be read after the repairs in *reasons*."""
     return Status("repaired" if reasons else "ok", reasons, decisive)
 
 
@@ -141,7 +141,7 @@ def looked_at(count: int) -> list[int]:
 
 
 def problems(stream: Stream, fmt: PixelFormat, frames: Frames) -> tuple[str, ...]:
-    """Say what is wrong with the frames that stand for all, those left out that are not in the file at all."""
+    """Report what is wrong with the frames that stand for all, those left out that are not in the file at all."""
     found: dict[tuple[bool, str], list[int]] = {}
     chosen = [frame for frame in looked_at(len(frames)) if frames.extents(frame)]
     for frame in chosen:
@@ -191,7 +191,7 @@ def _judged(frame: _Frame, fmt: PixelFormat) -> Status:
 
 
 def doubtful_colours(stream: Stream, fmt: PixelFormat, frames: Frames) -> bool:
-    """Tell whether the headers of frames that stand for all leave doubt about their colours."""
+    """Return whether the headers of frames that stand for all leave doubt about their colours."""
     if fmt.samples != 3 or not needs_look(fmt):
         return False
     for frame in looked_at(len(frames)):

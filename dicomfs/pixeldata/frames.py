@@ -1,4 +1,4 @@
-"""Frames as places in a stream: the interface, and native frames, which follow from arithmetic (PS3.5 8.1.1).
+"""Frames as extents of a stream: the interface, and native frames, which follow from arithmetic (PS3.5 8.1.1).
 
 Only this module decides how many frames are listed when fewer are there than are declared.
 """
@@ -27,7 +27,7 @@ class Frames(Protocol):
         """Frames that are listed."""
 
     def extents(self, frame: int) -> tuple[Extent, ...]:
-        """Give the bytes of one frame, counted from 0; empty when they are not in the file."""
+        """Return the bytes of one frame, counted from 0; empty when they are not in the file."""
 
     def bit_offset(self, frame: int) -> int:
         """Bits at the start of the extent that belong to the frame before (native data only)."""
@@ -48,7 +48,7 @@ class Unplaced(OSError):
     """Nothing tells where native frames begin."""
 
     def __init__(self, reason: str) -> None:
-        """Say why in a sentence for a user."""
+        """Carry the reason, a sentence for a user."""
         super().__init__(errno.EIO, reason)
 
 
@@ -56,7 +56,7 @@ class Unplaced(OSError):
 class NativeFrames:
     """Frames that follow each other without Items, *frame_bits* each, read in whole *word*s (PS3.5 8.1.1).
 
-    *pitch* is the bits from the start of a frame to that of the next, where there is padding behind each; else 0.
+    *pitch* is the bits from the start of a frame to that of the next, where there is padding after each; otherwise 0.
     """
 
     start: int
@@ -82,7 +82,7 @@ class NativeFrames:
         return min(self.count, _whole_frames(self.length, self.frame_bits, self.pitch, self.word))
 
     def extents(self, frame: int) -> tuple[Extent, ...]:
-        """Give the bytes of one frame; empty when the data ends before it does."""
+        """Return the bytes of one frame; empty when the data ends before it does."""
         bits, begin = self.word * 8, frame * (self.pitch or self.frame_bits)
         first = begin // bits * self.word
         stop = -(-(begin + self.frame_bits) // bits) * self.word
@@ -114,7 +114,7 @@ def native_frames(
 
     Frames follow each other without padding. Some writers begin each at a byte, or pad each to an even length: where
     the data is just as long as that, it is what they did. A frame that is not wholly there is listed and reads as an
-    error; nothing is filled in. Raises Unplaced where more is there than the frames take, and may lie between them.
+    error; nothing is filled in. Raises Unplaced where more is there than the frames take, and may be between them.
     """
     there = _whole_frames(extent.length, frame_bits, 0, word)
     count = listed(min(there, declared), declared)
@@ -136,7 +136,7 @@ def pitch_of(length: int, frame_bits: int, declared: int) -> int | None:
     """Find the bits from frame to frame by the length of all; 0 where none are between the frames.
 
     None where more bytes are there than *declared* frames take, and these do not all end where writers could begin the
-    next one: the bytes may lie between them.
+    next one: the bytes may be between them.
     """
     needed = -(-declared * frame_bits // 8)
     if declared < 2 or length <= needed + needed % 2:
@@ -160,5 +160,5 @@ def _whole_frames(length: int, frame_bits: int, pitch: int, word: int) -> int:
 
 
 def listed(there: int, declared: int) -> int:
-    """Give the number of frames to list: a missing one reads as an error rather than being dropped in silence."""
+    """Return the number of frames to list: a missing one reads as an error rather than being dropped in silence."""
     return min(MAX_FRAMES, declared if there < declared <= there + MAX_MISSING_FRAMES else there)

@@ -21,7 +21,7 @@ MAX_SCANNED_BYTES = 256 << 20
 _RLE_HEADER_BYTES = 64
 _RLE = re.compile(rb"[\x01-\x0f]\0\0\0\x40\0\0\0")
 _WINDOW_BYTES = 1 << 20
-# Reads that are short enough for a window, what is read for one, and what a read counts beside its bytes.
+# Reads that are short enough for a window, what is read for one, and what a read counts in addition to its bytes.
 _MAX_SHORT_BYTES, _SHORT_WINDOW_BYTES, _CALL_BYTES = 256, 4096, 512
 
 
@@ -40,7 +40,7 @@ class FramesWithin:
         return self.count
 
     def extents(self, frame: int) -> tuple[Extent, ...]:
-        """Give the bytes of one frame; empty when the frame is declared but not there."""
+        """Return the bytes of one frame; empty when the frame is declared but not there."""
         if frame >= len(self.starts):
             return ()
         return tuple(self.joined.extents(self.starts[frame], self.ends[frame]))
@@ -75,7 +75,7 @@ class Found:
 
 
 def found_within(stream: Stream, fragments: Fragments, kind: str, declared: int) -> Found | None:
-    """Find codestreams of *kind* that lie one after the other; None where the values do not begin with one.
+    """Find codestreams of *kind* that are one after the other; None where the values do not begin with one.
 
     One that is cut short, or not found within `MAX_SCANNED_BYTES`, is left out with all after it. RLE has no end
     marker: its headers are looked for instead, and count only if they are as many as are *declared*.
@@ -170,7 +170,7 @@ def _rle(source: _Bounded, declared: int) -> "tuple[array[int], array[int]]":
 
 
 def _last_segment(head: bytes) -> int:
-    """Give the offset of the last segment of an RLE header (PS3.5 G.5); 0 where it is none."""
+    """Return the offset of the last segment of an RLE header (PS3.5 G.5); 0 where it is none."""
     if len(head) < _RLE_HEADER_BYTES:
         return 0
     count, *offsets = struct.unpack("<16L", head)
@@ -186,6 +186,6 @@ def _begins(source: JoinedStream, kind: str, place: int) -> bool:
 
 
 def _closed(source: JoinedStream, start: int) -> bool:
-    """Whether what lies before *start* is the end marker of JPEG or JPEG 2000, but for padding."""
+    """Whether what is before *start* is the end marker of JPEG or JPEG 2000, but for padding."""
     before = source.pread(min(16, start), max(0, start - 16))
     return before.rstrip(b"\0\xff").endswith(b"\xff\xd9") or before.rstrip(b"\0").endswith(b"\xff\xd9")

@@ -28,7 +28,7 @@ _HEADER_BYTES = 64
 _EACH = "one fragment a frame"
 # Of objects with more frames than this, the middle and the last stand for all.
 _MAX_FRAMES_EACH = 8
-# Kinds of codestreams that have an end marker, and the bytes among which it is looked for behind padding.
+# Kinds of codestreams that have an end marker, and the bytes among which it is looked for after padding.
 _ENDED, _TAIL_BYTES = ("jpeg", "j2k", "jp2"), 16
 
 
@@ -50,7 +50,7 @@ class EncapsulatedFrames:
         return self.count
 
     def extents(self, frame: int) -> tuple[Extent, ...]:
-        """Give the fragments of one frame; empty when the frame is declared but not there or cut off."""
+        """Return the fragments of one frame; empty when the frame is declared but not there or cut off."""
         if frame >= len(self.firsts) - 1:
             return ()
         indices = range(self.firsts[frame], self.firsts[frame + 1])
@@ -136,7 +136,7 @@ def encapsulated_frames(
 def _begin_alike(stream: Stream, fragments: Fragments, firsts: "array[int]") -> bool:
     """Whether frames that stand for all begin with the same kind of codestream, or with none that is known.
 
-    A damaged start alone is no sign of frames that lie otherwise: the fragment before it ends as a frame does.
+    A damaged start alone is no sign of frames that are otherwise: the fragment before it ends as a frame does.
     """
     count = len(firsts) - 1
     kind = _kind(stream, fragments, firsts[0]) if count else ""
@@ -181,7 +181,7 @@ def _within(
 
 
 def longest_table(fragments: Fragments, declared: int, entry: int) -> int:
-    """Say how much of a table is worth reading, *entry* bytes an entry: one entry too many proves it wrong."""
+    """Return how much of a table is worth reading, *entry* bytes an entry: one entry too many proves it wrong."""
     return entry * min(MAX_FRAGMENTS, max(len(fragments), declared) + 1)
 
 
@@ -202,7 +202,7 @@ def _table(code: Literal["L", "Q"], data: bytes) -> "array[int]":
 
 
 def _padding(lengths: "array[int]", firsts: "array[int]", fragments: Fragments) -> bytes:
-    """Give the bytes of padding that the *lengths* of frames leave out; none where they do not all fit.
+    """Return the bytes of padding that the *lengths* of frames leave out; none where they do not all fit.
 
     A frame that has a table entry is one fragment, and its length is without the pad byte (PS3.3 C.7.6.3.1.9).
     """
@@ -228,7 +228,7 @@ def _proved(table: "array[int]", stream: Stream, fragments: Fragments, declared:
 
 
 def _hides_frames(stream: Stream, fragments: Fragments, firsts: "array[int]") -> bool:
-    """Whether a codestream begins within a frame, right behind the end of another (E5).
+    """Whether a codestream begins within a frame, right after the end of another (E5).
 
     RLE has no end, but its header is too long to be there by chance.
     """
@@ -245,7 +245,7 @@ def _hides_frames(stream: Stream, fragments: Fragments, firsts: "array[int]") ->
 def _from_table(table: "array[int]", fragments: Fragments, declared: int) -> "array[int] | None":
     """Turn offsets into fragment indices, or None if they do not all lead to Items.
 
-    Offsets count from the first byte behind the Basic Offset Table; writers that counted from elsewhere were off
+    Offsets count from the first byte after the Basic Offset Table; writers that counted from elsewhere were off
     by a constant, which the first entry gives away (E7). An entry more than there are frames is the end (E8).
     Of a file that was cut short, the frames that end before the cut are taken.
     """
@@ -280,7 +280,7 @@ def _from_table(table: "array[int]", fragments: Fragments, declared: int) -> "ar
 
 
 def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tuple[array[int], str]":
-    """Group fragments without a table: one a frame where the numbers agree, else by where codestreams start."""
+    """Group fragments without a table: one a frame where the numbers agree, otherwise by where codestreams start."""
     last = len(fragments) - 1
     filled = [index for index in range(1, last + 1) if fragments.lengths[index] or (fragments.cut and index == last)]
     if len(filled) != declared == last:
@@ -307,7 +307,7 @@ def _from_fragments(stream: Stream, fragments: Fragments, declared: int) -> "tup
 
 
 def _kind(stream: Stream, fragments: Fragments, index: int) -> str:
-    """Tell what codestream a fragment begins: JPEG, JPEG-LS, JPEG 2000, JP2, JPEG XL or RLE; empty for none."""
+    """Return what codestream a fragment begins: JPEG, JPEG-LS, JPEG 2000, JP2, JPEG XL or RLE; empty for none."""
     head = stream.pread(min(_HEADER_BYTES, fragments.lengths[index]), fragments.offsets[index])
     for kind, signature in _SIGNATURES:
         if head.startswith(signature):

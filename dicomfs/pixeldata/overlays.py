@@ -25,7 +25,7 @@ class Overlay:
     """One overlay plane, *number* 1 to 16.
 
     *format* says how its frames are stored, which are *frames*, or those of the Pixel Data where it is None.
-    *top* and *left* is where its first pixel lies on the image, from 0. It is there for *count* frames of the image
+    *top* and *left* is where its first pixel is on the image, from 0. It is there for *count* frames of the image
     from *first* (from 0) on: each has its own, or, *repeated*, they share one.
     """
 
@@ -87,7 +87,7 @@ def _overlay(dataset: DataSet, number: int, fmt: PixelFormat | None, frames: int
 def _laid_out(
     dataset: DataSet, number: int, bits: PixelFormat, stored: NativeFrames, frames: int, problems: list[str]
 ) -> tuple[Overlay | None, list[str]]:
-    """Say which of the image's *frames* the *stored* frames of a plane belong to, and where they lie on them."""
+    """Report which of the image's *frames* the *stored* frames of a plane belong to, and where they are on them."""
     group, count = _GROUP + (number - 1) * tags.FileMetaInformationGroupLength, len(stored)
     if not frames:
         return Overlay(number, bits, stored, 0, 0, 0, count, False), problems
@@ -108,7 +108,7 @@ def _laid_out(
 
 
 def _embedded(dataset: DataSet, number: int, fmt: PixelFormat | None, frames: int) -> tuple[Overlay | None, list[str]]:
-    """Find a plane in bits of the pixels beside the stored values (retired; PS3.5 8.1.2, G21)."""
+    """Find a plane in bits of the pixels next to the stored values (retired; PS3.5 8.1.2, G21)."""
     group = _GROUP + (number - 1) * tags.FileMetaInformationGroupLength
     allocated, position = dataset.integer(group + _ALLOCATED) or 1, dataset.integer(group + _POSITION)
     if allocated == 1 or position is None:

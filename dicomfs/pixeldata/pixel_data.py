@@ -1,4 +1,4 @@
-"""What of a data set is pixels: which element holds them, as what, how many frames, and where each lies.
+"""The Pixel Data of a data set: the element that holds it, its format, the number of frames, and the extents of each.
 
 Only this module decides between what the transfer syntax says and what is there.
 """

@@ -27,11 +27,11 @@ _FOREIGN = {
 
 # MPEG-2, H.264 and HEVC with their fragmentable variants (PS3.5 10.5 and following).
 _SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
-# What tells streams apart lies within so many bytes, also behind a few parameter sets.
+# What tells streams apart is within so many bytes, also after a few parameter sets.
 _HEAD = 4096
 # Boxes of a file that is not MP4, but close (QuickTime), may come in any order.
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot")
-# Boxes that are looked at: a film of hours in fragments of a second has some ten thousand.
+# Boxes that are looked at: a cine loop of hours in fragments of a second has some ten thousand.
 _MAX_BOXES = 20_000
 # Sync bytes of a transport stream (ISO/IEC 13818-1 2.4.3.2) that must be in their places.
 _SYNC, _PACKETS = 0x47, 5
@@ -46,7 +46,7 @@ _H264_STARTS, _HEVC_STARTS = frozenset((5, 6, 7, 8, 9)), frozenset((16, 17, 18, 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A stored video: of what kind it is (see KINDS), where it lies, and how many of its bytes are not padding."""
+    """A stored video: of what kind it is (see KINDS), where it is, and how many of its bytes are not padding."""
 
     kind: str
     joined: Joined
@@ -84,7 +84,7 @@ def video_of(parsed: DicomFile, element: Element, fragments: Fragments | None) -
 
 
 def kind_of(head: bytes, size: int) -> str:
-    """Tell what a stream of *size* bytes is by its first ones."""
+    """Return what a stream of *size* bytes is by its first ones."""
     if head[4:8] in _BOXES and (int.from_bytes(head[:4], "big") >= 8 or head[:4] in (bytes(4), b"\0\0\0\1")):
         return "mp4"
     if foreign := next((kind for kind, start in _FOREIGN.items() if start.match(head)), None):
@@ -115,7 +115,7 @@ def _nal_kind(head: bytes) -> str | None:
 
 
 def _packet(head: bytes, size: int) -> int:
-    """Give the length of the packets of a transport stream: 188, or 192 with time stamps before them; 0 for none."""
+    """Return the length of the packets of a transport stream: 188, or 192 with time stamps before them; 0 for none."""
     for length, first in ((188, 0), (192, 4)):
         places = range(first, min(_PACKETS * length, size), length)
         if size >= length and all(head[place : place + 1] == bytes([_SYNC]) for place in places):
@@ -130,7 +130,7 @@ def _joined(element: Element, fragments: Fragments | None) -> Joined:
 
 
 # Each of these says where the structure of a stream ends, beyond the last byte where it is cut; None where it tells
-# nothing. A pad byte that makes the length of an Item even lies behind that end.
+# nothing. A pad byte that makes the length of an Item even is after that end.
 
 
 def _end_of_boxes(stream: Stream) -> int | None:

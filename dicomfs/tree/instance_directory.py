@@ -7,9 +7,9 @@ import trio
 
 from dicomfs.entries import VIRTUAL_FILES
 from dicomfs.entries.dependence import mark_of
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
-from dicomfs.instance.services import Services
+from dicomfs.instance.services import MountServices
 from dicomfs.sources.source import Entry, SourceFile
 from dicomfs.tree.attributes import directory_attributes
 from dicomfs.vfs.nodes import Child, Children, FixedDirectory, ListedChildren, Node
@@ -23,10 +23,10 @@ class InstanceDirectory(FixedDirectory):
 
     __slots__ = ("_subject",)
 
-    def __init__(self, entry: Entry, services: Services) -> None:
+    def __init__(self, entry: Entry, services: MountServices) -> None:
         """Stand for the version of a file that *entry* describes."""
         super().__init__(directory_attributes(entry), entry.version)
-        self._subject = Subject(entry, services)
+        self._subject = InstanceHandle(entry, services)
 
     @property
     def version(self) -> bytes:
@@ -85,7 +85,7 @@ class InstanceDirectory(FixedDirectory):
 class _Making:
     """Makes the virtual files at *places*, in a thread."""
 
-    def __init__(self, subject: Subject, places: Sequence[int]) -> None:
+    def __init__(self, subject: InstanceHandle, places: Sequence[int]) -> None:
         self._subject = subject
         self._places = places
         self.made: dict[int, Child | None] = {}

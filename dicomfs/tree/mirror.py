@@ -7,8 +7,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from dicomfs.entries.source_bytes import SourceCopy
-from dicomfs.instance.handle import Subject
-from dicomfs.instance.services import Services
+from dicomfs.instance.handle import InstanceHandle
+from dicomfs.instance.services import MountServices
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.gather import Learnt
 from dicomfs.sources.source import Entry, Kind, Look, Steps, Unseen
@@ -27,7 +27,7 @@ class MirrorDirectory(Directory):
 
     __slots__ = ("_ancestors", "_entry", "_known", "_learnt", "_services")
 
-    def __init__(self, entry: Entry, services: Services, ancestors: frozenset[Hashable] = frozenset()) -> None:
+    def __init__(self, entry: Entry, services: MountServices, ancestors: frozenset[Hashable] = frozenset()) -> None:
         """Mirror the directory *entry*; *ancestors* are those on the way to it (`Entry.object_id`)."""
         super().__init__(directory_attributes(entry), entry.object_id)
         self._entry = entry
@@ -109,14 +109,14 @@ class MirrorDirectory(Directory):
         return MirrorDirectory(entry, self._services, self._ancestors)
 
 
-def _passed_through(entry: Entry, services: Services) -> SourceCopy:
+def _passed_through(entry: Entry, services: MountServices) -> SourceCopy:
     """Show a file that is not DICOM: the same bytes as in the archive."""
-    node = SourceCopy(Subject(entry, services), file_attributes(entry))
+    node = SourceCopy(InstanceHandle(entry, services), file_attributes(entry))
     node.identity = entry.version
     return node
 
 
-def root(services: Services) -> Directory:
+def root(services: MountServices) -> Directory:
     """Give the root of the tree for an archive; raises OSError when a single file is not DICOM."""
     entry = services.source.root_entry()
     if entry.kind is Kind.DIRECTORY:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dicomfs.instance.services import Services
+from dicomfs.instance.services import MountServices
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Entry
 from dicomfs.tree.attributes import MIRROR_SECONDS
@@ -16,7 +16,7 @@ class SingleFile(Directory):
 
     __slots__ = ("_current", "_services")
 
-    def __init__(self, entry: Entry, services: Services) -> None:
+    def __init__(self, entry: Entry, services: MountServices) -> None:
         """Show the DICOM file *entry*."""
         self._services = services
         self._current = InstanceDirectory(entry, services)

@@ -1,6 +1,6 @@
-"""A file that is being built: in the disk cache's directory where it can be, else among the temporary files.
+"""A file that is being built, in the directory of the disk cache if possible, otherwise among the temporary files.
 
-It moves there when the cache's disk takes no more, and the builder does not notice.
+It moves to the temporary files when the disk of the cache is full, unnoticed by the builder.
 """
 
 import io
@@ -15,19 +15,19 @@ from dicomfs.resources.descriptors import Descriptors
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 _VAR_TMP = "/var/tmp"  # noqa: S108 - only files without a name are put there
 
 
-class Spool(io.RawIOBase):
-    """A file to write, seek and read, which nobody else can reach.
+class BuildFile(io.RawIOBase):
+    """A private file to write, seek and read.
 
-    `close` does nothing. `discard` ends it; what an abandoned thread or buffer writes afterwards goes nowhere, and all
-    else that it does then raises OSError (EBADF).
+    `close` does nothing. After `discard`, late writes from an abandoned thread or buffer are dropped, and its other
+    calls raise OSError (EBADF).
     """
 
     def __init__(self, cache: DiskCache | None, descriptors: Descriptors) -> None:
-        """Begin an empty file in *cache* or elsewhere; raises OSError. What *descriptors* keep gives way to it."""
+        """Create an empty file in *cache* or elsewhere; idle *descriptors* give way to it. Raises OSError."""
         super().__init__()
         self._lock = threading.Lock()
         self._descriptors = descriptors
@@ -36,27 +36,27 @@ class Spool(io.RawIOBase):
         self._descriptor = self._draft.descriptor if self._draft else self._unnamed()
 
     def finish(self, key: bytes) -> tuple[int, int, bool]:
-        """Give a descriptor, which is the caller's, the bytes written, and whether the cache keeps them under *key*."""
+        """Return a descriptor, which the caller owns, the size, and whether the cache keeps the file under *key*."""
         size = os.fstat(self._descriptor).st_size
         kept = bool(self._cache and self._draft and size and self._cache.keep(key, self._draft, size))
         return self._descriptors.opening_at_once(os.dup, self._descriptor), size, kept
 
     def discard(self) -> None:
-        """Let the file go, but for what `finish` gave away."""
+        """Close the file, but not the descriptor that `finish` has returned."""
         with self._lock:
             self._close()
             self._descriptor = -1
 
     def readable(self) -> bool:
-        """Tell that this can be read."""
+        """Return True."""
         return True
 
     def writable(self) -> bool:
-        """Tell that this can be written."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Tell that this can be read and written anywhere."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -95,7 +95,7 @@ class Spool(io.RawIOBase):
         elsewhere, here = self._unnamed(), os.lseek(self._descriptor, 0, os.SEEK_CUR)
         try:
             offset = 0
-            while data := os.pread(self._descriptor, _CHUNK, offset):
+            while data := os.pread(self._descriptor, _CHUNK_BYTES, offset):
                 offset += os.pwrite(elsewhere, data, offset)
             os.lseek(elsewhere, here, os.SEEK_SET)
         except BaseException:

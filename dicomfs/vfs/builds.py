@@ -1,7 +1,7 @@
-"""Content whose size nobody knows before it is made: made once for all who wait, kept on disk while there is room.
+"""Files that are built as a whole: once for all clients that wait, and kept on disk while there is space.
 
-Only this module starts builds. One runs in a task of its own, so that it outlives the opener that began it for as long
-as another one waits, and ends with the last, unless that one has only run out of time.
+Only this module starts builds. Each runs in a task of its own. It outlives the client that began it as long as another
+one waits, and is cancelled with the last, unless that one has only run out of time.
 """
 
 import errno
@@ -25,26 +25,23 @@ from dicomfs.resources.descriptors import Descriptors, Kept
 from dicomfs.resources.nursery import first_of
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.source import Version
-from dicomfs.vfs.build_file import Spool
-from dicomfs.vfs.content import Buffer, Content, WrongSize
+from dicomfs.vfs.build_file import BuildFile
+from dicomfs.vfs.content import Buffer, Content, Wanted, WrongSize, always
 
 log = logging.getLogger(__name__)
 
 Build = Callable[[BinaryIO], Awaitable[None]]
 """Writes the whole content into a file that is empty at first. Raises OSError; may be cancelled."""
 
-Wanted = Callable[[], bool]
-"""Whether the client that has asked for something still waits for it."""
-
 Name = Callable[[], Awaitable[bytes]]
-"""Gives the `lasting_key` of a content. It may read the whole source: builds ask it, listings never do."""
+"""Returns the `lasting_key` of a content. It may read the whole source, so builds call it and listings do not."""
 
-# How often an opener that waits is asked whether it still wants the content, in seconds; a system call stays as long.
-POLL = 1.0
-# How long a file that is too large to be kept waits for the one who has asked for its size, in seconds.
-LINGER = 60.0
-# Files of which size and identity are remembered, and the bytes that each takes in memory; an idle one takes as many.
-_MOST_KNOWN = 50_000
+# Interval at which a waiting client is checked for interruption, in seconds; its system call lasts as long.
+POLL_SECONDS = 1.0
+# Time that a file too large to be kept stays for the client that has asked for its size, in seconds.
+LINGER_SECONDS = 60.0
+# Files whose size and identity are remembered, and the memory that each takes; an idle file takes as much.
+_MAX_KNOWN = 50_000
 _KNOWN_BYTES = 450
 _BUFFER = 1 << 20
 
@@ -58,7 +55,7 @@ class BuildFailed(OSError):
 
 
 class OpenAbandoned(OSError):
-    """Whoever wanted the content no longer waits for it."""
+    """No client waits for the content any longer."""
 
     def __init__(self) -> None:
         """Carry EINTR."""
@@ -75,24 +72,20 @@ class BuildUnfinished(OSError):
 
 @dataclass(frozen=True, slots=True)
 class BuildStats:
-    """What was done so far: builds begun, those that failed, and those that nobody waited for any longer."""
+    """Numbers of builds begun, failed, and cancelled because no client waited any longer."""
 
     begun: int
     failed: int
     cancelled: int
 
 
-def _wanted() -> bool:
-    return True
-
-
 def build_key(version: Version, recipe: str) -> bytes:
-    """Give the key, within one mount, of what *recipe* makes of one version of a file: a digest that tells neither."""
+    """Return the key, within one mount, of the result of *recipe* on one version of a file: a digest of both."""
     return hashlib.blake2b(repr((version, recipe)).encode(), digest_size=20).digest()
 
 
 def lasting_key(content: bytes, recipe: str) -> bytes:
-    """Give the key, for later mounts too, of what *recipe* makes of a file whose bytes have the digest *content*.
+    """Return the key, for later mounts too, of what *recipe* makes of a file whose bytes have the digest *content*.
 
     Nothing that `stat` tells is part of it: many file systems number inodes by the order of lookups, and copies have
     the times of their originals.
@@ -100,10 +93,10 @@ def lasting_key(content: bytes, recipe: str) -> bytes:
     return hashlib.blake2b(repr((edition(), content, recipe)).encode(), digest_size=20).digest()
 
 
-class _Built:
-    """One built file; also the one piece of its content.
+class _BuiltFile:
+    """One built file.
 
-    It stays open as long as somebody holds it. One that is only kept gives way when descriptors are short, and is lost
+    It stays open as long as it is held. A file that is only kept gives way when descriptors are short, and is lost
     then, since it has no name.
     """
 
@@ -122,11 +115,11 @@ class _Built:
 
     @property
     def lost(self) -> bool:
-        """Tell whether it had to give way."""
+        """Whether it has given way."""
         return self._kept.descriptor < 0
 
     def hold(self) -> bool:
-        """Hold it again, after `keep`; tell whether it is still there."""
+        """Hold it again, after `keep`; return whether it is still there."""
         self.holders = 1
         return self._descriptors.use(self._kept) >= 0
 
@@ -135,7 +128,7 @@ class _Built:
         self._descriptors.done(self._kept)
 
     async def read(self, start: int, stop: int) -> Buffer:
-        """Read at once what is in the page cache, in a thread what is not."""
+        """Read at once from the page cache, otherwise in a thread."""
         buffer = np.empty(stop - start, np.uint8).data  # unlike a bytearray not filled with zeros first
         try:
             if os.preadv(self._kept.descriptor, [buffer], start, os.RWF_NOWAIT) == len(buffer):
@@ -160,11 +153,11 @@ class _Built:
 
 
 class BuiltContent(Content):
-    """What was built, open; *fresh* when it was built anew since the last time, so that what was read then is void."""
+    """An open built file; *fresh* when it was rebuilt since it was last opened, so that cached pages are void."""
 
     __slots__ = ("_builds", "_built", "_key", "fresh")
 
-    def __init__(self, builds: "Builds", key: bytes, built: _Built, *, fresh: bool) -> None:
+    def __init__(self, builds: "BuildCache", key: bytes, built: _BuiltFile, *, fresh: bool) -> None:
         """Serve *built*, which *builds* releases when this is closed."""
         self._builds = builds
         self._key = key
@@ -185,8 +178,8 @@ class BuiltContent(Content):
         self._builds.release(self._key, self._built)
 
 
-class _Flight:
-    """One build under way, for how many openers, and how it ended; *goes_on* when it ends without any of them."""
+class _BuildTask:
+    """One build under way, its number of clients, and its outcome; *goes_on* if it outlives them."""
 
     __slots__ = ("built", "ended", "error", "fresh", "goes_on", "openers", "scope")
 
@@ -195,12 +188,12 @@ class _Flight:
         self.scope = trio.CancelScope()
         self.openers = 0
         self.fresh = self.goes_on = False
-        self.built: _Built | None = None
+        self.built: _BuiltFile | None = None
         self.error: OSError | None = None
 
 
-class Builds:
-    """Builds under way and what was built.
+class BuildCache:
+    """Builds under way, and built files.
 
     Files that nobody has open are in *cache*; those that it does not take, or all without one, are kept up to *limit*
     bytes, and as far as *descriptors* has room, by default a budget of their own. Up to *at_once* builds run at a time;
@@ -214,9 +207,9 @@ class Builds:
         self._limit = limit
         self._cache = cache
         self._descriptors = descriptors or Descriptors.of_process()
-        self._flights: dict[bytes, _Flight] = {}
-        self._held: dict[bytes, _Built] = {}
-        self._idle: OrderedDict[bytes, _Built] = OrderedDict()
+        self._tasks: dict[bytes, _BuildTask] = {}
+        self._held: dict[bytes, _BuiltFile] = {}
+        self._idle: OrderedDict[bytes, _BuiltFile] = OrderedDict()
         self._idle_bytes = 0
         self._known: OrderedDict[bytes, tuple[int, tuple[int, int, int]]] = OrderedDict()
         self._permits = trio.Semaphore(at_once)
@@ -230,7 +223,7 @@ class Builds:
     @property
     def under_way(self) -> int:
         """Number of builds that have not ended."""
-        return len(self._flights)
+        return len(self._tasks)
 
     @property
     def weight(self) -> int:
@@ -238,7 +231,7 @@ class Builds:
         return _KNOWN_BYTES * (len(self._known) + len(self._idle))
 
     def size(self, key: bytes) -> int | None:
-        """Give the size of what was built or found in this mount, if any; this never waits and asks no disk."""
+        """Return the size of what was built or found in this mount, if any; this never waits and asks no disk."""
         known = self._known.get(key)
         return known and known[0]
 
@@ -246,11 +239,11 @@ class Builds:
         self,
         key: bytes,
         build: Build,
-        wanted: Wanted = _wanted,
+        wanted: Wanted = always,
         name: Name | None = None,
         limit: float = math.inf,
     ) -> BuiltContent:
-        """Give the content of *key*, kept or made by *build* once for all who ask meanwhile.
+        """Return the content of *key*, kept or made by *build* once for all who ask meanwhile.
 
         Only what has a *name* is looked for in the disk cache, and kept there. Raises OSError where it cannot be made;
         OpenAbandoned when *wanted* says, while it is made, that it no longer is; BuildUnfinished when it is not made
@@ -274,7 +267,7 @@ class Builds:
             self._idle.popitem()[1].close()
         self._idle_bytes = 0
 
-    def _hold(self, key: bytes) -> _Built | None:
+    def _hold(self, key: bytes) -> _BuiltFile | None:
         if built := self._held.get(key):
             built.holders += 1
         elif built := self._idle.pop(key, None):
@@ -284,7 +277,7 @@ class Builds:
             self._held[key] = built
         return built
 
-    def release(self, key: bytes, built: _Built) -> None:
+    def release(self, key: bytes, built: _BuiltFile) -> None:
         """Let one holder of a built file go, for `BuiltContent.close`."""
         built.holders -= 1
         if built.holders:
@@ -304,78 +297,78 @@ class Builds:
 
     async def _wait(
         self, key: bytes, build: Build, wanted: Wanted, name: Name | None, limit: float
-    ) -> tuple[_Built, bool]:
+    ) -> tuple[_BuiltFile, bool]:
         """Wait for the build of *key*, with others perhaps; hold what it gives and tell whether it is fresh."""
         deadline = trio.current_time() + limit
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight()
-            trio.lowlevel.spawn_system_task(self._fly, key, build, name, flight)
-        flight.openers += 1
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = _BuildTask()
+            trio.lowlevel.spawn_system_task(self._run, key, build, name, task)
+        task.openers += 1
         try:
-            while not flight.ended.is_set():
-                with trio.move_on_at(min(trio.current_time() + POLL, deadline)):
-                    await flight.ended.wait()
-                if flight.ended.is_set():
+            while not task.ended.is_set():
+                with trio.move_on_at(min(trio.current_time() + POLL_SECONDS, deadline)):
+                    await task.ended.wait()
+                if task.ended.is_set():
                     break
                 if not wanted():
                     raise OpenAbandoned
                 if trio.current_time() >= deadline:
-                    flight.goes_on = True
+                    task.goes_on = True
                     raise BuildUnfinished
-            if flight.error is not None:
-                raise flight.error
-            assert flight.built is not None  # noqa: S101 - neither an error nor cancelled
-            flight.built.holders += 1
-            return flight.built, flight.fresh
+            if task.error is not None:
+                raise task.error
+            assert task.built is not None  # noqa: S101 - neither an error nor cancelled
+            task.built.holders += 1
+            return task.built, task.fresh
         finally:
-            flight.openers -= 1
-            if not flight.openers:
-                self._leave(key, flight)
+            task.openers -= 1
+            if not task.openers:
+                self._leave(key, task)
 
-    def _leave(self, key: bytes, flight: _Flight) -> None:
+    def _leave(self, key: bytes, task: _BuildTask) -> None:
         """Nobody waits any longer: end the build, or let go what it has made."""
-        if flight.built is not None:
-            self.release(key, flight.built)
-        elif not flight.ended.is_set() and not flight.goes_on:
-            del self._flights[key]
-            flight.scope.cancel()
+        if task.built is not None:
+            self.release(key, task.built)
+        elif not task.ended.is_set() and not task.goes_on:
+            del self._tasks[key]
+            task.scope.cancel()
             self._cancelled += 1
 
-    async def _fly(self, key: bytes, build: Build, name: Name | None, flight: _Flight) -> None:
-        """Be the task of one build."""
+    async def _run(self, key: bytes, build: Build, name: Name | None, task: _BuildTask) -> None:
+        """Run one build, in a task of its own."""
         try:
-            with flight.scope:
+            with task.scope:
                 lasting = await name() if name and self._cache else None
                 built = await self._found(lasting) or await self._build(lasting, build)
-                if flight.scope.cancel_called:
+                if task.scope.cancel_called:
                     built.close()
                 else:
-                    flight.built = self._held[key] = built
-                    flight.fresh = self._remember(key, built)
-                    if not flight.openers:
+                    task.built = self._held[key] = built
+                    task.fresh = self._remember(key, built)
+                    if not task.openers:
                         self.release(key, built)
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 - a codec's panic is no Exception, and this task has no parent
             self._failed += 1
-            flight.error = _said(error)
-            if flight.goes_on and not flight.openers:
-                log.warning("a build that took too long failed in the end: %s", flight.error.strerror)
+            task.error = _said(error)
+            if task.goes_on and not task.openers:
+                log.warning("a build that took too long failed in the end: %s", task.error.strerror)
         finally:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-            flight.ended.set()
+            if self._tasks.get(key) is task:
+                del self._tasks[key]
+            task.ended.set()
 
-    async def _found(self, lasting: bytes | None) -> _Built | None:
+    async def _found(self, lasting: bytes | None) -> _BuiltFile | None:
         """Open the entry of the disk cache; checking a large one takes its time."""
         cache = self._cache
         if cache is None or lasting is None:
             return None
         entry = await run(Purpose.DISK, cache.open, lasting, finish=True)
-        return entry and _Built(self._descriptors, *entry, cached=True)
+        return entry and _BuiltFile(self._descriptors, *entry, cached=True)
 
-    async def _build(self, lasting: bytes | None, build: Build) -> _Built:
+    async def _build(self, lasting: bytes | None, build: Build) -> _BuiltFile:
         async with self._permits:
             self._begun += 1
             if self._descriptors.full():
@@ -389,9 +382,9 @@ class Builds:
             self.close()
             return await self._made(lasting, build)
 
-    async def _made(self, lasting: bytes | None, build: Build) -> _Built:
+    async def _made(self, lasting: bytes | None, build: Build) -> _BuiltFile:
         """Build into a file that only this process can reach."""
-        spool = Spool(self._cache if lasting else None, self._descriptors)
+        spool = BuildFile(self._cache if lasting else None, self._descriptors)
         try:
             file = io.BufferedRandom(spool, _BUFFER)
             await build(file)
@@ -400,24 +393,24 @@ class Builds:
             descriptor, size, cached = await run(Purpose.DISK, spool.finish, lasting or b"", finish=True)
         finally:
             spool.discard()
-        built = _Built(self._descriptors, descriptor, size, cached)
+        built = _BuiltFile(self._descriptors, descriptor, size, cached)
         if not size:
             built.close()
             raise BuildFailed("nothing was made")
         return built
 
-    def _remember(self, key: bytes, built: _Built) -> bool:
-        """Note the exact size; tell whether there was another file of this key before."""
+    def _remember(self, key: bytes, built: _BuiltFile) -> bool:
+        """Note the exact size; return whether there was another file of this key before."""
         before = self._known.pop(key, None)
         self._known[key] = built.size, built.mark
-        if len(self._known) > _MOST_KNOWN:
+        if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
         return before is not None and before[1] != built.mark
 
 
 async def _close_later(content: BuiltContent) -> None:
     try:
-        await trio.sleep(LINGER)
+        await trio.sleep(LINGER_SECONDS)
     finally:
         content.close()
 

@@ -8,7 +8,7 @@ where their memory is accounted for.
 import errno
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from itertools import accumulate
 from typing import Protocol
 
@@ -21,6 +21,9 @@ from dicomfs.sources.source import SourceFile
 
 Buffer = bytes | memoryview
 
+Wanted = Callable[[], bool]
+"""Whether the client that has asked for something still waits for it."""
+
 # Read-ahead reorders the requests of a sequential client: gaps of 128 KiB forward and 1 MiB back are sequential.
 _MAX_GAP_BYTES, _MAX_STEP_BACK_BYTES = 128 << 10, 1 << 20
 
@@ -31,6 +34,11 @@ class WrongSize(OSError):
     def __init__(self, promised: int, made: int) -> None:
         """Carry EIO."""
         super().__init__(errno.EIO, f"{made} bytes were made where {promised} were promised")
+
+
+def always() -> bool:
+    """Wait without end."""
+    return True
 
 
 class Content(ABC):
@@ -184,7 +192,10 @@ class PartialFrameRun(FrameRun):
     __slots__ = ()
 
     async def across(self, start: int, stop: int) -> Buffer:
-        """Read across frames."""
+        """Read across frames; most requests are for bytes of one."""
+        index, offset = divmod(start, self.each or 1)
+        if start < stop <= start + self.each - offset:
+            return await self.part(index, offset, offset + stop - start)
         parts = [await self.part(index, begin, end) for index, begin, end in self.spans(start, stop)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -40,7 +40,7 @@ def safe_name(value: str) -> str:
 
 
 def _part(character: str, first: bool) -> str:
-    """Give one character as it may stand in a name."""
+    """Return one character as it may stand in a name."""
     if character in _ALLOWED:
         plain = not (first and character in ".-")
     else:

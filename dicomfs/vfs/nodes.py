@@ -8,18 +8,10 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
 
-from dicomfs.vfs.content import Content
+from dicomfs.vfs.content import Content, Wanted, always
 
 NODE_BYTES = 800
 """What a node with its name and content costs in memory, about."""
-
-Wanted = Callable[[], bool]
-"""Whether the client that has asked for something still waits for it."""
-
-
-def always() -> bool:
-    """Wait without end."""
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +41,7 @@ class Node:
         self.identity = identity
 
     async def current(self) -> Attributes:
-        """Give the attributes as they are now, with their size; may raise OSError where the source is gone."""
+        """Return the attributes as they are now, with their size; may raise OSError where the source is gone."""
         return self.attributes
 
     async def find_size(self, wanted: Wanted = always, limit: float = math.inf) -> int:
@@ -57,16 +49,16 @@ class Node:
         return self.attributes.size
 
     async def extended(self) -> Mapping[bytes, bytes]:
-        """Give the extended attributes."""
+        """Return the extended attributes."""
         return {}
 
     def replaces(self, before: "Node") -> bool:
-        """Tell whether the inode that *before* stood for needs this node, of the same identity, from now on."""
+        """Whether the inode that *before* stood for needs this node, of the same identity, from now on."""
         return self.attributes != before.attributes
 
 
 class Unknown(Node):
-    """A name that is there, of which nothing else can be learnt just now; whoever asks gets an error.
+    """A name of which nothing else can be learnt at the moment; every request for it fails.
 
     Its attributes are none: mode 0 is of no type, and nobody may be shown them.
     """
@@ -129,17 +121,17 @@ class Directory(Node, ABC):
 
     @abstractmethod
     async def listing(self) -> Sequence[Child]:
-        """Give all children as they are now; the sequence does not change afterwards."""
+        """Return all children as they are now; the sequence does not change afterwards."""
 
 
 class Children(Sequence[Child], ABC):
     """The children of a fixed directory; *weight* is what they cost in memory, in bytes.
 
-    *alike* is what all of them show where they are files that differ in nothing but their names.
+    *shared_attributes* are set where the children are files that differ only in name.
     """
 
     weight: int
-    alike: Attributes | None = None
+    shared_attributes: Attributes | None = None
 
     @abstractmethod
     def name(self, place: int) -> bytes:
@@ -168,7 +160,7 @@ class ListedChildren(Children):
     @overload
     def __getitem__(self, place: slice) -> Sequence[Child]: ...
     def __getitem__(self, place: int | slice) -> Child | Sequence[Child]:
-        """Give one by its place."""
+        """Return one by its place."""
         return self._children[place]
 
 
@@ -196,16 +188,16 @@ class NumberedChildren(Children):
         file: Callable[[int], File],
         extension: str | Callable[[int], str],
         *,
-        alike: Attributes | None = None,
+        shared_attributes: Attributes | None = None,
         first: int = 1,
         digits: int = 4,
         weight: int = 0,
     ) -> None:
         """Number *count* files; *file* and *extension* (with its dot) are asked with the index from 0.
 
-        *alike* is given where all files have the same attributes; *weight* is what the functions hold in memory.
+        *shared_attributes* are given where all files have the same; *weight* is the memory that the functions hold.
         """
-        self.alike = alike
+        self.shared_attributes = shared_attributes
         self.weight = NODE_BYTES + weight
         self._count = count
         self._file = file
@@ -257,7 +249,7 @@ class FixedDirectory(Directory):
         """Make the children ready."""
 
     async def child(self, place: int) -> Node:
-        """Give a child by its place; raises IndexError where there is none."""
+        """Return a child by its place; raises IndexError where there is none."""
         return (await self.children())[place].node
 
     async def lookup(self, name: bytes) -> Child | None:
@@ -265,7 +257,7 @@ class FixedDirectory(Directory):
         return (await self.children()).find(name)
 
     async def listing(self) -> Sequence[Child]:
-        """Give all children."""
+        """Return all children."""
         return await self.children()
 
 
@@ -280,12 +272,12 @@ class ReadyDirectory(FixedDirectory):
         self._children = children
 
     async def children(self) -> Children:
-        """Give the children."""
+        """Return the children."""
         return self._children
 
 
-class LateDirectory(FixedDirectory):
-    """A fixed directory whose children are found when somebody looks into it."""
+class LazyDirectory(FixedDirectory):
+    """A fixed directory whose children are found when it is looked up or listed."""
 
     __slots__ = ("_find",)
 

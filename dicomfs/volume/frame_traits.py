@@ -1,4 +1,4 @@
-"""What tells apart frames that lie in one place, where dimension indices do not: what was measured, how, and when.
+"""Traits that distinguish frames at one position where dimension indices do not: quantity, parameters, time.
 
 Only this module reads these attributes of the functional groups (PS3.3 C.8.13.5, C.8.15.3, C.7.6.16.2).
 """
@@ -29,7 +29,7 @@ _LETTERS = {
 class Trait:
     """One property of frames: how it is called, how that of a frame is read, and whether it is a time.
 
-    Values are put into order where they are *ordered*, else they keep the order in which frames first have them.
+    Values are put into order where they are *ordered*, otherwise they keep the order in which frames first have them.
     """
 
     name: str
@@ -94,13 +94,13 @@ def _numbered(column: Sequence[Value | None], *, ordered: bool) -> Places:
 
 
 def _separates(numbers: Places, codes: Places, index: Places) -> bool:
-    """Tell whether *numbers* differ between frames that have one slice of *index* and one of *codes*."""
+    """Return whether *numbers* differ between frames that have one slice of *index* and one of *codes*."""
     before = len(np.unique(np.stack([codes, index]), axis=1).T)
     return len(np.unique(np.stack([codes, index, numbers]), axis=1).T) > before
 
 
 def _number(sequence: int, tag: int) -> Callable[[DataSet, int], Value | None]:
-    """Give what reads a number of a functional group, as far as the digits of 32 bits tell."""
+    """Return what reads a number of a functional group, as far as the digits of 32 bits tell."""
 
     def read(dataset: DataSet, frame: int) -> Value | None:
         group = functional_group(dataset, frame, sequence)

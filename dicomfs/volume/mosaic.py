@@ -1,4 +1,4 @@
-"""Mosaics: pictures that Siemens tiled from the slices of a volume, and where these slices lie (M6).
+"""Mosaics: images that Siemens tiled from the slices of a volume, and where these slices are (M6).
 
 Only this module reads the private elements of Siemens that say how many tiles there are and which way they go. The
 position of the object is that of a slice as large as the whole mosaic, with the same centre as the first tile.
@@ -39,7 +39,7 @@ class Mosaic:
     descending: bool
 
     def tile(self, place: int) -> tuple[int, int]:
-        """Give the row and the column of the first pixel of the slice at *place*, counted upwards from 0."""
+        """Return the row and the column of the first pixel of the slice at *place*, counted upwards from 0."""
         number = self.slices - 1 - place if self.descending else place
         return number // self.across * self.rows, number % self.across * self.columns
 
@@ -57,7 +57,7 @@ def mosaic_of(dataset: DataSet, fmt: PixelFormat, planes: Planes) -> tuple[Mosai
     across = math.ceil(math.sqrt(slices))
     if fmt.rows % across or fmt.columns % across:
         raise Irregular("each frame is a mosaic of slices, and is not as large as its tiles (M6)")
-    # Frames of an object that states one position are pictures of one place.
+    # Frames of an object that states one position are images of one place.
     others = planes.positions[1:]
     if not (np.isnan(others) | (others == planes.positions[0])).all():
         raise Irregular("the frames are mosaics of slices in different places (M6)")
@@ -80,7 +80,7 @@ def mosaic_of(dataset: DataSet, fmt: PixelFormat, planes: Planes) -> tuple[Mosai
 
 
 def _private(dataset: DataSet, creator: str, element: tuple[int, int]) -> int | None:
-    """Find the tag of a private element by its creator, whose block may lie anywhere in the group (PS3.5 7.8.1)."""
+    """Find the tag of a private element by its creator, whose block may be anywhere in the group (PS3.5 7.8.1)."""
     group, number = element
     for block in _CREATORS:
         if dataset.text(group << 16 | block) == creator and (group << 16 | block << 8 | number) in dataset:

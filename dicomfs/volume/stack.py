@@ -1,4 +1,4 @@
-"""Frames to a volume: the regular grid that their pixels form in the patient, and the order that puts them there.
+"""Frames to a regular grid in the patient: origin, steps, and the slice of each frame.
 
 Pure arithmetic over positions, orientations and spacings (PS3.3 C.7.6.2.1.1), for the frames of one object as for the
 slices of a series. What is not a grid is refused with the reason; nothing is resampled, and no slice is made up.
@@ -15,10 +15,10 @@ from dicomfs.iod.image_plane import Array, Planes
 Vector = tuple[float, float, float]
 Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
-# A slice may lie this far from its place, in parts of the distance between slices or pixels: beyond the rounding of
+# A slice may be this far from its place, in parts of the distance between slices or pixels: beyond the rounding of
 # decimal strings and the wobble of tables, far below what can be seen.
 _SLACK = 0.05
-# Rounded positions may lie further from it, by as much as their last decimal; but a slice that is missing shifts the
+# Rounded positions may be further from it, by as much as their last decimal; but a slice that is missing shifts the
 # others by a third of the distance and more.
 _MAX_ROUNDING = 0.2
 # Directions of three decimals differ by less from right angles and from each other when they mean the same.
@@ -28,14 +28,14 @@ _SAME_MM = 1e-4
 # Nothing that is imaged is further away than a kilometre, and no pixel smaller than a nanometre.
 _MAX_MM, _MIN_MM = 1e6, 1e-6
 MAX_NIFTI_LENGTH = 32767
-"""What NIfTI-1 can count along one dimension."""
+"""The largest size of a dimension in NIfTI-1, whose header has 16 bits for it."""
 
 
 class Irregular(OSError):
     """Planes do not form a regular grid."""
 
     def __init__(self, reason: str) -> None:
-        """Say why in a sentence for a user."""
+        """Carry the reason, a sentence for a user."""
         super().__init__(errno.EIO, reason)
 
 
@@ -98,7 +98,7 @@ def grid_positions_of(stack: Stack, which: Places, volumes: int, *, gaps: bool =
 
 
 def _axes(orientations: Array, spacings: Array) -> tuple[Vector, Vector, tuple[float, float]]:
-    """Give the directions of rows and columns, made exactly perpendicular and of length 1, and the spacings."""
+    """Return the directions of rows and columns, made exactly perpendicular and of length 1, and the spacings."""
     if np.isnan(orientations).any():
         raise Irregular("not every frame has an orientation")
     if np.isnan(spacings).any():
@@ -144,7 +144,7 @@ def _piled(planes: Planes, count: int, normal: Vector, slack: float, gaps: bool)
 
 
 def _depth(planes: Planes) -> float:
-    """Give the thickness of a lone slice."""
+    """Return the thickness of a lone slice."""
     depth = planes.between or planes.thickness or 1.0
     if not _MIN_MM < depth < _MAX_MM:
         raise Irregular("the thickness of the slice makes no sense")
@@ -176,7 +176,7 @@ def _indices(ascending: Array, planes: Planes, gaps: bool) -> Places:
 
 
 def _fits(ascending: Array, index: Places, rounding: float) -> bool:
-    """Tell whether the places of *index* on an even grid are the distances, which were rounded."""
+    """Return whether the places of *index* on an even grid are the distances, which were rounded."""
     step = ascending[-1] / index[-1]
     slack = max(_SLACK * step, min(rounding, _MAX_ROUNDING * step))
     return bool((np.abs(ascending - index * step) <= slack).all())

@@ -1,6 +1,6 @@
-"""The frames of one object as a volume: which are slices of it, which other dimension there is, and what values mean.
+"""Arranges the frames of one object into a 3-D or 4-D volume with one scale.
 
-Only this module reads what tells apart frames that lie in one place: segments, and the dimension indices of
+Only this module reads what tells apart frames that are in one place: segments, and the dimension indices of
 multi-frame objects (PS3.3 C.7.6.17).
 """
 
@@ -62,7 +62,7 @@ class Volume:
 
     There are *slices* in each of *volumes*; *order* has the frames as they follow each other there, at *places* where
     some places have no frame and hold zeros. *affine* is that of `affine_of`, in the patient or, unless *in_patient*,
-    in the system of the device. *seconds* lie between volumes, 0 where that is unknown. *scaling* is the slope and the
+    in the system of the device. *seconds* are between volumes, 0 where that is unknown. *scaling* is the slope and the
     intercept of all values, None where they are not the same for all.
     """
 
@@ -192,7 +192,7 @@ def _by_keys(keys: Integers, pointers: list[int]) -> Split:
 
 
 def _keys(dataset: DataSet, count: int) -> tuple[Integers | None, list[int]]:
-    """Read the dimension indices of all frames but for those of space, and what they point at; else times.
+    """Read the dimension indices of all frames but for those of space, and what they point at; otherwise times.
 
     Nuclear medicine has a vector for each dimension, with an index a frame (PS3.3 C.8.4.8).
     """
@@ -220,7 +220,7 @@ def _keys(dataset: DataSet, count: int) -> tuple[Integers | None, list[int]]:
 
 
 def _repetition(dataset: DataSet) -> float:
-    """Read the repetition time of an MR image in seconds; a single volume of a film states it, too."""
+    """Read the repetition time of an MR image in seconds; a single volume of a cine loop states it, too."""
     milliseconds = in_group(dataset, 0, tags.MRTimingAndRelatedParametersSequence, tags.RepetitionTime).number(
         tags.RepetitionTime
     )
@@ -247,7 +247,7 @@ def _seconds(dataset: DataSet, frames: Places, timed: bool) -> float:
 
 
 def _scaling(pixels: PixelData, count: int) -> tuple[float, float] | None:
-    """Give slope and intercept where one pair, as float32, makes real values of all that can be stored."""
+    """Return slope and intercept where one pair, as float32, makes real values of all that can be stored."""
     fmt = pixels.format
     if fmt.samples != 1 or fmt.photometric == "PALETTE COLOR":
         return 1.0, 0.0

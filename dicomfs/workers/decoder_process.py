@@ -46,7 +46,7 @@ Carries the worker's socket.
 """
 
 REQUEST = struct.Struct("<QQQQ")
-"""Sequence number, bytes of the pickled Task and of the encoded frame behind it in the slot, bytes of the slot.
+"""Sequence number, bytes of the pickled Task and of the encoded frame after it in the slot, bytes of the slot.
 
 Carries the slot itself when it is a new one.
 """
@@ -58,10 +58,10 @@ Followed by the reason (UTF-8) when it was not made.
 """
 
 REASON_LIMIT = 1000
-"""Most bytes of a reason; one datagram holds an answer."""
+"""Maximum bytes of a reason; one datagram holds an answer."""
 
 REPAIRS = 1000
-"""Bytes of the sentences on what was mended: lines, and spaces behind them."""
+"""Bytes of the sentences on repairs: lines, padded with spaces."""
 
 RANGE = struct.Struct("<dd")
 """Lowest and highest value of a frame, both not-a-number when it has none."""
@@ -69,10 +69,10 @@ RANGE = struct.Struct("<dd")
 GREYS = struct.Struct("<dd")
 """How much of a frame is grey if its components are YCbCr, and if they are RGB (see `codecs.colour`)."""
 
-# Decoders leak, and one that was subverted shall not see the frames of others for ever. A new worker costs
-# about as much as one frame, so one in 200 is not felt.
-_TASKS = 200
-_RESIDENT = 256 << 20
+# Workers are recycled: decoders leak, and a compromised one must not go on seeing the frames of other patients. A fork
+# costs about as much as one frame.
+_MAX_TASKS = 200
+_MAX_RESIDENT_BYTES = 256 << 20
 
 _NICENESS = 10
 
@@ -222,7 +222,7 @@ def _film(channel: socket.socket) -> None:
 def _answer_all(channel: socket.socket, statistics: int) -> None:
     """Answer requests on *channel* until it is closed or this worker has done its share."""
     slot: mmap.mmap | None = None
-    for count in range(1, _TASKS + 1):
+    for count in range(1, _MAX_TASKS + 1):
         message, descriptors, _, _ = socket.recv_fds(channel, REQUEST.size, 1)
         if not message:
             return
@@ -230,7 +230,7 @@ def _answer_all(channel: socket.socket, statistics: int) -> None:
         if descriptors:
             slot = _map(descriptors[0], size)
         length, reason = _attempt(slot, described, encoded) if slot is not None else (0, _TOO_LARGE)
-        retires = slot is None or count == _TASKS or _resident(statistics) > _RESIDENT
+        retires = slot is None or count == _MAX_TASKS or _resident(statistics) > _MAX_RESIDENT_BYTES
         answer = ANSWER.pack(sequence, length, not reason, retires)
         channel.send(answer + reason.encode("utf-8", "replace")[:REASON_LIMIT])
         if retires:
@@ -248,7 +248,7 @@ def _map(descriptor: int, size: int) -> mmap.mmap | None:
 
 
 def _attempt(slot: mmap.mmap, described: int, encoded: int) -> tuple[int, str]:
-    """Perform the task in *slot* and lay the result at its start; give its length, and why there is none."""
+    """Perform the task in *slot* and lay the result at its start; return its length, and why there is none."""
     try:
         with memoryview(slot) as view:
             task: Task = pickle.loads(view[:described])  # noqa: S301  from the daemon

@@ -24,13 +24,13 @@ from dicomfs.workers.pool import DecodeError, WorkerEnded, WorkerPool
 from dicomfs.workers.processes import Buffer
 
 WORKING_BYTES = 64 << 20
-"""Memory for each worker, beside the cache, that frames take while they are made and open files are read from them."""
+"""Memory for each worker, in addition to the cache, for frames that are made and that open files are read from."""
 
 # Frames that are prefetched beyond one for each worker, so that no worker waits while the client takes one away.
 _EXTRA_DEPTH = 2
 # Seconds after which a prefetched frame that nobody has fetched gives way to others: its client has left.
 _UNFETCHED_SECONDS = 2.0
-# Workers that end one after another at the same frame before that is its own fault: nobody kills so many by chance.
+# Workers that end one after another at the same frame before the frame is at fault: chance does not end so many.
 _MAX_LOST_WORKERS = 3
 
 
@@ -231,7 +231,7 @@ class FrameCache:
         return len(self._held.popitem(last=False)[1]) if self._held else 0
 
     def _fetched(self, request: Request) -> bool:
-        """Count a result as fetched; tell whether it was waiting for that."""
+        """Count a result as fetched; return whether it was waiting for that."""
         unfetched = self._unfetched.pop(request, None)
         self._unfetched_bytes -= unfetched.size if unfetched else 0
         return unfetched is not None

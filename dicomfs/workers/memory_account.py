@@ -1,4 +1,4 @@
-"""The account of the memory that frames take outside the cache: one limit, whoever makes or holds them.
+"""The account of the memory that frames take outside the cache: one limit for all.
 
 A frame that is being made takes memory for its encoded bytes, for the slot that the worker shares with the daemon, and
 for the result. A result that an open file is read from stays in memory until the file is closed. Both count here. Work
@@ -34,7 +34,7 @@ class Room:
         return self
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
-        """Give the memory back."""
+        """Return the memory back."""
         self._account.leave(self)
 
 

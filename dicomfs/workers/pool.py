@@ -297,7 +297,7 @@ class WorkerPool:
 
 
 async def _greeted(worker: Worker) -> bool:
-    """Wait for a new worker; tell whether it was heard of in time."""
+    """Wait for a new worker; return whether it was heard of in time."""
     with trio.move_on_after(_START_TIMEOUT) as limit:
         await worker.greeting()
     return not limit.cancelled_caught

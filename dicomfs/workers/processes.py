@@ -62,7 +62,7 @@ class _Slot:
             raise
 
     def hand_over(self) -> int:
-        """Give the descriptor of a slot that its worker does not know yet, once; the caller closes it."""
+        """Return the descriptor of a slot that its worker does not know yet, once; the caller closes it."""
         file, self._file = self._file, -1
         return file
 
@@ -91,7 +91,7 @@ class Worker:
 
     @property
     def greeted(self) -> bool:
-        """Tell whether the process has said that it is there."""
+        """Whether the process has said that it is there."""
         return self._pidfd >= 0
 
     async def greeting(self) -> None:
@@ -105,7 +105,7 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Tell whether the process is there, lives, and is silent as it should be."""
+        """Whether the process is there, lives, and is silent as it should be."""
         if not self.greeted:
             return False
         try:
@@ -117,7 +117,7 @@ class Worker:
         return False
 
     def may_serve(self, owner: Hashable, *, lasting: bool) -> bool:
-        """Tell whether bytes of the object *owner* may be decoded here; *lasting* are results that outlive the mount.
+        """Whether bytes of the object *owner* may be decoded here; *lasting* are results that outlive the mount.
 
         What was decoded before may have subverted the process. One that has failed serves only the object whose bytes
         it failed at, and what outlives the mount is made where no bytes of other objects were.
@@ -176,7 +176,7 @@ class Worker:
             raise WorkerLost from error
 
     def _fit_slot(self, needed: int) -> list[int]:
-        """Have a slot of at least *needed* bytes; give its descriptor when the worker has yet to get it."""
+        """Have a slot of at least *needed* bytes; return its descriptor when the worker has yet to get it."""
         if self._slot is not None and self._slot.size >= needed:
             return []
         self._free_slot()
@@ -208,7 +208,7 @@ class Worker:
         return Answer(payload, _reason(message[ANSWER.size :]), bool(retires))
 
     def shrink(self, size: int) -> None:
-        """Give the slot back if it is larger than *size* bytes; the next request makes another."""
+        """Return the slot back if it is larger than *size* bytes; the next request makes another."""
         if self._slot is not None and self._slot.size > size:
             self._free_slot()
 
@@ -234,7 +234,7 @@ class Worker:
 
 
 def python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    """Give the command line that runs a *module* of ours in another process, and its environment.
+    """Return the command line that runs a *module* of ours in another process, and its environment.
 
     It finds the modules that this one found, and never one in the current directory.
     """

@@ -189,7 +189,7 @@ def _capability_header() -> ctypes.Array[ctypes.c_uint32]:
 
 
 def _landlock() -> int:
-    """Forbid every use of the file system, TCP, and signals and abstract sockets of others; give the version."""
+    """Forbid every use of the file system, TCP, and signals and abstract sockets of others; return the version."""
     version = _syscall(_LANDLOCK_CREATE_RULESET, 0, 0, _LANDLOCK_VERSION)
     if version < 1:
         return 0

@@ -26,5 +26,5 @@ def run(act: Callable[..., object], *args: object) -> object:
 
 if __name__ == "__main__":
     right, trio.run = trio.run, run  # type: ignore[assignment]
-    session.HEARTBEAT = 0.001
+    session.HEARTBEAT_SECONDS = 0.001
     main.main(sys.argv[sys.argv.index("mount") :])

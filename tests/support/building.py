@@ -22,7 +22,7 @@ from dicomfs.cli import main
 from dicomfs.entries.built_file import BuiltFile, Recipe
 from dicomfs.entries.dependence import Depends
 from dicomfs.fuse import operations
-from dicomfs.instance.handle import Subject
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.tree import instance_directory
 from dicomfs.vfs import builds
@@ -114,7 +114,7 @@ class ToldFile:
         self.name = name
         self._control = control
 
-    def node(self, instance: Instance, subject: Subject) -> BuiltFile:
+    def node(self, instance: Instance, subject: InstanceHandle) -> BuiltFile:
         """Give the file, for every object."""
         return BuiltFile(subject, Recipe(f"test {self.name}", None, self._build))
 
@@ -144,7 +144,10 @@ if __name__ == "__main__":
     place = Path(os.environ["DICOMFS_TEST_CONTROL"])
     told = [(ToldFile(name, place), True) for name in SIZES]
     instance_directory.VIRTUAL_FILES = (*instance_directory.VIRTUAL_FILES, *told)
-    for module, name, file in ((operations, "BUILD_LIMIT", place / "limit"), (builds, "LINGER", place / "linger")):
+    for module, name, file in (
+        (operations, "BUILD_LIMIT_SECONDS", place / "limit"),
+        (builds, "LINGER_SECONDS", place / "linger"),
+    ):
         if file.exists():
             setattr(module, name, float(file.read_text()))
     main.main(sys.argv[sys.argv.index("mount") :])

@@ -143,7 +143,9 @@ KINDS = [
         3,
         gdcm=True,
     ),
+    # A frame of 1 KB, in which every bit counts, and one of the quality that is used for diagnosis.
     Kind("JPEG 2000 lossy", _of(GREY, "4.91"), lambda v: _j2k(v, level=38), imagecodecs.jpeg2k_decode, 12, gdcm=True),
+    Kind("JPEG 2000 fine", _of(GREY, "4.91"), lambda v: _j2k(v, level=50), imagecodecs.jpeg2k_decode, 4, gdcm=True),
     Kind(
         "JPEG 2000 colour",
         _of(_RGB, "4.90", photometric="YBR_RCT"),

@@ -18,7 +18,7 @@ from typing import TypeVar
 import trio
 
 from dicomfs.instance.entry_selection import ALL, Selection
-from dicomfs.instance.services import Services
+from dicomfs.instance.services import MountServices
 from dicomfs.instance.view_options import ViewOptions
 from dicomfs.rendering.render import Window
 from dicomfs.sources.local import LocalSource
@@ -70,7 +70,7 @@ def tree_of(
     source = LocalSource(str(archive))
     try:
         view = ViewOptions(window, every_film, selection)
-        yield root(Services.of(source, loop.decoder.prefetcher, view))
+        yield root(MountServices.of(source, loop.decoder.prefetcher, view))
     finally:
         source.close()
 
