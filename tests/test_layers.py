@@ -57,7 +57,7 @@ FOLDERS = (
     ),
     Folder(
         "pixeldata",
-        "Where each frame lies in the stream, and whether it is sound.",
+        "Where each frame is in the stream, and whether it is sound.",
         "pixel_data bare_codestream offset_tables frame_status overlays frames_within frames video_stream",
     ),
     Folder(
