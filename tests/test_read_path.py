@@ -62,7 +62,7 @@ def read(archive: Path, path: str, act: Callable[[Operations, int], Awaitable[No
     async def main() -> None:
         source = LocalSource(str(archive))
         async with Decoding(1) as decoding:
-            operations = Operations(root(MountServices.of(source, decoding.prefetcher)), source.free_space)
+            operations = Operations(root(MountServices.of(source, decoding.prefetcher)), source.space)
             context: Any = Context()
             for other in PAGES:
                 opened = await operations.open(await found(operations, f"x.dcm/{other}"), 0, context)
