@@ -8,8 +8,11 @@ import warnings
 from typing import Any
 
 from pydicom.encaps import encapsulate
-from pydicom.pixels.decoders import RLELosslessDecoder
+from pydicom.pixels import get_decoder
 
+from dicomfs.dicom import uids
+
+_RLE = get_decoder(uids.RLELossless)
 # The header of a frame: the number of its segments, and where each begins (PS3.5 G.5).
 _HEADER = struct.pack("<16L", 1, 64, *[0] * 14)
 # Columns has 16 bits; longer segments are several rows, the last one filled up.
@@ -38,7 +41,9 @@ def packbits(segment: bytes, length: int) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # pydicom cuts a segment that is a little longer, and warns of it
         try:
-            values, _ = RLELosslessDecoder.as_array(frame, index=0, raw=True, decoding_plugin="pydicom", **shape)
+            values, _ = get_decoder(uids.RLELossless).as_array(
+                frame, index=0, raw=True, decoding_plugin="pydicom", **shape
+            )
         except UserWarning as warning:
             raise ValueError(str(warning)) from warning
     return bytes(values.tobytes()[:length])
