@@ -22,7 +22,7 @@ from support.builders import (
 )
 from support.copying import copies, read
 from support.mounting import Loop
-from support.oracles import ask_dcmtk, ask_gdcm
+from support.oracles import Answers, ask_dcmtk, ask_gdcm
 from test_native_dcm import GE_PRIVATE, errors
 
 from dicomfs.dicom import uids
@@ -124,7 +124,7 @@ def test_every_program_reads_every_copy(
             dataset = read(copy)
             states_all(dataset, kind)
             uid = str(dataset.file_meta.TransferSyntaxUID)
-            answers = {
+            answers: dict[str, Answers] = {
                 "pydicom": [pydicom.pixels.pixel_array(dataset, raw=True)],
                 "DCMTK": ask_dcmtk(place, uid, False, program, tmp_path),
                 "GDCM": ask_gdcm(place, False, program, tmp_path),

@@ -352,10 +352,10 @@ def test_built_files_that_are_held_leave_the_others_alone() -> None:
 
 def test_a_client_that_cannot_be_looked_at_still_waits() -> None:
     client = Requester(os.getpid())
-    assert client.waits()
+    assert client.is_waiting()
     with few(0):
-        assert client.waits()
-        assert Requester(os.getpid()).waits()
+        assert client.is_waiting()
+        assert Requester(os.getpid()).is_waiting()
 
 
 def files_of(directory: Path) -> Iterator[Path]:

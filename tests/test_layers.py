@@ -75,7 +75,8 @@ FOLDERS = (
     Folder(
         "codecs",
         "Encoded frame to stored values and back, for each transfer syntax; importable in a bare process.",
-        "encoders registry rle decoders damage decoder_table by_imagecodecs by_pillow by_pylibjpeg packbits encoded"
+        "encoders registry rle decoders damage decoder_table by_imagecodecs by_pillow by_pydicom by_pylibjpeg packbits"
+        " encoded"
         " codestream lossless_end jpeg2000 colour jpegxl jpeg native remarks predictor codestream_ends openjpeg_log"
         " bitstream pixel_format",
     ),

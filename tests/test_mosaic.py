@@ -7,6 +7,7 @@ import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import nibabel as nib
@@ -102,11 +103,11 @@ def test_frames_of_mosaics_are_volumes_also_where_they_are_encoded_or_rescaled(l
     assert_in_place(volume, planes, (of(planes, 3) + 1) * 0.5 - 3)
 
 
-def without(*tags: int) -> Callable[[DataSet], object]:
+def without(*tags: int) -> Callable[[dict[int, Any]], object]:
     return lambda elements: [elements.pop(tag) for tag in tags]
 
 
-def of_header(**changes: list[str]) -> Callable[[DataSet], object]:
+def of_header(**changes: list[str]) -> Callable[[dict[int, Any]], object]:
     entries = {"SliceNormalVector": ["0", "0", "1"], "NumberOfImagesInMosaic": ["5"], **changes}
     return lambda elements: elements.update({0x00291010: ("OB", csa(entries, newer=True))})
 
@@ -116,7 +117,7 @@ def tiles_of(number: int) -> DataSet:
     return {0x0019100A: ("US", number), 0x00291010: ("OB", csa(header, newer=True))}
 
 
-def of_bytes(data: bytes) -> Callable[[DataSet], object]:
+def of_bytes(data: bytes) -> Callable[[dict[int, Any]], object]:
     return lambda elements: elements.update({0x00291010: ("OB", data)})
 
 

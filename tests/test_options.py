@@ -76,7 +76,8 @@ def test_a_window_may_begin_with_a_minus_sign_wherever_it_stands() -> None:
         (["--window"], "--window needs a value: --window=C,W"),
         (["--window", "--cine=all"], "--window needs a value: --window=C,W"),
         (["--window", "-600,x"], "--window: '-600,x' is not a centre and a width"),
-        (["--window", "-f"], "--window: '-f' is not a centre and a width"),
+        (["--window", "-f"], "--window needs a value: --window=C,W"),
+        (["--nothing", "--window"], "--window needs a value: --window=C,W"),
     ],
 )
 def test_a_window_that_is_none(words: list[str], said: str) -> None:
@@ -84,7 +85,15 @@ def test_a_window_that_is_none(words: list[str], said: str) -> None:
         parse(["cat", "archive", *words], VERBS)
 
 
-@pytest.mark.parametrize("words", [["--nothing"], ["--window=1,2", "--nothing"], ["--window", "-1,2", "--nothing"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--nothing"],
+        ["--window=1,2", "--nothing"],
+        ["--window", "-1,2", "--nothing"],
+        ["--nothing", "--window", "-1,2"],
+    ],
+)
 def test_unknown_options_are_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         parse(["cat", "archive", *words], VERBS)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from dicomfs.formats.png import BLOCK, chunk, png_size, write_png
 
@@ -55,7 +56,9 @@ def test_chunks_count_in_the_length() -> None:
     chunks = (chunk(b"sBIT", b"\x08"), chunk(b"tEXt", b"Software\0dicomfs"))
     file = write_png(noise(10, 20, 1), chunks)
     assert len(file) == png_size(10, 20, 1, sum(map(len, chunks)))
-    assert Image.open(io.BytesIO(file)).text == {"Software": "dicomfs"}
+    with Image.open(io.BytesIO(file)) as opened:
+        assert isinstance(opened, PngImageFile)
+        assert opened.text == {"Software": "dicomfs"}
 
 
 def test_a_picture_that_is_not_contiguous_is_written_as_it_looks() -> None:

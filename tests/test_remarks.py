@@ -11,6 +11,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from support.builders import JPEG, PER_FRAME_GROUPS, dicom, encapsulated, image
 from support.mounting import Loop, mounted
 from support.object_directories import Shown, window
@@ -28,6 +29,7 @@ def said(data: bytes) -> str:
     """Give the text of a picture, as another program reads it."""
     with Image.open(io.BytesIO(data)) as picture:
         picture.load()
+        assert isinstance(picture, PngImageFile)
         text: str = picture.text["Comment"]
     assert len(text) == LONGEST
     return text.strip()

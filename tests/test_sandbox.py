@@ -261,9 +261,11 @@ def test_call_numbers_are_those_of_the_kernel_headers() -> None:
 def test_all_that_drawing_needs_is_loaded_before() -> None:
     """NumPy imports parts of itself at first use; every way to draw a frame is tried as the first thing."""
     before = """
-from dicomfs.workers import worker
+from dicomfs.workers import decoder_process as worker
 from dicomfs.codecs.pixel_format import PixelFormat
 from dicomfs.rendering.render import Display, Lut, Palette, Window
+from dicomfs.codecs import decoder_table
+decoder_table.load_all()
 grey = PixelFormat(300, 300, 1, 16, 12, 11, True, "MONOCHROME1", False, "1.2.840.10008.1.2.4.91")
 words = (numpy.arange(300 * 300) % 1000).astype("<i2").reshape(300, 300)
 words[words < 600] = 10

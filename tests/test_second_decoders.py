@@ -23,7 +23,7 @@ from support.damaged_streams import Kind as Sample
 from support.mounting import mounted
 from test_codecs import opened, samples
 
-from dicomfs.codecs import by_imagecodecs, by_pillow, by_pylibjpeg, decoder_table, packbits
+from dicomfs.codecs import by_imagecodecs, by_pillow, by_pydicom, by_pylibjpeg, decoder_table, packbits
 from dicomfs.codecs.codestream import read_header
 from dicomfs.codecs.decoder_table import DECODERS, OPTIONAL
 from dicomfs.codecs.encoded import Encoded, Kind
@@ -240,6 +240,17 @@ def test_our_own_run_length_coding_is_that_of_imagecodecs(runs: list[tuple[int, 
         packbits.packbits(coded, plane.size - 1)
 
 
+@pytest.mark.parametrize("shape", [(1, 4), (7, 13), (300, 400), (1, 65536), (257, 257)])
+@pytest.mark.parametrize("greys", [2, 3, 256])
+def test_pydicom_unpacks_segments_of_any_length(shape: tuple[int, int], greys: int) -> None:
+    plane = np.random.default_rng(greys).integers(0, greys, shape).astype(np.uint8)
+    coded = packbits.encode(plane)
+    assert by_pydicom.packbits(coded, plane.size) == plane.tobytes()
+    for length in (plane.size - 1, plane.size + 1, plane.size // 2):
+        with pytest.raises((RuntimeError, ValueError)):
+            by_pydicom.packbits(coded, length)
+
+
 # Damage
 
 
@@ -314,16 +325,19 @@ def test_damage_is_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def archive_of(place: Path) -> Path:
-    """Make an archive of a JPEG, a JPEG 2000 and a JPEG-LS object."""
+    """Make an archive of a JPEG, a JPEG 2000, a JPEG-LS and an RLE object."""
     (place / "archive").mkdir()
     for name, syntax in (
         ("JPEG grey", JPEG),
         ("JPEG 2000 lossless", "1.2.840.10008.1.2.4.90"),
         ("JPEG-LS 8", "1.2.840.10008.1.2.4.80"),
+        ("RLE 16", "1.2.840.10008.1.2.5"),
     ):
         kind = next(kind for kind in KINDS if kind.name == name)
         data = encapsulated([bytes(kind.encode(kind.draw(1)))])
-        (place / "archive" / f"{name}.dcm").write_bytes(dicom(image(SIDE, SIDE, data, vr="OB"), syntax))
+        (place / "archive" / f"{name}.dcm").write_bytes(
+            dicom(image(SIDE, SIDE, data, bits=kind.fmt.bits_allocated, vr="OB"), syntax)
+        )
     return place / "archive"
 
 
@@ -336,10 +350,11 @@ def test_commands_and_mounts_work_without_imagecodecs(tmp_path: Path, monkeypatc
     assert doctor.returncode == 1
     report = doctor.stdout.decode()
     assert "ok  JPEG baseline (1.2.840.10008.1.2.4.50): pillow\n" in report
+    assert "ok  RLE (1.2.840.10008.1.2.5): pydicom, dicomfs\n" in report
     assert "NO  JPEG-LS lossless (1.2.840.10008.1.2.4.80): no decoder here reads JPEG-LS: pip install" in report
     monkeypatch.setenv("PYTHONPATH", hidden_library.environment(folder)["PYTHONPATH"])
     with mounted(archive, tmp_path, warn=True) as mount:
-        for name in ("JPEG grey", "JPEG 2000 lossless"):
+        for name in ("JPEG grey", "JPEG 2000 lossless", "RLE 16"):
             data = (mount.path / f"{name}.dcm" / "frames" / "0001.png").read_bytes()
             assert Remark.SECOND_DECODER.value in read(text_of(data, LONGEST))
             assert (Remark.DAMAGE_UNHEARD.value in read(text_of(data, LONGEST))) == ("2000" in name)

@@ -41,6 +41,7 @@ from dicomfs.codecs.bitstream import CodecError
 from dicomfs.codecs.decoders import Decoded
 from dicomfs.codecs.jpeg2000 import read_header
 from dicomfs.codecs.pixel_format import PixelFormat
+from dicomfs.dicom import uids
 from dicomfs.dicom.encapsulation import Encapsulation
 from dicomfs.dicom.stream import Memory
 from dicomfs.entries import transcoded
@@ -590,11 +591,11 @@ def test_workers_encode_at_once(loop: Loop, tmp_path: Path) -> None:
 def test_what_does_not_come_back_is_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Encoders are not believed: an encoder that loses a bit fails the frame."""
     lossy = encoders._Encoder(lambda values, fmt: encoders._rle(values & 0xFE, fmt), lambda fmt: True)
-    fmt = encoders.target(formatted(8, 8), encoders.RLE)
+    fmt = encoders.target(formatted(8, 8), uids.RLELossless)
     assert fmt
     values = noise(formatted(8, 8), 1)[0]
     assert encoders.encode(Decoded(values, "MONOCHROME2"), fmt)
-    monkeypatch.setitem(encoders._ENCODERS, encoders.RLE, lossy)
+    monkeypatch.setitem(encoders._ENCODERS, uids.RLELossless, lossy)
     with pytest.raises(CodecError, match="not be the same"):
         encoders.encode(Decoded(values, "MONOCHROME2"), fmt)
 
@@ -603,16 +604,16 @@ def test_an_encoder_that_fails_is_an_error_of_the_frame(monkeypatch: pytest.Monk
     def broken(values: np.ndarray, fmt: PixelFormat) -> bytes:
         raise RuntimeError("no")
 
-    fmt = encoders.target(formatted(8, 8), encoders.JPEG_LS)
+    fmt = encoders.target(formatted(8, 8), uids.JPEGLSLossless)
     assert fmt
-    monkeypatch.setitem(encoders._ENCODERS, encoders.JPEG_LS, encoders._Encoder(broken, lambda fmt: True))
+    monkeypatch.setitem(encoders._ENCODERS, uids.JPEGLSLossless, encoders._Encoder(broken, lambda fmt: True))
     with pytest.raises(CodecError):
         encoders.encode(Decoded(noise(formatted(8, 8), 1)[0], "MONOCHROME2"), fmt)
 
 
 def test_rows_are_encoded_on_their_own() -> None:
     """No run goes on in the next row (PS3.5 G.3.1), and segments have even lengths (G.3)."""
-    fmt = encoders.target(formatted(16, 16), encoders.RLE)
+    fmt = encoders.target(formatted(16, 16), uids.RLELossless)
     assert fmt
     frame = bytes(encoders.encode(Decoded(np.zeros(fmt.shape, "<u2"), "MONOCHROME2"), fmt))
     count, *starts = struct.unpack_from("<16L", frame)
@@ -624,7 +625,7 @@ def test_an_encoded_result_may_be_shorter_and_never_longer(loop: Loop) -> None:
     fmt = formatted(8, 8)
     values = noise(fmt, 1)[0]
     source = PixelFormat(23, 31, 1, 8, 8, 7, False, "MONOCHROME2", False, ENCAPSULATED_UNCOMPRESSED)
-    copy = encoders.target(fmt, encoders.RLE)
+    copy = encoders.target(fmt, uids.RLELossless)
     task = partial(Task, source, 0, "copy", None, copy=copy)
     made = loop.run(loop.decoder.pool.run, task(size=10_000, at_most=True), values.tobytes())
     assert 64 < len(made) < 10_000

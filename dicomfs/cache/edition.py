@@ -17,6 +17,7 @@ _PACKAGES = (
     "isal",
     "numpy",
     "pillow",
+    "pydicom",
     "pylibjpeg",
     "pylibjpeg-libjpeg",
     "pylibjpeg-openjpeg",

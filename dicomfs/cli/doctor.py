@@ -33,7 +33,7 @@ from dicomfs.workers.processes import python
 
 _PACKAGES = ("pyfuse3", "trio", "numpy", "isal", "simplejpeg")
 # Decoders: what they read is what counts, and one can stand in for another.
-_DECODERS = ("imagecodecs", "pillow", "pylibjpeg", "pylibjpeg-openjpeg")
+_DECODERS = ("imagecodecs", "pillow", "pydicom", "pylibjpeg", "pylibjpeg-openjpeg")
 _TRIAL_SECONDS = 30
 _POLL = 0.05
 _PROBE = b"read through the kernel"

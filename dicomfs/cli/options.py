@@ -1,6 +1,7 @@
 """The table of options. `argparse`, `-o` and the tables of the README are made from it; nothing else declares one."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ _ON_THE_TREE = (MOUNT, LS, CAT, CP)
 
 # The value of an option that stands alone because argparse took its value for an option (see `Option.signed`).
 _ELSEWHERE = object()
+_NEGATIVE = re.compile("-[0-9.]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,15 +246,17 @@ def add_options(parser: argparse.ArgumentParser, verb: str) -> None:
 def take_signed_values(options: argparse.Namespace, rest: list[str]) -> list[str]:
     """Give options that stand alone the values that argparse left over in *rest*; return what is left then.
 
-    argparse takes a value that begins with a minus sign for an unknown option unless it is a single number. Raises
+    argparse takes a value that begins with a minus sign for an unknown option, unless it is a single number. Raises
     UsageError where there is no value.
     """
     rest = list(rest)
     for option in OPTIONS:
         if option.signed and getattr(options, option.attribute, None) is _ELSEWHERE:
-            if not rest:
+            value = next(filter(_NEGATIVE.match, rest), None)
+            if value is None:
                 raise UsageError(f"--{option.name} needs a value: --{option.name}={option.metavar}")
-            set_option(options, option, rest.pop(0), f"--{option.name}")
+            rest.remove(value)
+            set_option(options, option, value, f"--{option.name}")
     return rest
 
 

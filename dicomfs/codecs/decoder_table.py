@@ -40,7 +40,8 @@ Decode = Callable[[Encoded], np.ndarray]
 class Decoder:
     """One decoder: a *function* of a *module* of this folder, which imports *package*.
 
-    *library* is the name by which the package is installed, *feature* what its build must have.
+    *library* is the name by which the package is installed, *feature* what its build must have. A *spare* decoder takes
+    too much memory (31 MB) to be loaded in vain: it is loaded where none before it in the table is there.
     """
 
     library: str
@@ -48,6 +49,7 @@ class Decoder:
     module: str
     function: str
     feature: str = ""
+    spare: bool = False
 
     @property
     def installed(self) -> bool:
@@ -70,6 +72,7 @@ _PILLOW = Decoder("pillow", "PIL", "by_pillow", "jpeg", "jpg")
 _PILLOW_2000 = Decoder("pillow", "PIL", "by_pillow", "jpeg_2000", "jpg_2000")
 _OPENJPEG = Decoder("pylibjpeg-openjpeg", "openjpeg", "by_pylibjpeg", "jpeg_2000", "openjpeg")
 _LIBJPEG = Decoder("pylibjpeg-libjpeg", "libjpeg", "by_pylibjpeg", "jpeg", "libjpeg")
+_PYDICOM = Decoder("pydicom", "pydicom", "by_pydicom", "packbits", "rle", spare=True)
 _OWN_RLE = Decoder("dicomfs", "dicomfs", "packbits", "packbits")
 
 DECODERS: dict[Kind, tuple[Decoder, ...]] = {
@@ -81,7 +84,7 @@ DECODERS: dict[Kind, tuple[Decoder, ...]] = {
     Kind.JPEG_2000: (_JPEG_2000, _OPENJPEG, _PILLOW_2000),
     Kind.HTJ2K: (_JPEG_2000, _OPENJPEG, _PILLOW_2000),
     Kind.JPEG_XL: (_JPEG_XL,),
-    Kind.RLE: (_PACKBITS, _OWN_RLE),
+    Kind.RLE: (_PACKBITS, _PYDICOM, _OWN_RLE),
 }
 
 OPTIONAL = frozenset(("pylibjpeg-libjpeg",))
@@ -114,15 +117,19 @@ def _loaded(decoder: Decoder) -> Callable[..., Any] | None:
 
 def load_all() -> None:
     """Load every decoder that there is."""
-    for decoders in DECODERS.values():
-        for decoder in decoders:
-            _loaded(decoder)
+    for kind in DECODERS:
+        for _ in usable(kind):
+            pass
 
 
 def usable(kind: Kind, *, first_left_out: bool = False) -> Iterator[tuple[Callable[..., Any], bool]]:
     """List the decoders of *kind* that are there, in their order, each with whether it is another than the first."""
+    any_before = False
     for place, decoder in enumerate(DECODERS[kind]):
-        if decoder.loaded is not None and not (first_left_out and place == 0):
+        if (decoder.spare and any_before) or decoder.loaded is None:
+            continue
+        any_before = True
+        if not (first_left_out and place == 0):
             yield decoder.loaded, place > 0
 
 
