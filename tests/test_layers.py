@@ -96,8 +96,8 @@ FOLDERS = (
         "dicom",
         "Bytes to data sets and back (PS3.5, PS3.6, PS3.10), their JSON and their text.",
         "encapsulation text_dump part10_writer json_model xattrs part10_reader element_reader long_sequence item_walk"
-        " item_layout data_set fragments deflated encoding values recognition printable problems on_demand stream"
-        " dictionary character_sets tags uids",
+        " item_columns item_layout data_set fragments deflated encoding values recognition printable problems on_demand"
+        " stream dictionary character_sets tags uids",
     ),
     Folder(
         "resources",

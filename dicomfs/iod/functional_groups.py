@@ -8,7 +8,8 @@ import numpy as np
 
 from dicomfs.dicom import tags
 from dicomfs.dicom.data_set import DataSet
-from dicomfs.dicom.long_sequence import Column, LongSequence
+from dicomfs.dicom.item_columns import Column
+from dicomfs.dicom.long_sequence import LongSequence
 
 Integers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
