@@ -297,7 +297,7 @@ def test_built_files_give_way_and_are_built_again(cached: bool, tmp_path: Path) 
         for number in range(40):
             await read(number)
             assert budget.kept <= 4
-            assert len(builds._idle) <= 5
+            assert builds.idle_files <= 5
         for number in (39, 38, 0, 39):
             await read(number)
         assert begun == ([*range(40)] if cached else [*range(40), 0])

@@ -230,3 +230,42 @@ def test_async_is_known_above_the_seam_alone() -> None:
 def test_nurseries_are_opened_in_one_place_that_takes_errors_out_of_groups() -> None:
     users = {name for name, path in MODULES.items() if "open_nursery" in path.read_text()}
     assert users == {"resources.nursery"}
+
+
+def test_no_test_reaches_into_private_members() -> None:
+    """A test that does pins how something is done instead of what it does."""
+    ours = {
+        node.name
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    } | {
+        name.attr if isinstance(name, ast.Attribute) else name.id
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        for name in ast.walk(target)
+        if isinstance(name, ast.Attribute | ast.Name)
+    }
+    private = {name for name in ours if name.startswith("_") and not name.startswith("__")}
+    reached = [
+        f"{path.name}:{node.lineno} {name}"
+        for path in Path(__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in _reached(node)
+        if name in private
+    ]
+    assert not reached
+
+
+def _reached(node: ast.AST) -> list[str]:
+    """Find names that a test takes from elsewhere: attributes but its own, imports, and what is patched by its name."""
+    if isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+        return [node.attr]
+    if isinstance(node, ast.ImportFrom) and str(node.module).startswith("dicomfs"):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("setattr", "delattr"):
+        texts = [each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        return [text.rpartition(".")[2] for text in texts]
+    return []

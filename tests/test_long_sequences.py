@@ -27,7 +27,7 @@ def both(monkeypatch: pytest.MonkeyPatch, data: bytes) -> tuple[DicomFile, Dicom
     whole = parse(Memory(data))
     monkeypatch.setattr("dicomfs.dicom.long_sequence.LONG", 1)
     monkeypatch.setattr("dicomfs.dicom.element_reader.LONG", 1)
-    monkeypatch.setattr("dicomfs.dicom.long_sequence._BLOCK", 1000)
+    monkeypatch.setattr("dicomfs.dicom.long_sequence.BLOCK_ITEMS", 1000)
     return whole, parse(Memory(data))
 
 
@@ -174,7 +174,7 @@ def test_a_disk_that_is_full_while_inflating_is_told(tmp_path: Path, monkeypatch
 def test_only_bombs_are_refused_for_their_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = large.inflated(16)
     assert load(Memory(zeros)).problems == ()
-    monkeypatch.setattr("dicomfs.dicom.deflated._SUSPICIOUS_BYTES", 8 << 20)
+    monkeypatch.setattr("dicomfs.dicom.deflated.SUSPICIOUS_BYTES", 8 << 20)
     bomb = load(Memory(zeros))
     assert any("1000 times" in problem and "(L3)" in problem for problem in bomb.problems)
     assert not any("damage" in problem for problem in bomb.problems)

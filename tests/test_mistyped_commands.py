@@ -166,9 +166,9 @@ def test_a_trial_mount_that_hangs_is_a_finding(tmp_path: Path, monkeypatch: pyte
     hanging = tmp_path / "python"
     hanging.write_text(f"#!/bin/sh\nexec sleep 1000 # {tmp_path}\n")
     hanging.chmod(0o755)
-    monkeypatch.setattr(doctor, "_TRIAL_SECONDS", 0.5)
+    monkeypatch.setattr(doctor, "TRIAL_SECONDS", 0.5)
     monkeypatch.setattr(sys, "executable", str(hanging))
-    found = doctor._trial_mount()  # the whole of `doctor` would start decoders with the same interpreter
+    found = doctor.trial_mount()  # the whole of `doctor` would start decoders with the same interpreter
     assert not found.good
     assert found.text == "a trial mount failed: it did not answer within 0.5 s"
 

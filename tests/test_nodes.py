@@ -59,7 +59,11 @@ class Mirror(Directory):
 
 
 def folder(count: int = 5, identity: object = None) -> ReadyDirectory:
-    return ReadyDirectory(FOLDER, NumberedChildren(count, lambda place: Note(place, identity), lambda _: ".png"))
+    return ReadyDirectory(FOLDER, numbered(count, identity))
+
+
+def numbered(count: int, identity: object) -> NumberedChildren:
+    return NumberedChildren(count, lambda place: Note(place, identity), lambda _: ".png")
 
 
 # Children
@@ -480,7 +484,7 @@ class Kernel(RuleBasedStateMachine):
     def look_up_by_place(self, parent: int, place: int) -> int:
         if parent not in self.fixed or not self.alive(parent):
             return parent
-        child = folder(5, self.identity[parent])._children[place]
+        child = numbered(5, self.identity[parent])[place]
         inode = self.table.hold(parent, child)
         assert inode not in self.counts or self.places[inode] == place
         assert not self.counts.get(inode) or self.parents[inode] == parent, "it is another one's"

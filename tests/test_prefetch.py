@@ -203,7 +203,7 @@ def test_room_comes_back_when_nobody_fetches_what_was_made(monkeypatch: pytest.M
         assert await quiet(decoder) == 3
         decoder.prefetcher.expect("reader", wishes("d"))
         assert await quiet(decoder) == 3
-        monkeypatch.setattr(frame_cache, "_UNFETCHED_SECONDS", 0.0)
+        monkeypatch.setattr(frame_cache, "UNFETCHED_SECONDS", 0.0)
         await trio.sleep(0.01)
         decoder.prefetcher.expect("reader", wishes("d"))
         assert await quiet(decoder) == 4
@@ -215,7 +215,7 @@ def test_room_comes_back_when_nobody_fetches_what_was_made(monkeypatch: pytest.M
 
 def test_readers_who_leave_take_nothing_from_those_who_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each reads three frames to their end and goes: what was made ahead of it does not fill the cache for ever."""
-    monkeypatch.setattr(frame_cache, "_UNFETCHED_SECONDS", 0.0)
+    monkeypatch.setattr(frame_cache, "UNFETCHED_SECONDS", 0.0)
 
     async def test(decoder: Decoding) -> None:
         for reader in range(20):
@@ -266,7 +266,7 @@ def test_films_and_copies_are_work_too() -> None:
 
 
 def test_a_source_that_does_not_answer_keeps_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetcher, "_TIME_LIMIT_SECONDS", 0.1)
+    monkeypatch.setattr(prefetcher, "TIME_LIMIT_SECONDS", 0.1)
     attempts = []
 
     async def hangs_once() -> tuple[Task, bytes]:

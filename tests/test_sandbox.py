@@ -217,14 +217,14 @@ def run_filter(program: bytes, number: int, architecture: int, arguments: tuple[
 )
 def test_the_filter_on_each_machine(machine: str, architecture: int, calls: dict[str, int]) -> None:
     """The filter decides right for both architectures, also for the one that this test does not run on."""
-    program = b"".join(sandbox._filter(machine, 4711))
+    program = b"".join(sandbox.system_call_filter(machine, 4711))
     allow, refuse, missing, kill = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
     assert {name: run_filter(program, number, architecture) for name, number in calls.items()} == dict.fromkeys(
         calls, refuse
     )
 
     def verdict(call: str, *arguments: int) -> int:
-        return run_filter(program, sandbox._number(call, machine), architecture, arguments)
+        return run_filter(program, sandbox.system_call_number(call, machine), architecture, arguments)
 
     assert verdict("recvmsg") == verdict("exit_group") == verdict("futex") == allow
     assert verdict("mmap", 0, 4096, mmap.PROT_READ | mmap.PROT_WRITE) == allow
@@ -248,13 +248,13 @@ def test_call_numbers_are_those_of_the_kernel_headers() -> None:
     text = generic.read_text()
     found = {name: int(value) for name, value in re.findall(r"#define __NR(?:3264)?_(\w+) (\d+)", text)}
     found["newfstatat"] = found["fstatat"]
-    assert {call: numbers[1] for call, numbers in sandbox._CALLS.items()} == {
-        call: found[call] for call in sandbox._CALLS
+    assert {call: numbers[1] for call, numbers in sandbox.SYSTEM_CALLS.items()} == {
+        call: found[call] for call in sandbox.SYSTEM_CALLS
     }
     for own in Path("/usr/include").glob("x86_64-linux-gnu/asm/unistd_64.h"):
         found = {name: int(value) for name, value in re.findall(r"#define __NR_(\w+) (\d+)", own.read_text())}
-        assert {call: numbers[0] for call, numbers in sandbox._CALLS.items()} == {
-            call: found[call] for call in sandbox._CALLS
+        assert {call: numbers[0] for call, numbers in sandbox.SYSTEM_CALLS.items()} == {
+            call: found[call] for call in sandbox.SYSTEM_CALLS
         }
 
 

@@ -312,7 +312,7 @@ def test_damage_is_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """No other decoder is asked about a frame that the first found damaged."""
     asked = []
     monkeypatch.setattr(by_pylibjpeg, "jpeg_2000", lambda encoded: asked.append(encoded))
-    decoder_table._loaded.cache_clear()
+    decoder_table.load.cache_clear()
     sample = next(kind for kind in KINDS if kind.name == "JPEG 2000 lossless")
     stream = bytearray(sample.encode(sample.draw(1)))
     middle = len(stream) // 2
@@ -321,7 +321,7 @@ def test_damage_is_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
         decode(bytes(stream), sample.fmt)
     assert asked == []
     monkeypatch.undo()
-    decoder_table._loaded.cache_clear()
+    decoder_table.load.cache_clear()
 
 
 def archive_of(place: Path) -> Path:

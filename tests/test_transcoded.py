@@ -590,12 +590,12 @@ def test_workers_encode_at_once(loop: Loop, tmp_path: Path) -> None:
 
 def test_what_does_not_come_back_is_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Encoders are not believed: an encoder that loses a bit fails the frame."""
-    lossy = encoders._Encoder(lambda values, fmt: encoders._rle(values & 0xFE, fmt), lambda fmt: True)
+    lossy = encoders.Encoder(lambda values, fmt: encoders.encode_rle(values & 0xFE, fmt), lambda fmt: True)
     fmt = encoders.target(formatted(8, 8), uids.RLELossless)
     assert fmt
     values = noise(formatted(8, 8), 1)[0]
     assert encoders.encode(Decoded(values, "MONOCHROME2"), fmt)
-    monkeypatch.setitem(encoders._ENCODERS, uids.RLELossless, lossy)
+    monkeypatch.setitem(encoders.ENCODERS, uids.RLELossless, lossy)
     with pytest.raises(CodecError, match="not be the same"):
         encoders.encode(Decoded(values, "MONOCHROME2"), fmt)
 
@@ -606,7 +606,7 @@ def test_an_encoder_that_fails_is_an_error_of_the_frame(monkeypatch: pytest.Monk
 
     fmt = encoders.target(formatted(8, 8), uids.JPEGLSLossless)
     assert fmt
-    monkeypatch.setitem(encoders._ENCODERS, uids.JPEGLSLossless, encoders._Encoder(broken, lambda fmt: True))
+    monkeypatch.setitem(encoders.ENCODERS, uids.JPEGLSLossless, encoders.Encoder(broken, lambda fmt: True))
     with pytest.raises(CodecError):
         encoders.encode(Decoded(noise(formatted(8, 8), 1)[0], "MONOCHROME2"), fmt)
 

@@ -488,7 +488,7 @@ def test_a_fork_server_killed_in_the_middle_costs_the_frames_under_way() -> None
 @pytest.mark.parametrize("proved", [True, False])
 def test_a_hanging_fork_server_is_replaced(proved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """When no worker greets in time, the server is taken for dead and another is started; once, whoever waits."""
-    monkeypatch.setattr(pool, "_START_TIMEOUT", 5)
+    monkeypatch.setattr(pool, "START_TIMEOUT_SECONDS", 5)
 
     async def test(decoder: WorkerPool) -> None:
         (server,) = servers(os.getpid())

@@ -34,7 +34,7 @@ from dicomfs.workers.processes import python
 _PACKAGES = ("pyfuse3", "trio", "numpy", "isal", "simplejpeg")
 # Decoders: what they read is what counts, and one can stand in for another.
 _DECODERS = ("imagecodecs", "pillow", "pydicom", "pylibjpeg", "pylibjpeg-openjpeg")
-_TRIAL_SECONDS = 30
+TRIAL_SECONDS = 30
 _POLL = 0.05
 _PROBE = b"read through the kernel"
 
@@ -92,7 +92,7 @@ def _fuse() -> Iterator[Finding]:
         yield Finding(False, f"/dev/fuse cannot be opened ({error.strerror}): {what}")
         return
     yield Finding(True, "/dev/fuse can be opened")
-    yield _trial_mount()
+    yield trial_mount()
     if os.geteuid() and not _others_allowed():
         yield Finding(False, "-o allow_other needs the line user_allow_other in /etc/fuse.conf", needed=False)
 
@@ -105,7 +105,7 @@ def _others_allowed() -> bool:
         return False
 
 
-def _trial_mount() -> Finding:
+def trial_mount() -> Finding:
     """Mount an archive of one text file for a moment and read it back."""
     with tempfile.TemporaryDirectory(prefix="dicomfs-doctor-") as place, tempfile.TemporaryFile() as said:
         source, mountpoint = os.path.join(place, "source"), os.path.join(place, "mnt")
@@ -119,13 +119,13 @@ def _trial_mount() -> Finding:
             command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd="/", env=environment
         )
         try:
-            read = _read_within(_TRIAL_SECONDS, daemon, mountpoint)
+            read = _read_within(TRIAL_SECONDS, daemon, mountpoint)
         finally:
             _end(daemon, mountpoint)
         said.seek(0)
         reason = " ".join(said.read().decode("utf-8", "replace").split())
     if read is None:
-        why = reason if daemon.returncode > 0 else f"it did not answer within {_TRIAL_SECONDS} s"
+        why = reason if daemon.returncode > 0 else f"it did not answer within {TRIAL_SECONDS} s"
         return Finding(False, f"a trial mount failed: {why or 'it ended'}")
     return Finding(read == _PROBE, "a trial mount worked" if read == _PROBE else "a trial mount showed wrong bytes")
 
@@ -151,7 +151,7 @@ def _end(daemon: "subprocess.Popen[bytes]", mountpoint: str) -> None:
     """Unmount, and end the daemon if need be."""
     daemon.terminate()
     try:
-        daemon.wait(_TRIAL_SECONDS)
+        daemon.wait(TRIAL_SECONDS)
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
@@ -183,7 +183,7 @@ def _workers() -> Finding:
     values = np.arange(4, dtype=np.uint8).tobytes()
 
     async def decode() -> tuple[bytes, tuple[str, ...]]:
-        async with WorkerPool(workers=1, timeout=_TRIAL_SECONDS) as pool:
+        async with WorkerPool(workers=1, timeout=TRIAL_SECONDS) as pool:
             return await pool.run(Task(fmt, 0, "stored", None, 4), values), pool.protections
 
     try:

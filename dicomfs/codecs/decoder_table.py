@@ -59,7 +59,7 @@ class Decoder:
     @property
     def loaded(self) -> Callable[..., Any] | None:
         """The function, once its library is loaded; None where that is not installed or lacks the codec."""
-        return _loaded(self)
+        return load(self)
 
 
 _JPEG8 = Decoder("imagecodecs", "imagecodecs", "by_imagecodecs", "jpeg", "JPEG8")
@@ -105,7 +105,8 @@ def _installed(package: str) -> bool:
 
 
 @cache
-def _loaded(decoder: Decoder) -> Callable[..., Any] | None:
+def load(decoder: Decoder) -> Callable[..., Any] | None:
+    """Return the function of *decoder*, loading its library once; None where that is absent or lacks the codec."""
     try:
         module = importlib.import_module(f"dicomfs.codecs.{decoder.module}")
     except ImportError:

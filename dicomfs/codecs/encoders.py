@@ -27,7 +27,9 @@ _MAX_SEGMENTS, _RLE_HEADER_BYTES = 15, 64
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoder:
+class Encoder:
+    """One lossless encoder: a function, and whether it can hold the samples of a format."""
+
     encode: Callable[[np.ndarray, PixelFormat], bytes]
     holds: Callable[[PixelFormat], bool]
     ours: bool = False
@@ -68,7 +70,7 @@ def target(plain: PixelFormat, transfer_syntax: str) -> PixelFormat | None:
 
     None where the syntax cannot hold them without loss, or nothing here writes it.
     """
-    encoder = _ENCODERS[transfer_syntax]
+    encoder = ENCODERS[transfer_syntax]
     if plain.real or plain.samples not in (1, 3) or not encoder.holds(plain) or not (encoder.ours or _installed()):
         return None
     photometric = plain.photometric
@@ -92,7 +94,7 @@ def encode(decoded: Decoded, fmt: PixelFormat) -> bytes | memoryview:
     values = _checked(decoded, fmt)
     if fmt.transfer_syntax == uids.ExplicitVRLittleEndian:
         return values.reshape(-1).view(np.uint8).data
-    encoder = _ENCODERS[fmt.transfer_syntax]
+    encoder = ENCODERS[fmt.transfer_syntax]
     encoded = _try(encoder.encode, values, fmt)
     again = registry.decode(encoded, source_format(fmt)).values
     if not np.array_equal(again.view(values.dtype), values):
@@ -129,7 +131,7 @@ def _checked(decoded: Decoded, fmt: PixelFormat) -> np.ndarray:
 # Syntaxes
 
 
-def _rle(values: np.ndarray, fmt: PixelFormat) -> bytes:
+def encode_rle(values: np.ndarray, fmt: PixelFormat) -> bytes:
     """Encode byte planes, most significant first, each row on its own (PS3.5 G.2 to G.5)."""
     if fmt.bits_allocated == 1:
         planes = [np.packbits(values, bitorder="little")[None]]
@@ -202,9 +204,9 @@ def _jpeg2000_holds(fmt: PixelFormat) -> bool:
     return fmt.bits_stored <= _MAX_BITS and not fmt.spare_bits
 
 
-_ENCODERS = {
-    uids.RLELossless: _Encoder(_rle, _rle_holds, ours=True),
-    uids.JPEGLSLossless: _Encoder(_jpegls, _jpegls_holds),
-    uids.JPEG2000Lossless: _Encoder(_jpeg2000, _jpeg2000_holds),
-    uids.HTJ2KLossless: _Encoder(_htj2k, _jpeg2000_holds),
+ENCODERS = {
+    uids.RLELossless: Encoder(encode_rle, _rle_holds, ours=True),
+    uids.JPEGLSLossless: Encoder(_jpegls, _jpegls_holds),
+    uids.JPEG2000Lossless: Encoder(_jpeg2000, _jpeg2000_holds),
+    uids.HTJ2KLossless: Encoder(_htj2k, _jpeg2000_holds),
 }

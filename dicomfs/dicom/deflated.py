@@ -14,7 +14,7 @@ from dicomfs.dicom.stream import Stream
 MAX_INFLATED_BYTES = 4 << 30
 """Bytes that a deflated data set may grow to."""
 # Zeros shrink to a 1032nd at best. What is nothing but that, and this large, was made to fill disks.
-_SUSPICIOUS_BYTES, _BOMB_RATIO = 1 << 30, 1000
+SUSPICIOUS_BYTES, _BOMB_RATIO = 1 << 30, 1000
 # What stays in memory, and the bytes on disk that weigh as much as one in memory.
 _IN_MEMORY_BYTES, _ON_DISK = 4 << 20, 128
 _CHUNK_BYTES = 1 << 20
@@ -139,6 +139,6 @@ def _too_much(size: int, deflated: int) -> str:
     if size >= MAX_INFLATED_BYTES:
         limit = MAX_INFLATED_BYTES >> 20
         return f"the deflated data set is larger than {limit} MiB; what lies beyond is not shown (L3)"
-    if size >= _SUSPICIOUS_BYTES and size > _BOMB_RATIO * deflated:
+    if size >= SUSPICIOUS_BYTES and size > _BOMB_RATIO * deflated:
         return f"the deflated data set grows to more than {_BOMB_RATIO} times its size; no more of it is inflated (L3)"
     return ""

@@ -24,7 +24,7 @@ LONG = 1 << 20
 # Items of one sequence: an offset of 8 bytes each.
 MAX_INDEXED_ITEMS = 1_000_000
 # Bytes that are compressed as one.
-_BLOCK = 64 << 10
+BLOCK_ITEMS = 64 << 10
 # Compressed bytes of one sequence. Real ones take a tenth of their length or less.
 _MAX_KEPT_BYTES = 64 << 20
 # Groups that are remembered.
@@ -226,7 +226,7 @@ class LongSequence(Sequence[DataSet]):
                 self._firsts.append(len(self._starts))
             self._layouts.add(data[start:end])
             self._starts.append(base + start)
-            if end - first >= _BLOCK or end == ends[-1]:
+            if end - first >= BLOCK_ITEMS or end == ends[-1]:
                 self._blocks.append(zlib.compress(data[first:end], 1))
                 self._kept += len(self._blocks[-1])
                 first = end

@@ -1,1 +1,1 @@
-"""Where each frame lies in the stream, and whether it is sound."""
+"""Where each frame is in the stream, and whether it is sound."""

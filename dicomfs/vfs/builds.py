@@ -230,6 +230,11 @@ class BuildCache:
         """Bytes of memory that is used to know what was built."""
         return _KNOWN_BYTES * (len(self._known) + len(self._idle))
 
+    @property
+    def idle_files(self) -> int:
+        """Built files that are kept although nobody has them open."""
+        return len(self._idle)
+
     def size(self, key: bytes) -> int | None:
         """Return the size of what was built or found in this mount, if any; this never waits and asks no disk."""
         known = self._known.get(key)

@@ -29,7 +29,7 @@ WORKING_BYTES = 64 << 20
 # Frames that are prefetched beyond one for each worker, so that no worker waits while the client takes one away.
 _EXTRA_DEPTH = 2
 # Seconds after which a prefetched frame that nobody has fetched gives way to others: its client has left.
-_UNFETCHED_SECONDS = 2.0
+UNFETCHED_SECONDS = 2.0
 # Workers that end one after another at the same frame before the frame is at fault: chance does not end so many.
 _MAX_LOST_WORKERS = 3
 
@@ -164,7 +164,7 @@ class FrameCache:
         Results that were prefetched for clients who have left are dropped.
         """
         wanted = reserved + 2 * request.size
-        long_ago = trio.current_time() - _UNFETCHED_SECONDS
+        long_ago = trio.current_time() - UNFETCHED_SECONDS
         while self._unfetched_bytes + wanted > self._cache_bytes and self._unfetched:
             oldest, unfetched = next(iter(self._unfetched.items()))
             if unfetched.since > long_ago:

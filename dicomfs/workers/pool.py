@@ -25,7 +25,7 @@ SLOT_BYTES = 64 << 20
 """Memory that all idle workers together go on sharing with the daemon, so that the next frame finds it."""
 
 # Loading the decoders from a cold disk takes seconds; a machine that needs longer has other troubles.
-_START_TIMEOUT = 60.0
+START_TIMEOUT_SECONDS = 60.0
 
 # A fork server that died before it gave one worker is not started again at once: it would most likely die again.
 _RESTART_PAUSE = 5.0
@@ -298,6 +298,6 @@ class WorkerPool:
 
 async def _greeted(worker: Worker) -> bool:
     """Wait for a new worker; return whether it was heard of in time."""
-    with trio.move_on_after(_START_TIMEOUT) as limit:
+    with trio.move_on_after(START_TIMEOUT_SECONDS) as limit:
         await worker.greeting()
     return not limit.cancelled_caught

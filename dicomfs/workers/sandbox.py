@@ -36,7 +36,7 @@ _PROT_EXEC, _CLONE_THREAD = 4, 0x10000
 
 # Per architecture: AUDIT_ARCH, the number of seccomp(2), then all calls that a worker may make.
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_CALLS = {
+SYSTEM_CALLS = {
     # name: (x86_64, aarch64)
     "read": (0, 63),
     "write": (1, 64),
@@ -214,21 +214,23 @@ def _seccomp() -> bool:
     machine = platform.machine()
     if machine not in _AUDIT or sys.maxsize < 1 << 32:
         return False
-    code = b"".join(_filter(machine, os.getpid()))
+    code = b"".join(system_call_filter(machine, os.getpid()))
     buffer = ctypes.create_string_buffer(code, len(code))
     program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer)))
     # Workers hold nothing that speculation could give away to them, and switching it off costs speed.
     return any(
-        _syscall(_number("seccomp", machine), _SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(program)) == 0
+        _syscall(system_call_number("seccomp", machine), _SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(program))
+        == 0
         for flags in (_SECCOMP_SPEC_ALLOW, 0)
     )
 
 
-def _number(call: str, machine: str) -> int:
-    return _CALLS[call][list(_AUDIT).index(machine)]
+def system_call_number(call: str, machine: str) -> int:
+    """Return the number of system call *call* on *machine*, as uname(2) names that."""
+    return SYSTEM_CALLS[call][list(_AUDIT).index(machine)]
 
 
-def _filter(machine: str, pid: int) -> Iterable[bytes]:
+def system_call_filter(machine: str, pid: int) -> Iterable[bytes]:
     """Write the filter for *machine* in classic BPF: 8 bytes an instruction, see struct seccomp_data."""
     yield _instruction(_LOAD, 4)  # arch
     yield _instruction(_EQUAL, _AUDIT[machine], 1, 0)
@@ -237,14 +239,14 @@ def _filter(machine: str, pid: int) -> Iterable[bytes]:
     # Executable memory, new processes and signals to others are refused by argument. clone3 hides its flags
     # from a filter; without it the C library uses clone.
     deny = _ERRNO | _EPERM
-    yield from _by_argument(_number("mmap", machine), 2, _ANY_BIT, _PROT_EXEC, deny, _ALLOW)
-    yield from _by_argument(_number("mprotect", machine), 2, _ANY_BIT, _PROT_EXEC, deny, _ALLOW)
-    yield from _by_argument(_number("clone", machine), 0, _ANY_BIT, _CLONE_THREAD, _ALLOW, deny)
-    yield from _by_argument(_number("tgkill", machine), 0, _EQUAL, pid, _ALLOW, deny)
-    for call in _CALLS:
+    yield from _by_argument(system_call_number("mmap", machine), 2, _ANY_BIT, _PROT_EXEC, deny, _ALLOW)
+    yield from _by_argument(system_call_number("mprotect", machine), 2, _ANY_BIT, _PROT_EXEC, deny, _ALLOW)
+    yield from _by_argument(system_call_number("clone", machine), 0, _ANY_BIT, _CLONE_THREAD, _ALLOW, deny)
+    yield from _by_argument(system_call_number("tgkill", machine), 0, _EQUAL, pid, _ALLOW, deny)
+    for call in SYSTEM_CALLS:
         if call in ("mmap", "mprotect", "clone", "tgkill", "seccomp"):
             continue
-        yield _instruction(_EQUAL, _number(call, machine), 0, 1)
+        yield _instruction(_EQUAL, system_call_number(call, machine), 0, 1)
         yield _instruction(_RETURN, _ERRNO | _ENOSYS if call == "clone3" else _ALLOW)
     yield _instruction(_RETURN, deny)
 
