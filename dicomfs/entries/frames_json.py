@@ -9,29 +9,31 @@ not tell everything are decoded then.
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import BinaryIO
 
 from dicomfs.dicom.data_set import DataSet
 from dicomfs.dicom.dictionary import uid_name
 from dicomfs.dicom.long_sequence import has_long
-from dicomfs.dicom.stream import Stream
 from dicomfs.entries.built_file import BuiltFile, Recipe
 from dicomfs.entries.dependence import Depends
 from dicomfs.entries.frame_request import FrameRequest, room_for
 from dicomfs.entries.frame_rows import FrameRows, describe_mappings
 from dicomfs.entries.frame_values import MeasureVariant
 from dicomfs.entries.written_text import write_parts
-from dicomfs.instance.handle import ContentFile, InstanceHandle
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import MAX_DESCRIBED_FRAMES, Instance
 from dicomfs.iod.cine import Timing, timing_of
 from dicomfs.iod.image_plane import is_mosaic
 from dicomfs.iod.real_world_values import dose_of, shared_mappings
 from dicomfs.pixeldata.frame_status import UNDECODED, Status, repaired_status, status
 from dicomfs.pixeldata.pixel_data import PixelData
-from dicomfs.vfs.content import Content, Literal
-from dicomfs.vfs.nodes import Node
+from dicomfs.sources.source import SourceFile
+from dicomfs.vfs.content import Content, Literal, Wanted, always
+from dicomfs.vfs.nodes import Attributes, File, Node
 from dicomfs.workers.pool import DecodeError, NoAnswer
 
 # Goes up whenever the bytes change.
@@ -47,56 +49,72 @@ class FramesJson:
     name = "frames.json"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: InstanceHandle) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where there are frames. Its size follows from the header."""
         if instance.parsed is None or instance.pixels is None or len(instance.pixels.frames) > MAX_DESCRIBED_FRAMES:
             return None
         head, rows = _layout(instance)
         size = len(head) + rows.size + len(_END)
 
-        async def make() -> bytes:
-            instance = await subject.instance()
-            statuses = await _all_statuses(subject, instance)
-            return await subject.read(lambda _: b"".join(_parts(instance, statuses)))
-
-        async def build(file: BinaryIO) -> None:
-            instance = await subject.instance()
-            statuses = await _all_statuses(subject, instance)
-            await write_parts(file, lambda: _parts(instance, statuses))
-
-        async def open_content() -> Content:
-            return Literal(await subject.services.texts.get((subject.version, self.name), make))
-
         if has_long(instance.parsed.dataset):
             # Writing it takes seconds, and tens of megabytes.
-            return BuiltFile(subject, Recipe(f"{self.name} {_EDITION}", size, build))
-        return ContentFile(subject.file(size), open_content)
+            return BuiltFile(handle, Recipe(f"{self.name} {_EDITION}", size, partial(_build, handle)))
+        return _FramesFile(handle.file(size), handle)
 
 
-async def _all_statuses(subject: InstanceHandle, instance: Instance) -> list[Status]:
+class _FramesFile(File):
+    """The file of an object of few frames, which is made whole and kept among the texts."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, attributes: Attributes, handle: InstanceHandle) -> None:
+        super().__init__(attributes)
+        self._handle = handle
+
+    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
+        key = (self._handle.version, FramesJson.name)
+        return Literal(await self._handle.services.texts.get(key, self._text))
+
+    async def _text(self) -> bytes:
+        instance = await self._handle.instance()
+        statuses = await _all_statuses(self._handle, instance)
+        return await self._handle.read(_joined, instance, statuses)
+
+
+async def _build(handle: InstanceHandle, file: BinaryIO) -> None:
+    """Write the file of an object of many frames."""
+    instance = await handle.instance()
+    await write_parts(file, _parts(instance, await _all_statuses(handle, instance)))
+
+
+def _joined(_: SourceFile, instance: Instance, statuses: Sequence[Status]) -> bytes:
+    return b"".join(_parts(instance, statuses))
+
+
+async def _all_statuses(handle: InstanceHandle, instance: Instance) -> list[Status]:
     """Find the status of each frame, by its first and last bytes or, where these do not tell, by decoding it."""
-    statuses = await subject.read(lambda file: _statuses(instance, instance.stream_in(file)))
+    statuses = await handle.read(_statuses, instance)
     unsure = [frame for frame, reported in enumerate(statuses) if not reported.decisive]
     for number, frame in enumerate(unsure):
-        statuses[frame] = await _decoded(subject, frame) if number < _MAX_DECODED else UNDECODED
+        statuses[frame] = await _decoded(handle, frame) if number < _MAX_DECODED else UNDECODED
     return statuses
 
 
-def _statuses(instance: Instance, stream: Stream) -> list[Status]:
-    """Look at all frames, which are in *stream*."""
-    pixels = instance.pixels
+def _statuses(file: SourceFile, instance: Instance) -> list[Status]:
+    """Look at all frames, in the open *file*."""
+    pixels, stream = instance.pixels, instance.stream_in(file)
     if pixels is None:
         return []
     return [status(stream, pixels.format, pixels.frames, frame) for frame in range(len(pixels.frames))]
 
 
-async def _decoded(subject: InstanceHandle, frame: int) -> Status:
+async def _decoded(handle: InstanceHandle, frame: int) -> Status:
     """Have a frame decoded, to learn what was repaired. Raises NoAnswer when that fails by chance."""
-    pixels = (await subject.instance()).pixels
+    pixels = (await handle.instance()).pixels
     assert pixels is not None  # noqa: S101 - it is the same file
     repairs = MeasureVariant("repairs", room_for(pixels.format.values_bytes, 0))
     try:
-        said = await subject.services.frames.verdict(FrameRequest(subject, frame, repairs))
+        said = await handle.services.frames.verdict(FrameRequest(handle, frame, repairs))
     except NoAnswer:
         raise
     except DecodeError as error:

@@ -1,14 +1,15 @@
 """The header as text: `header.json`, `header.txt`, `regions.json`; and the problems of the file: `problems.txt`."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from dicomfs.dicom.json_model import header_json, json_parts
 from dicomfs.dicom.long_sequence import has_long
 from dicomfs.dicom.part10_reader import DicomFile
 from dicomfs.dicom.text_dump import header_txt, txt_parts
 from dicomfs.entries.dependence import Depends
-from dicomfs.entries.written_text import written_file
-from dicomfs.instance.handle import InstanceHandle, TextFile
+from dicomfs.entries.written_text import TextFile, written_file
+from dicomfs.instance.handle import InstanceHandle
 from dicomfs.instance.instance import Instance
 from dicomfs.iod.ultrasound_regions import regions_json
 from dicomfs.vfs.nodes import Node
@@ -20,9 +21,9 @@ class HeaderJson:
     name = "header.json"
     depends = Depends.PARSER
 
-    def node(self, instance: Instance, subject: InstanceHandle) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where there is a header."""
-        return _long(instance, subject, self.name, json_parts) or _of_header(instance, subject, self.name, header_json)
+        return _long(instance, handle, self.name, json_parts) or _short(instance, handle, self.name, header_json)
 
 
 class HeaderTxt:
@@ -31,9 +32,9 @@ class HeaderTxt:
     name = "header.txt"
     depends = Depends.PARSER
 
-    def node(self, instance: Instance, subject: InstanceHandle) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where there is a header."""
-        return _long(instance, subject, self.name, txt_parts) or _of_header(instance, subject, self.name, header_txt)
+        return _long(instance, handle, self.name, txt_parts) or _short(instance, handle, self.name, header_txt)
 
 
 class RegionsJson:
@@ -42,11 +43,11 @@ class RegionsJson:
     name = "regions.json"
     depends = Depends.PARSER
 
-    def node(self, instance: Instance, subject: InstanceHandle) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where the file describes regions."""
         if instance.parsed is None or not regions_json(instance.parsed.dataset):
             return None
-        return _of_header(instance, subject, self.name, lambda parsed: regions_json(parsed.dataset) or b"")
+        return _short(instance, handle, self.name, _regions)
 
 
 class ProblemsTxt:
@@ -55,32 +56,39 @@ class ProblemsTxt:
     name = "problems.txt"
     depends = Depends.DECODERS
 
-    def node(self, instance: Instance, subject: InstanceHandle) -> Node | None:
+    def node(self, instance: Instance, handle: InstanceHandle) -> Node | None:
         """Serve it where there is a problem."""
         if not instance.problems:
             return None
-        return TextFile(subject, instance, self.name, _problems)
+        return TextFile(handle, instance, self.name, _problems)
 
 
 def _long(
-    instance: Instance, subject: InstanceHandle, name: str, write: Callable[[DicomFile], Iterator[bytes]]
+    instance: Instance, handle: InstanceHandle, name: str, write: Callable[[DicomFile], Iterator[bytes]]
 ) -> Node | None:
     """Return a file that is written when it is wanted, where the header is long."""
     if instance.parsed is None or not has_long(instance.parsed.dataset):
         return None
-    return written_file(subject, name, lambda instance: write(instance.parsed) if instance.parsed else iter(()))
+    return written_file(handle, name, partial(_parts, write))
 
 
-def _of_header(
-    instance: Instance, subject: InstanceHandle, name: str, write: Callable[[DicomFile], bytes]
-) -> Node | None:
+def _short(instance: Instance, handle: InstanceHandle, name: str, write: Callable[[DicomFile], bytes]) -> Node | None:
+    """Return a file that is made whole, where there is a header."""
     if instance.parsed is None:
         return None
+    return TextFile(handle, instance, name, partial(_whole, write))
 
-    def make(instance: Instance) -> bytes:
-        return write(instance.parsed) if instance.parsed else b""
 
-    return TextFile(subject, instance, name, make)
+def _parts(write: Callable[[DicomFile], Iterator[bytes]], instance: Instance) -> Iterator[bytes]:
+    return write(instance.parsed) if instance.parsed else iter(())
+
+
+def _whole(write: Callable[[DicomFile], bytes], instance: Instance) -> bytes:
+    return write(instance.parsed) if instance.parsed else b""
+
+
+def _regions(parsed: DicomFile) -> bytes:
+    return regions_json(parsed.dataset) or b""
 
 
 def _problems(instance: Instance) -> bytes:

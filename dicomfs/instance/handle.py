@@ -5,7 +5,6 @@ parsed again when it has fallen out of the cache.
 """
 
 import hashlib
-import math
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -23,8 +22,8 @@ from dicomfs.instance.version_stream import VersionStream, lend
 from dicomfs.resources.threads import Purpose, run
 from dicomfs.sources.open_files import OpenFiles
 from dicomfs.sources.source import Entry, SourceFile, Version
-from dicomfs.vfs.content import Concatenation, Content, InflatedExtent, Literal, SourceExtent, Wanted, always
-from dicomfs.vfs.nodes import Attributes, Children, File, LazyDirectory, read_only
+from dicomfs.vfs.content import Concatenation, Content, InflatedExtent, SourceExtent
+from dicomfs.vfs.nodes import Attributes, Children, LazyDirectory, read_only
 
 Arguments = ParamSpec("Arguments")
 Read = TypeVar("Read")
@@ -214,41 +213,3 @@ def _sha256(file: SourceFile, abandoned: threading.Event) -> bytes:
             break
         digest.update(file.pread(_DIGEST_CHUNK_BYTES, offset))
     return digest.digest()
-
-
-class ContentFile(File):
-    """A file whose content is opened by a function of its own."""
-
-    __slots__ = ("_open",)
-
-    def __init__(self, attributes: Attributes, open_content: Callable[[], Awaitable[Content]]) -> None:
-        """Open the content with *open_content*."""
-        super().__init__(attributes)
-        self._open = open_content
-
-    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
-        """Make the content ready."""
-        return await self._open()
-
-
-class TextFile(File):
-    """A text that is made from the header alone; its size is known by making it once."""
-
-    __slots__ = ("_handle", "_key", "_make")
-
-    def __init__(
-        self, handle: InstanceHandle, instance: Instance, key: Hashable, make: Callable[[Instance], bytes]
-    ) -> None:
-        """Serve what *make* returns; it must return the same for the same Instance each time."""
-        super().__init__(handle.file(len(make(instance))))
-        self._handle = handle
-        self._key = (handle.version, key)
-        self._make = make
-
-    async def open(self, wanted: Wanted = always, limit: float = math.inf) -> Content:
-        """Return the text, made again if it is no longer in the cache."""
-        return Literal(await self._handle.services.texts.get(self._key, self._text))
-
-    async def _text(self) -> bytes:
-        instance = await self._handle.parsed()
-        return await run(Purpose.COMPUTING, self._make, instance)
