@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from support.archives import swept
+from support.archives import DICOM_SAMPLES, swept
 from support.mounting import Loop, files_below, read_all, tree_of
-from test_contract import DICOM_SAMPLES
 
 # Bytes of a word by VR: what DICOM JSON wants in little endian whatever the file has (PS3.18 F.2.7).
 WORDS = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}

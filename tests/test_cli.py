@@ -4,24 +4,18 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.archives import PYDICOM, PYDICOM_DATA
-from support.mounting import Loop, answer, answer_of_path, files_below, tree_of
+from support.mounting import DICOMFS, Loop, answer, answer_of_path, dicomfs, files_below, tree_of
 
 from dicomfs.cli import main, mount
 from dicomfs.fuse import session
 from dicomfs.instance.entry_selection import Selection
 
-DICOMFS = [sys.executable, "-m", "dicomfs"]
 SAMPLE = PYDICOM / "examples_ybr_color.dcm"
-
-
-def dicomfs(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*DICOMFS, *arguments], capture_output=True, check=False, timeout=120)
 
 
 def test_ls_of_an_instance() -> None:

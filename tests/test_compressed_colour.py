@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from pydicom.pixels import pixel_array
 from support.builders import JPEG, JPEG_2000, JPEG_LS, dicom, encapsulated, image
+from support.dcmtk import drawn_by_dcmtk
 from support.mounting import Loop
 from support.object_directories import FOUND, Shown, close, of_corpus, spread, window
 from support.real_films import Seen
@@ -55,19 +56,12 @@ def test_c01_the_colours_of_a_jpeg_are_those_that_it_says_itself(loop: Loop, nam
 
 
 @functools.cache
-def drawn_by_dcmtk(tool: str, path: Path, folder: Path, frame: int) -> np.ndarray:
-    """Have DCMTK draw one frame."""
-    target = folder / f"{path.name}.{frame}.pnm"
-    subprocess.run([tool, "+F", str(frame), path, target], check=True, capture_output=True)
-    return np.asarray(Image.open(target))
-
-
 @pytest.mark.parametrize("name", of_corpus("JPEGLosslessP14SV1_3s_2f_u_08_08.dcm", "SC_rgb_jpeg_gdcm.dcm"))
 def test_c02_lossless_jpeg_is_not_transformed(
     loop: Loop, name: str, program: Callable[[str], str], tmp_path: Path
 ) -> None:
     for frame in range(1, 1 + int(pydicom.dcmread(FOUND[name]).get("NumberOfFrames", 1))):
-        expected = drawn_by_dcmtk(program("dcmj2pnm"), FOUND[name], tmp_path, frame)
+        expected = drawn_by_dcmtk(program("dcmj2pnm"), FOUND[name], tmp_path, frame=frame)
         assert np.array_equal(Shown(loop, FOUND[name]).picture(frame), expected)
 
 
@@ -93,7 +87,7 @@ def test_c02_lossless_jpeg_of_ybr_is_converted_for_the_picture_alone(loop: Loop,
 def test_c03_jpeg_ls_interleaves_in_three_ways(
     loop: Loop, name: str, program: Callable[[str], str], tmp_path: Path
 ) -> None:
-    expected = drawn_by_dcmtk(program("dcml2pnm"), FOUND[name], tmp_path, 1)
+    expected = drawn_by_dcmtk(program("dcml2pnm"), FOUND[name], tmp_path)
     assert np.array_equal(Shown(loop, FOUND[name]).picture(), expected)
 
 

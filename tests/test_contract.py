@@ -19,14 +19,12 @@ import pydicom
 import pytest
 import SimpleITK
 import trio
-from support.archives import PYDICOM, PYDICOM_DATA, SAMPLES, sample_id, swept
+from support.archives import DICOM_SAMPLES, PYDICOM, PYDICOM_DATA, sample_id, swept
 from support.decoding import read_at
 from support.mounting import Loop, Mount, answer, answer_of_path, errno_of, files_below, mounted, read_all, tree_of
 
 from dicomfs.entries import VIRTUAL_FILES
 from dicomfs.entries.built_file import BuiltFile
-from dicomfs.sources.local import LocalSource
-from dicomfs.sources.source import Kind
 from dicomfs.vfs.nodes import File
 
 # Of objects with more frames than this, the first two, the middle and the last frame stand for all.
@@ -40,14 +38,6 @@ VALUES = (b"stored/0001.tif", b"pixels.npy", b"rescaled.npy")
 SYNTAXES = (b"rle", b"jpeg-ls", b"jpeg2000", b"htj2k")
 
 
-def is_dicom(path: Path) -> bool:
-    source = LocalSource(str(path))
-    try:
-        return source.root_entry().kind is Kind.DICOM
-    finally:
-        source.close()
-
-
 def small(files: list[tuple[bytes, File]], most: int = MOST_BYTES) -> list[tuple[bytes, File]]:
     """Leave out files of more than *most* bytes, and what would take long to build."""
     whole = max((file.attributes.size for path, file in files if path == b"native.dcm"), default=0)
@@ -56,9 +46,6 @@ def small(files: list[tuple[bytes, File]], most: int = MOST_BYTES) -> list[tuple
         for path, file in files
         if (whole <= MOST_BUILT if isinstance(file, BuiltFile) else file.attributes.size <= most)
     ]
-
-
-DICOM_SAMPLES = [path for path in SAMPLES if is_dicom(path)]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from pydicom.pixels import pixel_array
 from support.archives import CORPUS, SAMPLES, corpus_files, swept
+from support.dcmtk import drawn_by_dcmtk
 from support.mounting import Loop, files_below, read_all, tree_of
 from support.object_directories import Shown
 
@@ -63,10 +64,10 @@ def opened(path: Path) -> Instance | None:
 
 def by_dcmtk(program: Program, path: Path, folder: Path, options: list[str]) -> np.ndarray | None:
     """Give DCMTK's picture of the first frame; None where it declines."""
-    target = folder / "dcmtk.pgm"
-    command = [program("dcmj2pnm"), "-O", "+op", "+F", "1", *options, path, target]
-    done = subprocess.run(command, capture_output=True, check=False)
-    return np.asarray(Image.open(target)).astype(int) if done.returncode == 0 and target.exists() else None
+    try:
+        return drawn_by_dcmtk(program("dcmj2pnm"), path, folder, "-O", "+op", *options).astype(int)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return None
 
 
 def grey_options(instance: Instance) -> tuple[list[str], Window | None] | None:

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from pydicom.datadict import DicomDictionary
 from support.archives import PYDICOM
 from support.builders import JPEG, dicom, element, encapsulated, image
-from support.mounting import errno_of, mounted
+from support.mounting import DICOMFS, errno_of, mounted
 
 from dicomfs.cli.info import describe
 from dicomfs.dicom.printable import printable
 from dicomfs.dicom.stream import Memory
 from dicomfs.instance.instance import load
 
-DICOMFS = [sys.executable, "-m", "dicomfs"]
 NAME = "DOE^JANE"
 # A forged line of a log, commands to a terminal in seven and eight bits, turned direction, separators, invisible marks.
 HOSTILE = f"{NAME}\n2026-01-01 dicomfs[1]: ERROR: forged\r\x1b]0;title\x07\x1b[2J\x9b31m\u202e\u2028\u200b\x00\x7f"

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from support import beating, script
 from support.archives import PYDICOM
-from support.mounting import Loop, answer_of_path, errno_of, mounted, wait_for
+from support.mounting import DICOMFS, Loop, answer_of_path, children, errno_of, mounted, wait_for
 
 Program = Callable[[str], str]
-DICOMFS = [sys.executable, "-m", "dicomfs"]
 
 
 def dicomfs(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -34,19 +33,6 @@ def daemons(mountpoint: Path) -> list[int]:
             continue
         if b"dicomfs" in words and os.fsencode(mountpoint) in words:
             found.append(int(place.name))
-    return found
-
-
-def children(pid: int) -> list[int]:
-    """Find a process's descendants."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == pid:
-            found += [int(place.name), *children(int(place.name))]
     return found
 
 

@@ -14,13 +14,11 @@ from pathlib import Path
 
 import pytest
 from support.archives import PYDICOM
-from support.mounting import mounted
+from support.mounting import DICOMFS, mounted
 
 from dicomfs.cli import doctor
 from dicomfs.cli.option_values import MAX_WORKERS, count, size
 from dicomfs.cli.option_values import window as window_of
-
-DICOMFS = [sys.executable, "-m", "dicomfs"]
 
 
 def dicomfs(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:

@@ -38,6 +38,7 @@ from support.builders import (
     encapsulated,
     image,
 )
+from support.dcmtk import drawn_by_dcmtk
 from support.mounting import Loop, mounted
 from support.object_directories import Shown
 
@@ -72,9 +73,7 @@ def grey() -> dict[int, tuple[str, object]]:
 
 
 def by_dcmtk(program: Program, path: Path, folder: Path, *options: str) -> np.ndarray:
-    target = folder / "dcmtk.pgm"
-    subprocess.run([program("dcmj2pnm"), "-O", "+op", *options, path, target], check=True, capture_output=True)
-    return np.asarray(Image.open(target))
+    return drawn_by_dcmtk(program("dcmj2pnm"), path, folder, "-O", "+op", *options)
 
 
 def close(one: np.ndarray, other: np.ndarray) -> bool:

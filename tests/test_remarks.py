@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from support.builders import JPEG, PER_FRAME_GROUPS, dicom, encapsulated, image
-from support.mounting import Loop, mounted
+from support.mounting import Loop, dicomfs, mounted
 from support.object_directories import Shown, window
-from test_cli import dicomfs
 
 from dicomfs.codecs.remarks import LONGEST, Remark, read, written
 from dicomfs.instance.remark_log import RemarkLog

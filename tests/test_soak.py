@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.archives import PYDICOM
-from support.mounting import Mount, errno_of, mounted, wait_for
-from test_lifecycle import children
+from support.mounting import Mount, children, errno_of, mounted, wait_for
 
 SAMPLES = ("CT_small.dcm", "MR_small.dcm", "examples_ybr_color.dcm", "JPEG2000.dcm", "rtplan.dcm", "MR_truncated.dcm")
 OBJECTS = 24

@@ -10,6 +10,9 @@ from pathlib import Path
 import pydicom.data
 import pytest
 
+from dicomfs.sources.local import LocalSource
+from dicomfs.sources.source import Kind
+
 
 def _package_folder(name: str) -> Path:
     spec = importlib.util.find_spec(name)
@@ -98,3 +101,14 @@ def _kind(path: Path) -> tuple[str, ...]:
             return str(syntax), *map(str, words), str(int(dataset.get("NumberOfFrames") or 1) > 1)
         except Exception:  # noqa: BLE001 - broken files are a kind of their own, whatever pydicom says of them
             return "broken", path.suffix
+
+
+def is_dicom(path: Path) -> bool:
+    source = LocalSource(str(path))
+    try:
+        return source.root_entry().kind is Kind.DICOM
+    finally:
+        source.close()
+
+
+DICOM_SAMPLES = [path for path in SAMPLES if is_dicom(path)]

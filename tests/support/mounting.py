@@ -30,6 +30,8 @@ T = TypeVar("T")
 PATIENCE = 30.0
 EVERYTHING = Selection(show=frozenset((ALL,)))
 
+DICOMFS = [sys.executable, "-m", "dicomfs"]
+
 
 class Loop:
     """A trio loop in a thread, with workers that the tests of a module share."""
@@ -193,3 +195,20 @@ def mounted(
             process.kill()
             process.wait()
             subprocess.run(["fusermount3", "-uz", str(mountpoint)], check=False)
+
+
+def children(pid: int) -> list[int]:
+    """Find a process's descendants."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            found += [int(place.name), *children(int(place.name))]
+    return found
+
+
+def dicomfs(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*DICOMFS, *arguments], capture_output=True, check=False, timeout=120)
