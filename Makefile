@@ -47,7 +47,7 @@ soak: test-ready
 	@$(PYTEST) -m soak
 
 lint:
-	@.ci/setup lint
+	@.ci/setup test lint
 	@.ci/lint
 
 package:
