@@ -316,7 +316,9 @@ with mounted(archive, place, *cache, under=under, warn=True) as mount:
 """
 
 
-@pytest.mark.parametrize("full", ["cache", "all", "temporary"])
+@pytest.mark.parametrize(
+    "full", ["cache", *(pytest.param(each, marks=pytest.mark.slow) for each in ("all", "temporary"))]
+)
 def test_a_full_disk(full: str, tmp_path: Path, program: Callable[[str], str]) -> None:
     """The film goes elsewhere while there is an elsewhere; else opening it says so, until there is room again."""
     archive = archive_in(tmp_path, a=jpeg_film(COUNT))

@@ -25,6 +25,7 @@ from PIL import Image
 from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 from pydicom.pixels.encoders import RLELosslessEncoder
+from support.archives import swept
 
 from dicomfs.codecs import jpeg as jpeg_stream
 from dicomfs.codecs.pixel_format import PixelFormat
@@ -143,7 +144,7 @@ def check_file(path: Path) -> None:
             return
 
 
-@pytest.mark.parametrize("path", list(samples()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", swept(samples()))
 def test_samples_equal_pydicom(path: Path) -> None:
     check_file(path)
 
@@ -156,6 +157,7 @@ def test_the_corpus_equals_pydicom(corpus: Path | None) -> None:
             check_file(path)
 
 
+@pytest.mark.slow
 def test_wg04_lossless_files_equal_the_uncompressed_truth(corpus: Path | None) -> None:
     compared = 0
     for family in ("J2KR", "JPLL", "JLSL", "RLE"):

@@ -322,6 +322,7 @@ def taken_by_dcmtk(file: Path, truth: str, tool: str, folder: Path) -> str:
     return shown(np.asarray(Image.open(plain)), truth) if done.returncode == 0 else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", TRUTHS)
 def test_c1_where_libjpeg_pydicom_and_dcmtk_agree_they_are_followed(
     truth: str, matrix: Matrix, program: Callable[[str], str], tmp_path: Path

@@ -168,6 +168,7 @@ def test_listing_decodes_nothing(sample: Path, loop: Loop) -> None:
     loop.run(check)
 
 
+@pytest.mark.slow
 def test_ls_of_the_whole_mount_decodes_nothing(tmp_path: Path) -> None:
     """Not with the entries that are listed unless somebody asks for more, nor do the names of all of them."""
     with mounted(PYDICOM, tmp_path) as mount:

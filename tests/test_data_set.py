@@ -519,6 +519,7 @@ def test_l1_a_file_cut_anywhere_is_told(cut: int) -> None:
     assert parse(Memory(whole[:-cut])).problems
 
 
+@pytest.mark.slow
 def test_l2_two_million_empty_items() -> None:
     parsed = read(element(0x00081140, "SQ", item(b"") * 2_000_000, UNDEFINED))
     assert len(parsed.dataset.items(0x00081140)) <= MAX_ITEMS + 1
@@ -625,9 +626,10 @@ def mutations(count: int, seed: int) -> Iterator[bytes]:
         yield bytes(data)
 
 
-def test_mutated_files_are_parsed_or_refused() -> None:
-    outcomes = [survives(data) for data in mutations(5000, 1)]
-    assert sum(outcome is not None for outcome in outcomes) > 4000
+@pytest.mark.parametrize("count", [1000, pytest.param(5000, marks=pytest.mark.slow)])
+def test_mutated_files_are_parsed_or_refused(count: int) -> None:
+    outcomes = [survives(data) for data in mutations(count, 1)]
+    assert sum(outcome is not None for outcome in outcomes) > 0.8 * count
     assert any(outcome and outcome.problems for outcome in outcomes)
 
 

@@ -342,6 +342,7 @@ def test_g12_further_windows_and_windows_of_frames(loop: Loop, tmp_path: Path) -
     assert shown.problems.startswith("window 1 lies above")
 
 
+@pytest.mark.slow
 def test_g12_no_window_of_a_sample_is_reported() -> None:
     reported = [name for name, path in FOUND.items() if "G12" in str(load(Memory(path.read_bytes())).problems)]
     assert not reported

@@ -668,7 +668,9 @@ def cat(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, capture_output=True, check=False, timeout=120)
 
 
-@pytest.mark.parametrize("window", ["-300,400", "1000,150.5", "40/1"])
+@pytest.mark.parametrize(
+    "window", ["-300,400", *(pytest.param(each, marks=pytest.mark.slow) for each in ("1000,150.5", "40/1"))]
+)
 def test_a_window_of_the_users_equals_dcmtk(window: str, program: Program, tmp_path: Path) -> None:
     center, width = window.replace("/", ",").split(",")
     for path in (PYDICOM / "CT_small.dcm", PYDICOM / "examples_overlay.dcm", PYDICOM_DATA / "vlut_04.dcm"):
@@ -685,6 +687,7 @@ def test_with_a_window_of_the_users_all_windows_of_the_file_are_there(tmp_path: 
     assert first == cat("cat", path / "frames/0001.png").stdout
 
 
+@pytest.mark.slow
 def test_a_window_of_the_users_is_for_grey_frames_alone() -> None:
     for name in ("frames/0001.png", "thumbnail.png"):
         path = PYDICOM / "examples_ybr_color.dcm" / name

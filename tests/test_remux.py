@@ -125,7 +125,9 @@ class Both:
 # What players see
 
 
-@pytest.mark.parametrize("name", [*OTHERS, *ORDERS])
+@pytest.mark.parametrize(
+    "name", [*OTHERS[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in [*OTHERS[2:], *ORDERS])]
+)
 def test_the_same_pictures_at_the_right_times(name: str, ffmpeg: str, ffprobe: str, loop: Loop, tmp_path: Path) -> None:
     kind, stream = stream_of(ffmpeg, name)
     both = Both(loop, tmp_path, kind, stream)

@@ -270,6 +270,7 @@ def test_what_is_read_of_a_large_stream_is_what_is_wanted(tmp_path: Path) -> Non
 # Players
 
 
+@pytest.mark.slow
 def test_players_see_the_same_in_a_mount(ffmpeg: str, program: Callable[[str], str], tmp_path: Path) -> None:
     ffprobe, archive = program("ffprobe"), tmp_path / "archive"
     archive.mkdir()
