@@ -141,7 +141,7 @@ def _read_within(seconds: float, daemon: "subprocess.Popen[bytes]", mountpoint: 
     try:
         return reader.communicate(timeout=max(_POLL, end - time.monotonic()))[0]
     except subprocess.TimeoutExpired:
-        daemon.kill()  # which ends the wait of whoever reads
+        daemon.kill()  # which ends the wait of a process that reads
         reader.kill()
         reader.communicate()
         return None

@@ -244,7 +244,7 @@ def add_options(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def take_signed_values(options: argparse.Namespace, rest: list[str]) -> list[str]:
-    """Give options that stand alone the values that argparse left over in *rest*; return what is left then.
+    """Assign to options that stand alone the values that argparse left over in *rest*; return what is left then.
 
     argparse takes a value that begins with a minus sign for an unknown option, unless it is a single number. Raises
     UsageError where there is no value.

@@ -64,5 +64,5 @@ def packbits(segment: bytes, length: int) -> bytes | bytearray:
 
 
 def has(feature: str) -> bool:
-    """Tell whether this build of imagecodecs has a codec."""
+    """Return whether this build of imagecodecs has a codec."""
     return bool(getattr(imagecodecs, feature).available)

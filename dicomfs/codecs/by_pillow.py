@@ -42,5 +42,5 @@ def jpeg_2000(encoded: Encoded) -> np.ndarray:
 
 
 def has(feature: str) -> bool:
-    """Tell whether this build of Pillow has a codec."""
+    """Return whether this build of Pillow has a codec."""
     return bool(features.check_codec(feature))

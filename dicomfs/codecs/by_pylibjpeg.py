@@ -21,7 +21,7 @@ def _plugins(kind: str) -> Mapping[str, Callable[[bytes], np.ndarray]]:
 
 
 def has(feature: str) -> bool:
-    """Tell whether a plugin is installed; load it if so."""
+    """Return whether a plugin is installed; load it if so."""
     return feature in _plugins(_KINDS[feature])
 
 

@@ -47,7 +47,7 @@ def next_start(kind: str, stream: Stream, end: int) -> int | None:
 
 
 def followed(kind: str, data: bytes) -> bool:
-    """Tell whether another codestream follows the one in *data*; no decoder looks at it."""
+    """Return whether another codestream follows the one in *data*; no decoder looks at it."""
     if kind not in _NEXT or data.find({"jpeg": b"\xff\xd8\xff", "j2k": b"\xff\x4f\xff\x51"}.get(kind, b""), 2) < 0:
         return False
     stream = Memory(data)

@@ -63,7 +63,7 @@ def plain_photometric(fmt: PixelFormat) -> str:
 
 
 def decoded_photometric(header: Codestream, fmt: PixelFormat) -> str:
-    """Say what the samples of a frame are once they are decoded, by the header of the frame (C1 to C4)."""
+    """Return what the samples of a frame are once they are decoded, by the header of the frame (C1 to C4)."""
     if fmt.samples != 3:
         return plain_photometric(fmt)
     if header.kind == "jxl" or (header.kind == "jpg" and not header.lossless):
@@ -93,7 +93,7 @@ def colour_of(header: Codestream, fmt: PixelFormat) -> Colour:
 
 
 def _says_ybr(fmt: PixelFormat) -> bool | None:
-    """Tell what Photometric Interpretation says; None without one."""
+    """Return what Photometric Interpretation says; None without one."""
     return None if fmt.colour == "unstated" else fmt.photometric.startswith("YBR")
 
 
@@ -115,7 +115,7 @@ def _marks(header: Codestream, fmt: PixelFormat) -> tuple[list[str], list[str]]:
 
 
 def _decided(ybr: bool, marks: tuple[list[str], list[str]], rule: str, doubtful: bool) -> Colour:
-    """Tell which clues are overruled where there are any for the other colours."""
+    """Return which clues are overruled where there are any for the other colours."""
     winners, losers = marks if ybr else marks[::-1]
     if not losers:
         return Colour(ybr, doubtful)
@@ -183,7 +183,7 @@ def greys(values: np.ndarray, bits: int) -> tuple[float, float]:
 
 
 def shown_by(shares: Sequence[tuple[float, float]]) -> Literal["", "YBR", "RGB"]:
-    """Say what the frames of an object are of which `greys` measured some; nothing where they leave doubt."""
+    """Return what the frames of an object are of which `greys` measured some; nothing where they leave doubt."""
     ybr, rgb = np.mean(shares, axis=0) if shares else (0.0, 0.0)
     if ybr >= rgb + _MIN_LEAD and ybr >= _MIN_RATIO * rgb:
         return "YBR"

@@ -53,7 +53,7 @@ class Decoder:
 
     @property
     def installed(self) -> bool:
-        """Tell whether the library is there, without loading it."""
+        """Return whether the library is there, without loading it."""
         return _installed(self.package)
 
     @property
@@ -153,7 +153,7 @@ def decode(kind: Kind, encoded: Encoded, *, first_left_out: bool = False) -> Ans
 
 
 def lacking(kind: Kind, *, first_left_out: bool = False) -> str:
-    """Say that nothing here decodes *kind*, and what to install."""
+    """Explain that nothing here decodes *kind*, and what to install."""
     libraries = [decoder.library for decoder in DECODERS[kind] if decoder.library not in OPTIONAL]
     if first_left_out:
         return f"{libraries[0]} ended at this frame, and no other decoder here reads {kind.value}"

@@ -74,7 +74,7 @@ def _from_stream(values: np.ndarray, fmt: PixelFormat, precision: int) -> np.nda
 def _decoded(
     values: np.ndarray, header: Codestream, fmt: PixelFormat, repairs: tuple[str, ...], *, second: bool
 ) -> Decoded:
-    """Say what *values* are, who decoded them, and which clues to their colours were overruled."""
+    """Return what *values* are, who decoded them, and which clues to their colours were overruled."""
     colour = colour_of(header, fmt)
     repairs += (colour.overruled,) if colour.overruled else ()
     remarks: tuple[Remark, ...] = (Remark.COLOUR_OVERRULED,) if colour.overruled else ()
@@ -109,7 +109,7 @@ def jpeg(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -> De
 
 
 def _jpeg_kind(header: Codestream) -> Kind:
-    """Tell which decoders read a JPEG."""
+    """Return which decoders read a JPEG."""
     if header.lossless:
         return Kind.JPEG_LOSSLESS_8 if header.precision == 8 else Kind.JPEG_LOSSLESS
     return Kind.JPEG_8 if header.precision <= 8 else Kind.JPEG_12
@@ -163,7 +163,7 @@ def jpeg2000(stream: bytes, fmt: PixelFormat, *, first_left_out: bool = False) -
 
 
 def jpeg2000_repairs(header: Codestream, fmt: PixelFormat) -> tuple[str, ...]:
-    """Say where the header of a JPEG 2000 stream overrules Pixel Representation (C5)."""
+    """Return where the header of a JPEG 2000 stream overrules Pixel Representation (C5)."""
     if header.signed != fmt.signed:
         return ("the sign of the JPEG 2000 stream contradicts Pixel Representation (C5)",)
     return ()

@@ -66,7 +66,7 @@ def _needed(name: str) -> Callable[..., Any]:
 
 
 def target(plain: PixelFormat, transfer_syntax: str) -> PixelFormat | None:
-    """Say how frames are stored in *transfer_syntax* that are stored as *plain* in an uncompressed copy.
+    """Return how frames are stored in *transfer_syntax* that are stored as *plain* in an uncompressed copy.
 
     None where the syntax cannot hold them without loss, or nothing here writes it.
     """
@@ -82,7 +82,7 @@ def target(plain: PixelFormat, transfer_syntax: str) -> PixelFormat | None:
 
 
 def source_format(fmt: PixelFormat) -> PixelFormat:
-    """Say how to decode a frame for a copy: all of its bits where those next to the stored value are overlays (G21)."""
+    """Return how to decode a frame for a copy: all of its bits where those next to the stored value are overlays (G21)."""
     if not fmt.spare_bits:
         return fmt
     whole = fmt.dtype.itemsize * 8 if fmt.bits_allocated > 1 else 1

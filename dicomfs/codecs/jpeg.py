@@ -60,7 +60,7 @@ def read_header(data: bytes) -> Codestream:
 
 
 def _is_frame(marker: int) -> bool:
-    """Tell whether a frame header follows, of JPEG or JPEG-LS."""
+    """Return whether a frame header follows, of JPEG or JPEG-LS."""
     return marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC))
 
 
@@ -140,7 +140,7 @@ def scan_headers(data: bytes) -> tuple[list[int], int | None]:
 
 
 def is_whole(data: bytes) -> bool:
-    """Tell whether a JPEG ends as it should: libjpeg fills in grey for missing data and says nothing (E16)."""
+    """Return whether a JPEG ends as it should: libjpeg fills in grey for missing data and says nothing (E16)."""
     if data.rfind(EOI, max(2, len(data) - TRAILING)) >= 0 and data.rstrip(b"\0\xff").endswith(b"\xd9"):
         return True
     return scan_headers(data)[1] is not None
@@ -157,7 +157,7 @@ def seems_whole(stream: Stream) -> bool:
 
 
 def is_ended(stream: Stream) -> bool:
-    """Tell whether a JPEG-LS stream has its end marker: CharLS searches for it for seconds."""
+    """Return whether a JPEG-LS stream has its end marker: CharLS searches for it for seconds."""
     end = end_without(stream, b"\0")
     return stream.pread(2, max(0, end - 2)) == EOI
 
@@ -271,7 +271,7 @@ def _flattened(probe: bytearray, position: int) -> Iterator[tuple[int, int]]:
 
 
 def _claims_nothing(data: bytes, header: int) -> bool:
-    """Tell whether a scan claims Ss=0, Se=0."""
+    """Return whether a scan claims Ss=0, Se=0."""
     selection = header + int.from_bytes(data[header : header + 2], "big") - 3
     return data[selection : selection + 2] == b"\0\0"
 

@@ -12,7 +12,7 @@ _SMOOTHER = 2
 
 
 def overflows(values: np.ndarray) -> bool:
-    """Tell whether predictor 6 of a decoded plane (uint16) leaves 16 bits anywhere."""
+    """Return whether predictor 6 of a decoded plane (uint16) leaves 16 bits anywhere."""
     plane = values.astype(np.int32)
     return bool((np.abs(plane[1:, :-1] - plane[:-1, :-1]) > 0x7FFF).any())
 

@@ -41,12 +41,12 @@ class Codec:
 
     @property
     def slow(self) -> bool:
-        """Tell whether decoding takes several times as long as reading what was decoded from a disk."""
+        """Return whether decoding takes several times as long as reading what was decoded from a disk."""
         return self.extension in ("j2k", "jls", "jxl") or (self.extension == "jpg" and not self.lossy)
 
     @property
     def missing(self) -> str:
-        """Say what to install before this codec works; empty when it does."""
+        """Return what to install before this codec works; empty when it does."""
         for kind in self.kinds:
             if not any(decoder.installed for decoder in decoder_table.DECODERS[kind]):
                 return decoder_table.lacking(kind)
@@ -54,7 +54,7 @@ class Codec:
 
     @property
     def has_second(self) -> bool:
-        """Tell whether another decoder than the first is there for one of its kinds of codestream."""
+        """Return whether another decoder than the first is there for one of its kinds of codestream."""
         decoders_of = (decoder_table.DECODERS[kind] for kind in self.kinds)
         return any(decoder.installed for table in decoders_of for decoder in table[1:])
 
@@ -71,7 +71,7 @@ def decode(data: Buffer, fmt: PixelFormat, bit_offset: int = 0, *, first_left_ou
 
 
 def has_second(fmt: PixelFormat) -> bool:
-    """Tell whether a frame may be decoded by another decoder than the first."""
+    """Return whether a frame may be decoded by another decoder than the first."""
     codec = CODECS.get(fmt.transfer_syntax)
     return codec is not None and codec.has_second
 
@@ -130,7 +130,7 @@ class Recognised:
 
 
 def recognise(stream: Stream, fmt: PixelFormat) -> Recognised:
-    """Tell what an encoded frame is, whatever its transfer syntax says (E24). Raises CodecError."""
+    """Return what an encoded frame is, whatever its transfer syntax says (E24). Raises CodecError."""
     head = stream.pread(codestream.LEADING + 64, 0)
     start, scrambled, repairs = 0, False, []
     kind = sniff(head)

@@ -138,7 +138,7 @@ def _too_much(size: int, deflated: int) -> str:
     """Return why no more is inflated of *deflated* bytes that have grown to *size*; empty where it may be."""
     if size >= MAX_INFLATED_BYTES:
         limit = MAX_INFLATED_BYTES >> 20
-        return f"the deflated data set is larger than {limit} MiB; what lies beyond is not shown (L3)"
+        return f"the deflated data set is larger than {limit} MiB; the rest is not shown (L3)"
     if size >= SUSPICIOUS_BYTES and size > _BOMB_RATIO * deflated:
         return f"the deflated data set grows to more than {_BOMB_RATIO} times its size; no more of it is inflated (L3)"
     return ""

@@ -51,17 +51,17 @@ del _PARAGRAPHS
 
 
 def is_private(tag: int) -> bool:
-    """Tell whether *tag* is in an odd group (PS3.5 7.8)."""
+    """Return whether *tag* is in an odd group (PS3.5 7.8)."""
     return bool(tag & 0x10000)
 
 
 def is_private_creator(tag: int) -> bool:
-    """Tell whether *tag* reserves a block of private elements, (gggg,0010) to (gggg,00FF) (PS3.5 7.8.1)."""
+    """Return whether *tag* reserves a block of private elements, (gggg,0010) to (gggg,00FF) (PS3.5 7.8.1)."""
     return bool(tag & 0x10000) and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
 def is_known_creator(creator: str) -> bool:
-    """Tell whether *creator* is the name under which a known maker reserves private elements."""
+    """Return whether *creator* is the name under which a known maker reserves private elements."""
     return creator in _PRIVATE
 
 
@@ -129,7 +129,7 @@ def uid_keyword(uid: str) -> str:
 
 
 def is_known_uid(uid: str) -> bool:
-    """Tell whether a UID is one of PS3.6 Annex A, which can name nobody."""
+    """Return whether a UID is one of PS3.6 Annex A, which can name nobody."""
     return uid in _UIDS
 
 

@@ -23,7 +23,7 @@ class NoFilm(OSError):
 
 
 def leaves_room(length: int, size: int) -> bool:
-    """Tell whether a film of *length* bytes can be filled up to *size* bytes: no box is smaller than its header."""
+    """Return whether a film of *length* bytes can be filled up to *size* bytes: no box is smaller than its header."""
     return length == size or length + _HEADER.size <= size
 
 

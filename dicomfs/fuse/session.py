@@ -219,7 +219,7 @@ async def _serve(operations: Operations, services: MountServices, mountpoint: st
 
 
 async def _tidy(operations: Operations) -> None:
-    """Give unused memory back to the kernel from time to time."""
+    """Return unused memory to the kernel from time to time."""
     answered = 0
     while True:
         await trio.sleep(TIDY_SECONDS)

@@ -51,7 +51,7 @@ class Window:
 
     @property
     def valid(self) -> bool:
-        """Tell whether the width is one that the function allows."""
+        """Return whether the width is one that the function allows."""
         return self.width >= 1 if self.function == "LINEAR" else self.width > 0
 
     def apply(self, values: np.ndarray) -> np.ndarray:

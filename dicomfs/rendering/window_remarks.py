@@ -26,7 +26,7 @@ def remarks(decoded: Decoded, fmt: PixelFormat, display: Display, shown: np.ndar
 
 
 def _has_grey(shown: np.ndarray) -> bool:
-    """Tell whether anything is neither black nor white, so that the window shows something."""
+    """Return whether anything is neither black nor white, so that the window shows something."""
     return bool(((shown > 0) & (shown < WHITE)).any())
 
 

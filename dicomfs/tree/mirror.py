@@ -117,7 +117,7 @@ def _passed_through(entry: Entry, services: MountServices) -> SourceCopy:
 
 
 def root(services: MountServices) -> Directory:
-    """Give the root of the tree for an archive; raises OSError when a single file is not DICOM."""
+    """Return the root of the tree for an archive; raises OSError when a single file is not DICOM."""
     entry = services.source.root_entry()
     if entry.kind is Kind.DIRECTORY:
         return MirrorDirectory(entry, services)

@@ -92,7 +92,7 @@ class Task:
     unless they are None.
     *display* is needed for "png", "range" and "picture", which is the pixels of one in rows. The others give values,
     little endian, in rows: "stored" as they are stored, "rgb" with YBR turned to RGB, "rescaled" as float32 through
-    *scale*. "repairs" tells what decoding mended, "greys" what the frame shows of its colours.
+    *scale*. "repairs" reports what decoding repaired, "greys" what the frame shows of its colours.
     "copy" makes the frame as *copy* has it stored, losslessly encoded or not.
     *first_left_out* asks the second decoder, since the first has ended its worker.
     """

@@ -101,7 +101,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def apply(parent: int, memory: int = 2 * GIB) -> tuple[str, ...]:
-    """Give up all that decoding does not need, with *memory* bytes of address space beyond those in use.
+    """Give up everything that decoding does not need, with *memory* bytes of address space beyond those in use.
 
     Ends with process *parent*. Returns the names of the protections in force. Must run in a process of one
     thread; cannot be undone.
