@@ -1,84 +1,25 @@
 """The reader of data sets: pydicom judges it on real files; damaged and hostile ones are made here."""
 
 import io
-import random
 import struct
 import tracemalloc
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import data_store
 import pydicom
 import pydicom.errors
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataelem import RawDataElement
-from support.archives import CORPUS, corpus_files, swept
+from support.data_set_samples import PYDICOM, every_file, mutations, parsed_or_none, read
+from support.encoded import ITEM_END, SEQUENCE_END, UNDEFINED, dicom_file, element, implicit, item
 
 from dicomfs.dicom.element_reader import MAX_DEPTH, MAX_ITEMS
 from dicomfs.dicom.part10_reader import MAX_KEPT_VALUE_BYTES, DataSet, DicomFile, NotDicom, parse
 from dicomfs.dicom.stream import Memory
-
-PYDICOM = Path(pydicom.__file__).parent / "data"
-PYDICOM_DATA = Path(data_store.__file__).parent / "data"
-UNDEFINED = 0xFFFFFFFF
-LONG_VRS = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
-
-
-def _samples() -> Iterator[tuple[str, Path]]:
-    roots = (("pydicom", PYDICOM, PYDICOM.rglob("*")), ("pydicom-data", PYDICOM_DATA, PYDICOM_DATA.rglob("*")))
-    for name, root, paths in (*roots, ("corpus", CORPUS, corpus_files())):
-        for path in sorted(paths):
-            if path.is_file() and path.suffix not in (".py", ".pyc", ".md", ".json", ".txt"):
-                yield f"{name}/{path.relative_to(root)}", path
-
-
-def parsed_or_none(path: Path) -> DicomFile | None:
-    try:
-        return parse(Memory(path.read_bytes()))
-    except NotDicom:
-        return None
-
-
-NAMES = {path: name for name, path in _samples()}
-every_file = pytest.mark.parametrize("path", swept(NAMES, NAMES.__getitem__))
-
-
-def element(tag: int, vr: str, value: bytes, length: int | None = None, order: str = "<") -> bytes:
-    """Encode an element in Explicit VR."""
-    size = len(value) if length is None else length
-    head = struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF) + vr.encode()
-    head += struct.pack(f"{order}HL" if vr in LONG_VRS else f"{order}H", *([0, size] if vr in LONG_VRS else [size]))
-    return head + value
-
-
-def implicit(tag: int, value: bytes, length: int | None = None, order: str = "<") -> bytes:
-    """Encode an element in Implicit VR, or an Item or delimiter."""
-    size = len(value) if length is None else length
-    return struct.pack(f"{order}HHL", tag >> 16, tag & 0xFFFF, size) + value
-
-
-def item(value: bytes, length: int | None = None, order: str = "<") -> bytes:
-    return implicit(0xFFFEE000, value, length, order)
-
-
-ITEM_END = implicit(0xFFFEE00D, b"")
-SEQUENCE_END = implicit(0xFFFEE0DD, b"")
-
-
-def dicom_file(body: bytes, syntax: str = "1.2.840.10008.1.2.1") -> bytes:
-    """Put a preamble and meta information in front of an encoded data set."""
-    uid = syntax.encode() + b"\0" * (len(syntax) % 2)
-    meta = element(0x00020010, "UI", uid)
-    return bytes(128) + b"DICM" + element(0x00020000, "UL", struct.pack("<L", len(meta))) + meta + body
-
-
-def read(body: bytes, syntax: str = "1.2.840.10008.1.2.1") -> DicomFile:
-    return parse(Memory(dicom_file(body, syntax)))
-
 
 NAME = element(0x00100010, "PN", b"A^B ")
 
@@ -597,33 +538,6 @@ def survives(data: bytes) -> DicomFile | None:
     visit(parsed.meta)
     visit(parsed.dataset)
     return parsed
-
-
-def mutations(count: int, seed: int) -> Iterator[bytes]:
-    """Damage small real files: bytes, lengths, cuts, copies."""
-    chance = random.Random(seed)
-    small = (path for path in NAMES if path.stat().st_size < 60_000)
-    sources = [path.read_bytes() for path in small if parsed_or_none(path)]
-    for _ in range(count):
-        data = bytearray(chance.choice(sources))
-        for _ in range(chance.choice((1, 1, 2, 5, 30))):
-            place = chance.randrange(128, min(len(data), chance.choice((400, 3000, 60_000))))
-            kind = chance.randrange(5)
-            if kind == 0:
-                data[place] = chance.randrange(256)
-            elif kind == 1:
-                data[place : place + 4] = chance.choice(
-                    (b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff", bytes(4), b"\0\0\0\x80")
-                )
-            elif kind == 2:
-                data[place : place + 4] = chance.choice((b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0", b"\xfe\xff\xdd\xe0"))
-            elif kind == 3:
-                data[place : place + 2] = chance.choice((b"SQ", b"UN", b"OB", b"UT", b"??", b"FD", b"AT", b"PN"))
-            else:
-                del data[place : place + chance.randrange(1, 200)]
-            if len(data) < 500:
-                break
-        yield bytes(data)
 
 
 @pytest.mark.parametrize("count", [1000, pytest.param(5000, marks=pytest.mark.slow)])

@@ -15,21 +15,8 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_data_set import (
-    ITEM_END,
-    LONG_VRS,
-    PYDICOM,
-    SEQUENCE_END,
-    UNDEFINED,
-    dicom_file,
-    element,
-    every_file,
-    implicit,
-    item,
-    mutations,
-    parsed_or_none,
-    read,
-)
+from support.data_set_samples import PYDICOM, every_file, mutations, parsed_or_none, read
+from support.encoded import ITEM_END, LONG_VRS, SEQUENCE_END, UNDEFINED, dicom_file, element, implicit, item
 
 from dicomfs.dicom.json_model import BulkValue, bulk_values, header_json
 from dicomfs.dicom.part10_reader import DicomFile, NotDicom, parse

@@ -82,7 +82,7 @@ def target(plain: PixelFormat, transfer_syntax: str) -> PixelFormat | None:
 
 
 def source_format(fmt: PixelFormat) -> PixelFormat:
-    """Return how to decode a frame for a copy: all of its bits where those next to the stored value are overlays (G21)."""
+    """Return how to decode a frame for a copy: all its bits where some next to the value are overlays (G21)."""
     if not fmt.spare_bits:
         return fmt
     whole = fmt.dtype.itemsize * 8 if fmt.bits_allocated > 1 else 1

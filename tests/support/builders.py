@@ -8,6 +8,8 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from support import encoded
+
 UNDEFINED = 0xFFFFFFFF
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -29,7 +31,6 @@ NUMBER_OF_FRAMES = 0x00280008
 EXTENDED_OFFSET_TABLE, EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00001, 0x7FE00002
 SHARED_GROUPS, PER_FRAME_GROUPS = 0x52009229, 0x52009230
 
-_LONG = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
 _NUMBERS |= {"OL": "L", "OV": "Q", "UV": "Q", "SV": "q"}
 
@@ -53,14 +54,10 @@ def pad(data: bytes, with_: bytes = b"\0") -> bytes:
 
 def element(tag: int, vr: str, value: Value, syntax: str = EXPLICIT_LITTLE) -> bytes:
     """Encode one element."""
-    order = ">" if syntax == EXPLICIT_BIG else "<"
     data, length = _value(vr, value, syntax)
-    head = struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)
     if syntax == IMPLICIT_LITTLE:
-        return head + struct.pack("<L", length) + data
-    if vr in _LONG:
-        return head + vr.encode() + struct.pack(f"{order}HL", 0, length) + data
-    return head + vr.encode() + struct.pack(f"{order}H", length) + data
+        return encoded.implicit(tag, data, length)
+    return encoded.element(tag, vr, data, length, ">" if syntax == EXPLICIT_BIG else "<")
 
 
 def data_set(elements: DataSet, syntax: str = EXPLICIT_LITTLE) -> bytes:
