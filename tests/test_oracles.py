@@ -51,7 +51,10 @@ MISTAKEN = {
         for judge in ("imagecodecs", "DCMTK", "GDCM", "pydicom gdcm")
     },
     **{
-        ("SC_rgb_jpeg_lossy_gdcm.dcm", judge): "RGB is believed of a subsampled stream: red becomes (76, 85, 255)"
+        (
+            "JPEGBaseline/SC_rgb_jpeg_lossy_gdcm.dcm",
+            judge,
+        ): "RGB is believed of a subsampled stream: red becomes (76, 85, 255)"
         for judge in ("DCMTK", "GDCM", "pydicom gdcm", "pydicom pillow")
     },
 }
@@ -94,7 +97,9 @@ def check(path: Path, table: Table, program: Callable[[str], str], folder: Path)
             continue
         assert path.name not in REFUSED
         row.decoded += 1
-        worst = compare(path.name, values, {name: as_stored(words, mine) for name, words in judges.items()}, mine)
+        # Two samples have one name.
+        name = "/".join(path.parts[-2:]) if path.parent.name == "JPEGBaseline" else path.name
+        worst = compare(name, values, {name: as_stored(words, mine) for name, words in judges.items()}, mine)
         row.exact += worst == 0
         row.near += worst is not None and worst > 0
         row.worst = max(row.worst, worst or 0)
