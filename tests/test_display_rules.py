@@ -299,7 +299,7 @@ def test_g12_a_window_beside_all_values_is_applied_and_reported(
         assert "G12" not in problems
         return
     colour = "black" if (side == "above") == (photometric == "MONOCHROME2") else "white"
-    told = f"window 1 lies {side} all values that Bits Stored allows; its pictures are all {colour} (G12)"
+    told = f"window 1 is {side} all values that Bits Stored allows; its display images are all {colour} (G12)"
     assert told in problems.splitlines()
     assert (shown.picture() == (0 if colour == "black" else 255)).all()
 
@@ -317,9 +317,7 @@ def test_g12_the_values_that_the_file_says_it_has_count_where_they_can_be_right(
     values = (RAMP // 41 + 100).astype("<u2")
     data = dicom(image(16, 16, values.tobytes(), bits=16, stored=12, more=more))
     shown = Shown.of(loop, tmp_path, data)
-    told = (
-        "window 1 lies above all values from Smallest to Largest Image Pixel Value; its pictures are all black (G12)\n"
-    )
+    told = "window 1 is above all values from Smallest to Largest Image Pixel Value; its display images are all black (G12)\n"
     assert shown.problems == (told if ends == (100, 200) else "")
     assert not shown.picture().any()
 
@@ -337,9 +335,9 @@ def test_g12_further_windows_and_windows_of_frames(loop: Loop, tmp_path: Path) -
     groups = [{FRAME_VOI_LUT: ("SQ", [window(*ends)])} for ends in ((0, 9), (0, 9), (9000, 9100), (0, 9), (5000, 5001))]
     shown = Shown.of(loop, tmp_path, frames_with(groups))
     (told,) = shown.problems.splitlines()
-    assert told.startswith("frames 3, 5: window 1 lies above")
+    assert told.startswith("frames 3, 5: window 1 is above")
     shown = Shown.of(loop, tmp_path, frames_with([{}] * 3, {FRAME_VOI_LUT: ("SQ", [window(5000, 5001)])}))
-    assert shown.problems.startswith("window 1 lies above")
+    assert shown.problems.startswith("window 1 is above")
 
 
 @pytest.mark.slow

@@ -658,7 +658,7 @@ def test_e03_what_follows_the_last_frame_is_told_and_missing_frames_are_errors()
     found, problems, _ = find(items([pad(data)]), 3)
     assert found == [*frames[:2], None]
     assert any("2 of 3" in problem and "(E6)" in problem for problem in problems)
-    assert any("behind the last frame" in problem for problem in problems)
+    assert any("after the last frame" in problem for problem in problems)
     cut = frames[0] + frames[1] + frames[2][:-40]
     assert find(items([pad(cut)]), 3)[0] == [*frames[:2], None]
 

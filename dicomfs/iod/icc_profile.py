@@ -44,9 +44,11 @@ def _examined(holder: DataSet) -> tuple[Profile, tuple[str, ...]]:
     element, header = holder.elements[tags.ICCProfile], holder.value(tags.ICCProfile, _HEADER)
     length = struct.unpack_from(">L", header)[0] if len(header) == _HEADER else 0
     if element.length - length not in (0, 1) or header[36:40] != b"acsp":
-        return Profile(element.offset, element.length, 0), ("the ICC profile is damaged; pictures go without (G18)",)
+        return Profile(element.offset, element.length, 0), (
+            "the ICC profile is damaged; display images do not state it (G18)",
+        )
     if length > MAX_PROFILE_BYTES:
-        return Profile(element.offset, length, 0), ("the ICC profile is too long; pictures go without (L9)",)
+        return Profile(element.offset, length, 0), ("the ICC profile is too long; display images do not state it (L9)",)
     return Profile(element.offset, length, _COLOURS.get(header[16:20], 0)), ()
 
 

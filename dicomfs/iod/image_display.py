@@ -74,7 +74,7 @@ def frame_display(
     if fmt.real and window and window.function == "LINEAR":
         # The half and the one in LINEAR are steps between integers; with them, all of 0..1 in 0.5, 1 would be white.
         window = replace(window, function="LINEAR_EXACT")
-        problems["VOI LUT Function of real numbers is LINEAR; LINEAR_EXACT is taken (G10)"] = None
+        problems["VOI LUT Function of floating point values is LINEAR; LINEAR_EXACT is used (G10)"] = None
     invert = fmt.photometric == "MONOCHROME1"
     shape = dataset.text(tags.PresentationLUTShape)
     if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != invert:

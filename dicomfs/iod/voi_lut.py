@@ -104,7 +104,7 @@ def _windows(dataset: DataSet) -> tuple[list[Window | None], tuple[str, ...]]:
     """Read the windows of a data set or a Frame VOI LUT Item; None for one that makes no sense (G10, G11)."""
     function, problems = dataset.text(tags.VOILUTFunction) or "LINEAR", []
     if function not in _FUNCTIONS:
-        problems.append("VOI LUT Function is none that the standard knows; LINEAR is taken (G10)")
+        problems.append("VOI LUT Function is not one of the standard; LINEAR is used (G10)")
         function = "LINEAR"
     # Not `numbers`: that leaves out what is no number, and the others would move up.
     centers, widths = dataset.texts(tags.WindowCenter), dataset.texts(tags.WindowWidth)

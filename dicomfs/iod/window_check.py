@@ -63,7 +63,7 @@ def _windows_outside_range(dataset: DataSet, frame: int, fmt: PixelFormat, displ
             side = _outside(window, modality_range(stored, display))
             if side is not None:
                 colour = "black" if (side == "above") != display.invert else "white"
-                sentences.append(f"window {place + 1} lies {side} {those}; its pictures are all {colour} (G12)")
+                sentences.append(f"window {place + 1} is {side} {those}; its display images are all {colour} (G12)")
                 break
     return sentences
 

@@ -162,7 +162,7 @@ def _native(length: int, fmt: PixelFormat) -> Status:
         return OK
     if length < needed:
         return Status("error", (f"the frame is cut short: {length} of {needed} bytes (N3)",))
-    return Status("repaired", (f"left out {length - needed} bytes behind the pixels of the frame (N2)",))
+    return Status("repaired", (f"left out {length - needed} bytes after the pixels of the frame (N2)",))
 
 
 def _judged(frame: _Frame, fmt: PixelFormat) -> Status:

@@ -173,7 +173,7 @@ def _within(
         told.append(f"{count} of {declared} declared frames are there; the others cannot be read (E6)")
     if found.rest:
         bound = f"; {MAX_SCANNED_BYTES >> 20} MiB were looked through" if found.joined.size > MAX_SCANNED_BYTES else ""
-        told.append(f"{found.rest} bytes behind the last frame are no frame and are left out{bound} (E3)")
+        told.append(f"{found.rest} bytes after the last frame belong to no frame and are left out{bound} (E3)")
     frames = FramesWithin(
         found.joined, found.starts, found.ends, listed(count, declared), "starts of codestreams, inside fragments"
     )

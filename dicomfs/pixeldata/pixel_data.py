@@ -75,9 +75,9 @@ def number_of_frames(dataset: DataSet) -> tuple[int, tuple[str, ...]]:
     if declared is None:
         element = dataset.get(tags.NumberOfFrames)
         empty = element is None or not (element.value or b"").strip(b" \0")
-        return 1, () if empty else ("Number of Frames is not a number; 1 is taken (L4)",)
+        return 1, () if empty else ("Number of Frames is not a number; 1 is used (L4)",)
     if declared < 1:
-        return 1, (f"Number of Frames is {declared}; 1 is taken (L4)",)
+        return 1, (f"Number of Frames is {declared}; 1 is used (L4)",)
     return declared, ()
 
 
