@@ -317,7 +317,8 @@ def test_g12_the_values_that_the_file_says_it_has_count_where_they_can_be_right(
     values = (RAMP // 41 + 100).astype("<u2")
     data = dicom(image(16, 16, values.tobytes(), bits=16, stored=12, more=more))
     shown = Shown.of(loop, tmp_path, data)
-    told = "window 1 is above all values from Smallest to Largest Image Pixel Value; its display images are all black (G12)\n"
+    told = "window 1 is above all values from Smallest to Largest Image Pixel Value; "
+    told += "its display images are all black (G12)\n"
     assert shown.problems == (told if ends == (100, 200) else "")
     assert not shown.picture().any()
 
