@@ -266,7 +266,7 @@ def test_films_and_copies_are_work_too() -> None:
 
 
 def test_a_source_that_does_not_answer_keeps_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetcher, "TIME_LIMIT_SECONDS", 0.1)
+    monkeypatch.setattr(prefetcher, "PREFETCH_LIMIT_SECONDS", 0.1)
     attempts = []
 
     async def hangs_once() -> tuple[Task, bytes]:

@@ -18,7 +18,7 @@ from dicomfs.workers.memory_account import MemoryAccount
 from dicomfs.workers.readahead import SequentialAccess
 
 # Seconds that prefetching one frame may take; most of them are for a source that does not answer.
-TIME_LIMIT_SECONDS = 60.0
+PREFETCH_LIMIT_SECONDS = 60.0
 # Frames that are not prefetched again because that has failed.
 _MAX_FAILURES = 64
 # Clients that may have prefetches queued. With more, demand alone saturates the workers.
@@ -128,7 +128,7 @@ class Prefetcher:
     async def _make(self, request: Request) -> None:
         try:
             # A client who waits for this frame has a limit of its own, and may try again: not at this same request.
-            with trio.move_on_after(TIME_LIMIT_SECONDS):
+            with trio.move_on_after(PREFETCH_LIMIT_SECONDS):
                 await self.frames.prefetch(request)
         except trio.Cancelled:
             raise
