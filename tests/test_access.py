@@ -58,7 +58,7 @@ def test_the_group_has_its_own_entry_within_the_mask(group: int, mask: int, mode
     source = LocalSource(tmp_path)
     try:
         assert source.entry(b"", b"x").mode & 0o777 == mode
-        assert [entry.mode & 0o777 for entry in source.entries(b"")] == [mode]  # type: ignore[union-attr]
+        assert [entry.mode & 0o777 for entry in source.entries(b"")] == [mode]
     finally:
         source.close()
 

@@ -61,7 +61,7 @@ class Report:
 @pytest.fixture(scope="module")
 def report(request: pytest.FixtureRequest) -> Report:
     reports = request.config.stash.setdefault(REPORTS, {})
-    return reports.setdefault("pixels.npy and stored/ beside pydicom's pixel_array", Report())  # type: ignore[return-value]
+    return reports.setdefault("pixels.npy and stored/ beside pydicom's pixel_array", Report())
 
 
 def asked(path: Path, most: int | None, *, raw: bool) -> tuple[int, list[np.ndarray]]:

@@ -144,8 +144,8 @@ def test_a_palette_stays_a_palette(loop: Loop) -> None:
     with tifffile.TiffFile(io.BytesIO(shown.read("stored/0001.tif"))) as file:
         page = file.pages[0]
         indices = page.asarray()
-        assert page.photometric == tifffile.PHOTOMETRIC.PALETTE  # type: ignore[union-attr]
-        colours = page.colormap.T[indices] >> 8  # type: ignore[union-attr]
+        assert page.photometric == tifffile.PHOTOMETRIC.PALETTE
+        colours = page.colormap.T[indices] >> 8
     assert np.array_equal(indices, dataset.pixel_array)
     assert np.array_equal(colours, shown.picture())
 
@@ -403,7 +403,7 @@ def with_content(
             if look_ahead:
                 nursery.start_soon(Alone.decoder.prefetcher.run)
                 await trio.testing.wait_all_tasks_blocked()
-            with tree_of(Alone, path) as top:  # type: ignore[arg-type]
+            with tree_of(Alone, path) as top:
                 child = await top.lookup(name)
                 assert child is not None
                 assert isinstance(child.node, File)

@@ -42,7 +42,7 @@ TELLING = {
 }
 for _number, _group in enumerate(TELLING["quantity"]):
     _item = {0x00409216: ("US", 0), 0x00409211: ("US", 65535), 0x00409225: ("FD", 1.0), 0x00409224: ("FD", 0.0)}
-    _group[0x00409096][1][0].update(_item)  # type: ignore[attr-defined]
+    _group[0x00409096][1][0].update(_item)
 
 
 @pytest.mark.parametrize("what", TELLING)

@@ -23,7 +23,7 @@ def uris(model: dict[str, dict[str, object]], path: Way = ()) -> Iterator[tuple[
         if "BulkDataURI" in element:
             yield (*path, tag), str(element["BulkDataURI"])
         if element["vr"] == "SQ":
-            for number, item in enumerate(element.get("Value", [])):  # type: ignore[arg-type,var-annotated]
+            for number, item in enumerate(element.get("Value", [])):
                 yield from uris(item, (*path, tag, number))
 
 
@@ -48,7 +48,7 @@ def test_uris_resolve(sample: Path, loop: Loop) -> None:
             continue
         at: object = dataset
         for step in path:
-            at = at[step if isinstance(step, int) else int(str(step), 16)]  # type: ignore[index]
+            at = at[step if isinstance(step, int) else int(str(step), 16)]
             if isinstance(at, pydicom.DataElement) and at.VR == "SQ":
                 at = at.value
         assert isinstance(at, pydicom.DataElement)

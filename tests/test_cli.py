@@ -38,7 +38,7 @@ def test_ls_long_and_recursive(loop: Loop) -> None:
         if line.endswith(":"):
             place = os.path.relpath(line[:-1], SAMPLE)
         elif line.startswith("-"):
-            size, name = re.fullmatch(r"-r--r--r-- +(\d+) \S+ \S+ (.*)", line).groups()  # type: ignore[union-attr]
+            size, name = re.fullmatch(r"-r--r--r-- +(\d+) \S+ \S+ (.*)", line).groups()
             shown[os.path.normpath(os.path.join(place, name))] = int(size)
     assert shown == loop.run(expected)
 

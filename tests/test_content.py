@@ -403,7 +403,7 @@ def test_a_stored_row_opens_its_file_once_and_late() -> None:
         async def open_source(self) -> SourceFile:
             await trio.lowlevel.checkpoint()
             opened.append(FakeFile())
-            return opened[-1]  # type: ignore[return-value]
+            return opened[-1]
 
     async def check() -> None:
         content = Concatenation([Late(10, 100)])

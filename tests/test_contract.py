@@ -116,7 +116,7 @@ def test_the_mount_shows_the_same(sample: Path, loop: Loop, mounts: dict[Path, M
         shown = os.path.join(os.fsencode(place), path)
         assert os.path.basename(path) in os.listdir(os.path.dirname(shown)), path
         # Nobody has asked for it before.
-        size = errno_of(lambda shown=shown: os.stat(shown)) or os.stat(shown).st_size  # type: ignore[misc]
+        size = errno_of(lambda shown=shown: os.stat(shown)) or os.stat(shown).st_size
         assert answer_of_path(shown) == digest, path
         if digest == "EIO":
             assert size == errno.EIO or os.stat(shown).st_size == size, path

@@ -87,7 +87,7 @@ def test_native_dcm_states_what_readers_need(
 ) -> None:
     path = tmp_path / "source.dcm"
     path.write_bytes(source(kind, SYNTAXES[syntax], absent))
-    dataset = read(copies(loop, path, "native.dcm")["native.dcm"])  # type: ignore[arg-type]
+    dataset = read(copies(loop, path, "native.dcm")["native.dcm"])
     states_all(dataset, kind)
     assert np.array_equal(dataset.pixel_array, expected(kind))
 

@@ -65,7 +65,7 @@ def flat(frames: list[list[bytes]]) -> list[bytes]:
 def see(loop: Loop, folder: Path, kind: str, fragments: list[bytes], frames: int | None, **how: object) -> Seen:
     """Look at a file with these fragments."""
     more = how.pop("more", None)
-    value = encapsulated(fragments, **how)  # type: ignore[arg-type]
+    value = encapsulated(fragments, **how)
     return Seen.of(loop, folder, file_of(value, frames, SYNTAXES[kind], more=more))
 
 

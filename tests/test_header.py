@@ -325,7 +325,7 @@ def test_h2_numbers_that_are_text(vr: str, value: str, expected: str) -> None:
 @settings(deadline=None)
 @given(st.from_regex(r"[+-]?([0-9]{1,17}\.?[0-9]{0,17}|\.[0-9]{1,17})([eE][+-]?[0-9]{1,3})?", fullmatch=True))
 def test_h2_a_number_is_exact_or_stays_text(text: str) -> None:
-    (value,) = one("DS", text.encode() + b" " * (len(text) % 2))["Value"]  # type: ignore[misc]
+    (value,) = one("DS", text.encode() + b" " * (len(text) % 2))["Value"]
     if isinstance(value, str):
         assert value == text
     else:
@@ -415,8 +415,8 @@ def test_h6_the_output_says_utf_8() -> None:
     assert "00080005" not in header(element(0x00100010, "PN", b"A^B "))
     nested = element(0x00080005, "CS", b"ISO_IR 101") + element(0x00100010, "PN", b"\xb1^A ")
     loaded = header(element(0x00081140, "SQ", item(nested)))
-    assert loaded["00081140"]["Value"][0]["00080005"] == utf8  # type: ignore[index]
-    assert loaded["00081140"]["Value"][0]["00100010"]["Value"] == [{"Alphabetic": "ą^A"}]  # type: ignore[index]
+    assert loaded["00081140"]["Value"][0]["00080005"] == utf8
+    assert loaded["00081140"]["Value"][0]["00100010"]["Value"] == [{"Alphabetic": "ą^A"}]
 
 
 def test_h18_uids_stay_as_they_are_without_padding() -> None:

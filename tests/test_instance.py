@@ -229,9 +229,7 @@ def test_n02_frames_that_each_begin_at_a_byte_or_are_padded_to_even(unit: int, l
             padded[-1] = frames[-1]
         shape = dict(more)
         rows, columns = int(str(shape.pop("rows"))), int(str(shape.pop("columns")))
-        found, instance = frames_of(
-            dicom(image(rows, columns, b"".join(padded), frames=5, vr="OB", **shape))  # type: ignore[arg-type]
-        )
+        found, instance = frames_of(dicom(image(rows, columns, b"".join(padded), frames=5, vr="OB", **shape)))
         assert found == frames
         assert told(instance, "N2")
 

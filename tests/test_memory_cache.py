@@ -159,7 +159,7 @@ def test_eight_callers_one_making() -> None:
             return b"value"
 
         async def call(cache: Lru[bytes] = cache, got: list[bytes] = got, make: object = make) -> None:
-            got.append(await cache.get("key", make))  # type: ignore[arg-type]
+            got.append(await cache.get("key", make))
 
         async def play(call: Callable[[], Awaitable[None]] = call) -> None:
             async with trio.open_nursery() as nursery:

@@ -22,7 +22,7 @@ from dicomfs.cli.option_values import window as window_of
 
 
 def dicomfs(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*DICOMFS, *arguments], capture_output=True, text=True, check=False, timeout=120, **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run([*DICOMFS, *arguments], capture_output=True, text=True, check=False, timeout=120, **options)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def packed(place: Path) -> list[Path]:
         file.writestr("IM0001.dcm", (PYDICOM / "CT_small.dcm").read_bytes())
     gzipped.write_bytes(gzip.compress(b"text"))
     for path, mode in ((tarred, "w"), (both, "w:gz")):
-        with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        with tarfile.open(path, mode) as tar:
             tar.add(PYDICOM / "CT_small.dcm", "IM0001.dcm")
     return [zipped, gzipped, tarred, both]
 

@@ -96,7 +96,7 @@ def check(loop: Loop, path: Path, program: Callable[[str], str], folder: Path) -
             if values is not None:
                 assert isinstance(expected, np.ndarray)
                 assert np.array_equal(as_stored(values, mine).astype(expected.dtype), expected), who
-    assert count == len(mine.instance.pixels.frames)  # type: ignore[union-attr]
+    assert count == len(mine.instance.pixels.frames)
 
 
 def attributes_are_right(dataset: pydicom.FileDataset, mine: Ours) -> None:

@@ -298,7 +298,7 @@ def test_forgotten_nodes_are_freed() -> None:
     table = InodeTable(Mirror(FOLDER))
     note: Note | None = Note()
     gone = weakref.ref(note)
-    inode = table.hold(ROOT, Child(b"x", note))  # type: ignore[arg-type]
+    inode = table.hold(ROOT, Child(b"x", note))
     note = None
     gc.collect()
     assert gone() is not None

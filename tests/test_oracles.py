@@ -196,4 +196,4 @@ def test_a_stream_without_its_end_equals_the_whole_one() -> None:
     """Only this program reads it, so that its sibling is the judge (E12)."""
     whole, cut = (frames_of(PYDICOM_DATA / f"emri_small_jpeg_2k_lossless{end}.dcm") for end in ("", "_too_short"))
     assert len(whole) == len(cut) == 10
-    assert all(np.array_equal(one, other) for one, other in zip(whole, cut, strict=True))  # type: ignore[arg-type]
+    assert all(np.array_equal(one, other) for one, other in zip(whole, cut, strict=True))

@@ -65,7 +65,7 @@ def play(test: Callable[[Decoding], object], *, workers: int = 2, cache_bytes: i
         async with Decoding(workers, cache_bytes=cache_bytes) as decoder, trio.open_nursery() as nursery:
             nursery.start_soon(decoder.prefetcher.run)
             await trio.testing.wait_all_tasks_blocked()
-            await test(decoder)  # type: ignore[misc]
+            await test(decoder)
             nursery.cancel_scope.cancel()
 
     trio.run(main)

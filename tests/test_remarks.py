@@ -40,7 +40,7 @@ def of_frame(shown: Shown, frame: int = 1, folder: str = "frames") -> str:
 
 def grey(values: np.ndarray = RAMP, **more: object) -> bytes:
     frames = values.shape[0] if values.ndim == 3 else None
-    return dicom(image(*values.shape[-2:], values.tobytes(), bits=16, frames=frames, **more))  # type: ignore[arg-type]
+    return dicom(image(*values.shape[-2:], values.tobytes(), bits=16, frames=frames, **more))
 
 
 def test_all_remarks_have_room_at_once_and_are_read_back() -> None:

@@ -78,7 +78,7 @@ def test_is_refused(what: str, refused: dict[str, object]) -> None:
 def test_files_are_out_of_reach_by_landlock_alone(what: str) -> None:
     """Where seccomp does not know the machine, Landlock still closes the file system."""
     before = "sandbox._seccomp = lambda: False"
-    assert inside(f"result = [attempt(lambda: {FORBIDDEN[what]}), in_force]", before=before)[0] in (  # type: ignore[index]
+    assert inside(f"result = [attempt(lambda: {FORBIDDEN[what]}), in_force]", before=before)[0] in (
         errno.EPERM,
         errno.EACCES,
     )
@@ -88,7 +88,7 @@ def test_files_are_out_of_reach_by_seccomp_alone() -> None:
     """A kernel without Landlock leaves the system call filter."""
     before = "sandbox._landlock = lambda: 0"
     result = inside("result = [attempt(lambda: open('/etc/passwd')), in_force]", before=before)
-    assert result[0] == errno.EPERM  # type: ignore[index]
+    assert result[0] == errno.EPERM
 
 
 def test_names_what_is_in_force_and_no_more() -> None:

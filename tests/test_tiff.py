@@ -182,7 +182,7 @@ def test_the_resolution_is_that_of_pixel_spacing(
     path = tmp_path / "x.tif"
     path.write_bytes(shown.read("stored/0001.tif"))
     with tifffile.TiffFile(path) as file:
-        tags = file.pages[0].tags  # type: ignore[union-attr]
+        tags = file.pages[0].tags
         found = [tags[name].value for name in ("XResolution", "YResolution", "ResolutionUnit")]
     assert found[0][0] / found[0][1] == pytest.approx(across, rel=1e-7)
     assert found[1][0] / found[1][1] == pytest.approx(down, rel=1e-7)

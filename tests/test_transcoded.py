@@ -252,7 +252,7 @@ def test_overlays_in_the_pixels_are_kept_or_there_is_no_copy(loop: Loop, tmp_pat
     found = copies(loop, path, "transcoded")
     assert found.keys() == {"rle"}
     copy = tmp_path / "rle"
-    copy.write_bytes(found["rle"])  # type: ignore[arg-type]
+    copy.write_bytes(found["rle"])
     subprocess.run([program("dcmdrle"), copy, tmp_path / "native.dcm"], check=True)
     dataset = pydicom.dcmread(tmp_path / "native.dcm")
     assert dataset.PixelData == values.tobytes() + bytes(values.nbytes % 2)
@@ -272,7 +272,7 @@ def test_other_colours_stay_as_they_are(photometric: str, loop: Loop, tmp_path: 
     found = copies(loop, path, "transcoded")
     assert found.keys() == ALL
     for name, copy in found.items():
-        dataset = read(copy)  # type: ignore[arg-type]
+        dataset = read(copy)
         assert dataset.PhotometricInterpretation == "YBR_FULL"
         if name != "jpeg-ls":  # nothing of pydicom's reads it here
             assert np.array_equal(pydicom.pixels.pixel_array(dataset, raw=True), values), name
@@ -316,7 +316,7 @@ def source_says(path: Path) -> str | None:
 
 def is_lossy(path: Path) -> bool:
     """Whether frames are coded by a JPEG process that is never lossless."""
-    syntax = load(Memory(path.read_bytes())).pixels.format.transfer_syntax  # type: ignore[union-attr]
+    syntax = load(Memory(path.read_bytes())).pixels.format.transfer_syntax
     return syntax in [f"1.2.840.10008.1.2.4.{number}" for number in range(50, 57)]
 
 
@@ -577,7 +577,7 @@ def test_workers_encode_at_once(loop: Loop, tmp_path: Path) -> None:
         busy.add(pool.busy)
         return await run(task, data, owner, lasting=lasting)
 
-    pool.run = watched  # type: ignore[method-assign, assignment]
+    pool.run = watched
     try:
         copies(loop, path, "transcoded")
     finally:

@@ -21,10 +21,10 @@ class Probe(trio.abc.Instrument):
 
 
 def run(act: Callable[..., object], *args: object) -> object:
-    return right(act, *args, instruments=[Probe()])  # type: ignore[arg-type]
+    return right(act, *args, instruments=[Probe()])
 
 
 if __name__ == "__main__":
-    right, trio.run = trio.run, run  # type: ignore[assignment]
+    right, trio.run = trio.run, run
     session.HEARTBEAT_SECONDS = 0.001
     main.main(sys.argv[sys.argv.index("mount") :])

@@ -75,7 +75,7 @@ class ByLookup(pyfuse3.Operations):
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         names = sorted(os.listdir(self.folder))
         for place in range(start_id, len(names)):
-            entry = await self.lookup(fh, os.fsencode(names[place]), None)  # type: ignore[arg-type]
+            entry = await self.lookup(fh, os.fsencode(names[place]), None)
             if not pyfuse3.readdir_reply(token, os.fsencode(names[place]), entry, place + 1):
                 await self.forget([(entry.st_ino, 1)])
                 break

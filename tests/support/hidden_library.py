@@ -57,4 +57,4 @@ def hide_imagecodecs_from_dicomfs(place: Path) -> None:
     folder = str(stubs(place, {"imagecodecs": ABSENT}))
     sys.path.insert(0, folder)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
-    sys.modules["dicomfs.codecs.by_imagecodecs"] = None  # type: ignore[assignment]
+    sys.modules["dicomfs.codecs.by_imagecodecs"] = None
